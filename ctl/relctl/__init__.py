@@ -1,0 +1,1 @@
+"""relctl: the operator's client. It imports nothing of relctld but its wire."""
