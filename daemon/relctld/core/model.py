@@ -1,9 +1,9 @@
 """The nouns: what a release is asked to be (spec), what it is doing (state), how it ended (exit).
 
 Rule 1: everything here is frozen; a change makes a new value (`dataclasses.replace`).
-Rule 2: durations are seconds, sizes are bytes, times are monotonic seconds unless the name ends in `_at` and the
-        type is str (then RFC 3339 UTC, made by the shell).
-Rule 3: state, want and health are three fields. A restart is *want up* in STOPPING; nothing is ever a product.
+Rule 2: durations are seconds, sizes are bytes, times are monotonic seconds; a time of type str is RFC 3339 UTC,
+        made by the shell to be shown.
+Rule 3: state, want and health are three fields. A restart is *want up* in STOPPING; nothing is a product.
 """
 
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ class OnStop(StrEnum):
     LEAVE = "leave"
 
 
-# -- probes ------------------------------------------------------------------------------------------------------
+# -- probes ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,12 @@ class ExecProbe:
 Probe = ProcessProbe | TcpProbe | HttpProbe | ExecProbe
 
 
-# -- the spec ----------------------------------------------------------------------------------------------------
+# -- the spec --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Delays before automatic restarts: `first`, then `base * factor**n` up to `max`, each ± `jitter` of itself."""
+    """Delays of automatic restarts: `first`, then `base * factor**n` up to `max`, each ± `jitter` of itself."""
 
     first: float = 0.0
     base: float = 1.0
@@ -190,7 +190,7 @@ class UpgradeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a VM; None leaves the system's. `nofile` and `core` are rlimits, the rest needs cgroup controllers."""
+    """Limits of a VM; None leaves the system's. `nofile`, `core`: rlimits; the rest needs cgroup controllers."""
 
     nofile: int | None = None
     core: int | None = None
@@ -266,7 +266,7 @@ class ReleaseSpec:
     hooks: Hooks = field(default_factory=Hooks)
 
 
-# -- the state ---------------------------------------------------------------------------------------------------
+# -- the state -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +307,7 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Somebody asked for `op`; the reply goes to `id`. `by` is the operator's user name, `since` when it came."""
+    """Somebody asked for `op`; the reply goes to `id`. `by`: the operator's user name, `since`: when it came."""
 
     id: str
     op: Op
@@ -338,8 +338,10 @@ class ReleaseState:
     """What one release is doing.
 
     `deadline`: when the state must change by itself · `poll_at`: when its repeated act is due (a probe; SIGTERM
-    again) · `epoch`: number of the VM generation, never reset · `restarts`: times of the automatic restarts within
-    the period · `delays`: how many backoff delays were served in a row · `since`: when the state was entered.
+    again) · `epoch`: number of the VM generation, never reset · `restarts`: times of the automatic restarts
+    within the period · `delays`: backoff delays served in a row · `since`: when the state was entered ·
+    `started`: when the VM was · `recording`: requests whose want is on its way to the store · `halted`: the
+    daemon is stopping, nothing starts any more.
     """
 
     name: str

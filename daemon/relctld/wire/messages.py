@@ -1,0 +1,102 @@
+"""What relctl and relctld say to each other.
+
+Rule 1: standard library only, and of that what a client's start can pay for (no dataclasses, no asyncio).
+Rule 2: a name or a number is never reused for something else.
+Rule 3: who may ask for what is decided by `relctld.control.access`, never here.
+
+Protocol history
+    1  first version: the operations of `OPS`
+
+Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` bytes):
+
+    {"v": 1, "id": "<32 hex digits>", "op": "restart", "args": {"names": ["web"]}}
+    {"v": 1, "id": …, "progress": {…}}                 any number of times, before
+    {"v": 1, "id": …, "ok": true, "result": {…}}       or
+    {"v": 1, "id": …, "ok": false, "error": {"kind", "message", "hint"}}
+
+A request is answered at once with a progress `{"accepted": true}` where its reply may take long. The daemon keeps
+(uid, id) → operation and result for ten minutes; a repeat joins it, so a client asks again when it hears nothing.
+
+Operations, their arguments and their results:
+
+    status          names: [str]                      {"daemon": {…}, "releases": [{…}]}
+    start           names: [str] | all, wait: bool    {"results": [{"ok", "release", "op", "changed", "seconds", …}]}
+    stop, restart   as start
+    logs            release, lines: int               {"data": base64, "cursor": {…}}   the last lines
+                    release, cursor: {…}              the same: what came after the cursor (at most 256 KiB)
+    rotate          names: [str]                      {"results": [...]}
+    events          names, since: RFC 3339, after: seq, limit    {"events": [{…}], "last": seq}   oldest first
+    crashes         release                           {"crashes": [{"n", "name", "at", "size", "slogan"}]}   newest first
+                    release, n: int                   {"crash": {…}, "head": str}
+    reload          plan: bool, stop_removed: bool    {"added", "removed", "changed", "warnings", "applied": bool}
+    daemon-status   -                                 {"version", "pid", "started_at", "uptime_s", "config", …}
+    daemon-stop     -                                 {"stopping": true}
+
+Progress of start, stop and restart: {"release", "state", "detail"} at each change of state, {"release", "result"}
+when one release is done (the same object stands in the reply).
+
+Notices on `events.sock` (XPUB, two frames): topic, JSON. The topic of a release's event is `release/NAME/`, of the
+daemon's own `daemon/`; the JSON is an object of `relctl events --json`.
+"""
+
+from typing import Any, Final, NamedTuple
+
+VERSION: Final = 1
+MAX_FRAME: Final = 1 << 20
+MAX_DEPTH: Final = 32
+
+OPS: Final = (
+    "status", "start", "stop", "restart", "logs", "rotate", "events", "crashes",
+    "reload", "daemon-status", "daemon-stop",
+)  # fmt: skip
+
+KIND_EXIT: Final = {
+    "usage": 2,
+    "config": 2,
+    "unknown-release": 5,
+    "busy": 5,
+    "denied": 5,
+    "impossible": 5,
+    "timeout": 1,
+    "failed": 1,
+    "unreachable": 4,
+}
+
+
+class Request(NamedTuple):
+    """One request of a client. `id`: 32 hex digits, 128 random bits."""
+
+    id: str
+    op: str
+    args: dict[str, Any]
+
+
+class Problem(NamedTuple):
+    """Why a request failed: `kind` is a key of `KIND_EXIT`, `hint` the next step to take, if there is one."""
+
+    kind: str
+    message: str
+    hint: str = ""
+
+
+class Progress(NamedTuple):
+    """A word on a request under way."""
+
+    id: str
+    body: dict[str, Any]
+
+
+class Reply(NamedTuple):
+    """The end of a request: a result, or a problem."""
+
+    id: str
+    result: dict[str, Any] | None = None
+    problem: Problem | None = None
+
+
+def release_topic(name: str) -> bytes:
+    """The topic of a release's notices; no topic is the prefix of another release's."""
+    return f"release/{name}/".encode()
+
+
+DAEMON_TOPIC: Final = b"daemon/"
