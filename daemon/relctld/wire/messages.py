@@ -19,18 +19,19 @@ A request is answered at once with a progress `{"accepted": true}` where its rep
 
 Operations, their arguments and their results:
 
-    status          names: [str]                      {"daemon": {…}, "releases": [{…}]}
-    start           names: [str] | all, wait: bool    {"results": [{"ok", "release", "op", "changed", "seconds", …}]}
+    status          names: [str]                  {"daemon": {…}, "releases": [{…}]}
+    start           names: [str], all, wait: bool {"results": [{"ok", "release", "op", "changed", "seconds", …}]}
     stop, restart   as start
-    logs            release, lines: int               {"data": base64, "cursor": {…}}   the last lines
-                    release, cursor: {…}              the same: what came after the cursor (at most 256 KiB)
-    rotate          names: [str]                      {"results": [...]}
-    events          names, since: RFC 3339, after: seq, limit    {"events": [{…}], "last": seq}   oldest first
-    crashes         release                           {"crashes": [{"n", "name", "at", "size", "slogan"}]}   newest first
-                    release, n: int                   {"crash": {…}, "head": str}
-    reload          plan: bool, stop_removed: bool    {"added", "removed", "changed", "warnings", "applied": bool}
-    daemon-status   -                                 {"version", "pid", "started_at", "uptime_s", "config", …}
-    daemon-stop     -                                 {"stopping": true}
+    logs            release, lines: int           {"data": base64, "cursor": {…}}: the last lines
+                    release, cursor: {…}          the same: what came after the cursor, 256 KiB at most
+    rotate          names: [str]                  {"results": […]}
+    events          names, since: RFC 3339,       {"events": [{…}], "last": seq}: oldest first
+                    after: seq, limit: int
+    crashes         release                       {"crashes": [{"n", "name", "at", "size", "slogan"}]}: newest first
+                    release, n: int               {"crash": {…}, "head": str}
+    reload          plan, stop_removed: bool      {"added", "removed", "changed", "warnings", "applied": bool}
+    daemon-status   -                             {"version", "pid", "started_at", "uptime_s", "config", …}
+    daemon-stop     -                             {"stopping": true}
 
 Progress of start, stop and restart: {"release", "state", "detail"} at each change of state, {"release", "result"}
 when one release is done (the same object stands in the reply).
@@ -43,7 +44,6 @@ from typing import Any, Final, NamedTuple
 
 VERSION: Final = 1
 MAX_FRAME: Final = 1 << 20
-MAX_DEPTH: Final = 32
 
 OPS: Final = (
     "status", "start", "stop", "restart", "logs", "rotate", "events", "crashes",
