@@ -286,6 +286,9 @@ class ExitStatus:
     signal: str | None = None
 
 
+UNKNOWN_STATUS = ExitStatus()
+
+
 @dataclass(frozen=True, slots=True)
 class LastExit:
     """The end of the latest VM."""
@@ -315,10 +318,18 @@ class Request:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A request that is true once the VM of `epoch` runs (start, restart) or is gone (stop)."""
+
+    request: Request
+    epoch: int
+
+
 class Ending(StrEnum):
     """Why we are ending a VM; None in the state means that nobody asked and its end is a surprise."""
 
-    ASKED = "asked"
+    STOP = "stop"
     RESTART = "restart"
     HUNG = "hung"
     BOOT_TIMEOUT = "boot-timeout"
@@ -341,7 +352,7 @@ class ReleaseState:
     again) · `epoch`: number of the VM generation, never reset · `restarts`: times of the automatic restarts
     within the period · `delays`: backoff delays served in a row · `since`: when the state was entered ·
     `started`: when the VM was · `recording`: requests whose want is on its way to the store · `halted`: the
-    daemon is stopping, nothing starts any more.
+    daemon is stopping, nothing starts any more · `told`: that KILLING takes unusually long was reported.
     """
 
     name: str
@@ -365,9 +376,10 @@ class ReleaseState:
     restarts_total: int = 0
     delays: int = 0
     last_exit: LastExit | None = None
-    waiters: tuple[Request, ...] = ()
+    waiters: tuple[Waiter, ...] = ()
     recording: tuple[Request, ...] = ()
     halted: bool = False
+    told: bool = False
 
 
 TRANSIENT = frozenset({State.STARTING, State.STOPPING, State.KILLING, State.BACKOFF})

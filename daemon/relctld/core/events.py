@@ -1,0 +1,137 @@
+"""What can happen to a release. Read this file and `effects.py`, and you know the program.
+
+Rule 1: every event names its release; those about a VM carry its epoch, and older ones are dropped in one place.
+Rule 2: `chance` is a number from 0 to 1, drawn by the shell, wherever a jitter may be due.
+"""
+
+from dataclasses import dataclass
+
+from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, Request, Vm
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """The daemon came up and this release was known stopped, or was never seen before."""
+
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The daemon came up after a former self in the same boot of the host; `vm` is what lives of
+    that release; `status` is how it ended meanwhile, where the kernel still tells.
+    """
+
+    release: str
+    vm: Vm | None
+    at: str
+    status: ExitStatus = UNKNOWN_STATUS
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """An operator asks for something."""
+
+    release: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The want of a request is in the store, or cannot be (`error`)."""
+
+    release: str
+    request_id: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HookFinished:
+    """A hook ended. `error` is None where it succeeded."""
+
+    release: str
+    epoch: int
+    hook: Hook
+    error: str | None
+    at: str
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class VmSpawned:
+    """The VM is recorded, contained and past its gate."""
+
+    release: str
+    epoch: int
+    vm: Vm
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """No VM came of SpawnVm, and nothing of it is left. `nothing_installed`: the root is missing or empty."""
+
+    release: str
+    epoch: int
+    reason: str
+    nothing_installed: bool
+    at: str
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class VmExited:
+    """The VM's process is gone and reaped. `exec_error`: it ended in the gate, without becoming the release."""
+
+    release: str
+    epoch: int
+    status: ExitStatus
+    at: str
+    oom: bool = False
+    exec_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A sweep ended; `left` describes the processes that outlived SIGKILL so far."""
+
+    release: str
+    epoch: int
+    left: tuple[str, ...]
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class DumpFound:
+    """The VM of `epoch` left a crash dump."""
+
+    release: str
+    epoch: int
+    slogan: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A probe answered. `credible`: a miss counts (the daemon was not late, not most nodes miss together)."""
+
+    release: str
+    epoch: int
+    error: str | None
+    credible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """The daemon is stopping and takes the nodes with it; wants stay."""
+
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A deadline of this release is due."""
+
+    release: str
+
+
+VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | HookFinished | Probed | DumpFound
+Event = Booted | Resumed | Requested | Recorded | Halted | Tick | VmEvent

@@ -1,0 +1,33 @@
+"""All releases of the host together: the one timer, the end of all, and misses that no node is to blame for."""
+
+from collections.abc import Iterable
+
+from relctld.core.lifecycle import next_deadline
+from relctld.core.model import QUIET, ReleaseState, State
+
+
+def next_tick(states: Iterable[ReleaseState]) -> float | None:
+    """When the first release needs a Tick (monotonic seconds); None where none does."""
+    times = [at for at in map(next_deadline, states) if at is not None]
+    return min(times, default=None)
+
+
+def due(states: Iterable[ReleaseState], now: float) -> tuple[str, ...]:
+    """The releases that need a Tick now."""
+    return tuple(s.name for s in states if (at := next_deadline(s)) is not None and at <= now)
+
+
+def is_quiet(states: Iterable[ReleaseState]) -> bool:
+    """Nothing runs and nothing is under way: the daemon may go."""
+    return all(s.state in QUIET for s in states)
+
+
+def misses_count(states: Iterable[ReleaseState]) -> bool:
+    """Whether a missed probe may be held against its release.
+
+    When more than half of at least three running releases miss together, the host is the trouble, not a node:
+    restarting them all would make an outage of a hiccup.
+    """
+    running = [s for s in states if s.state is State.RUNNING]
+    missing = sum(1 for s in running if s.misses)
+    return len(running) < 3 or missing * 2 <= len(running)

@@ -1,0 +1,72 @@
+"""The events that operators see: names, fields, meanings. `docs/events.md` is made from this file.
+
+Rule: a name is never reused for something else; scripts match on it.
+"""
+
+from enum import StrEnum
+
+
+class Note(StrEnum):
+    """The name of an event in `relctl events`, the notices and the daemon's own log."""
+
+    REQUESTED = "requested"
+    STARTING = "starting"
+    SPAWNED = "spawned"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    KILLING = "killing"
+    STUCK = "stuck"
+    EXITED = "exited"
+    CRASH_DUMP = "crash-dump"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    HEALTH = "health"
+    HOOK_FAILED = "hook-failed"
+    RESUMED = "resumed"
+    LOG_DROPPED = "log-dropped"
+    LOG_TROUBLE = "log-trouble"
+    DAEMON_STARTED = "daemon-started"
+    DAEMON_STOPPING = "daemon-stopping"
+    CONFIG_RELOADED = "config-reloaded"
+    CONFIG_REFUSED = "config-refused"
+    STORE_DAMAGED = "store-damaged"
+    STORE_FULL = "store-full"
+    LOGGER_STARTED = "logger-started"
+
+
+MEANING: dict[Note, tuple[str, str]] = {
+    Note.REQUESTED: ("op, by", "An operator's start, stop or restart was accepted."),
+    Note.STARTING: ("epoch", "A new VM generation begins: pre_start, epmd, then the boot script."),
+    Note.SPAWNED: ("epoch, pid", "The VM is recorded and contained, and its boot script runs."),
+    Note.RUNNING: ("epoch, pid, seconds", "The release is ready."),
+    Note.STOPPING: (
+        "epoch, why",
+        "SIGTERM is sent until the VM is gone; why: stop, restart, hung, boot-timeout, shutdown.",
+    ),
+    Note.KILLING: ("epoch, why", "SIGKILL is sent: the VM did not end in time."),
+    Note.STUCK: ("epoch, left", "Processes outlive SIGKILL (state D, usually a disk that hangs); it is repeated."),
+    Note.EXITED: ("epoch, pid, code, signal, cause, detail, uptime_s", "The VM is gone, and why."),
+    Note.CRASH_DUMP: ("epoch, pid, slogan", "The VM left a crash dump; see `relctl crashes`."),
+    Note.BACKOFF: ("epoch, delay_s, why", "The next automatic restart waits for so long."),
+    Note.FAILED: (
+        "epoch, restarts, period_s, why",
+        "More restarts than `intensity` within `period`: relctld tries no more until `start` (or `retry_failed`).",
+    ),
+    Note.STOPPED: ("epoch, why", "Nothing of the release is left."),
+    Note.HEALTH: ("epoch, health, before, detail", "What the probes say has changed."),
+    Note.HOOK_FAILED: ("epoch, hook, error", "A hook failed; pre_start and pre_upgrade abort, the others report."),
+    Note.RESUMED: ("epoch, pid, state", "A new relctld goes on with a VM of its former self."),
+    Note.LOG_DROPPED: (
+        "bytes, lines, why",
+        "The log could not be written; output was dropped rather than the node blocked.",
+    ),
+    Note.LOG_TROUBLE: ("error", "The log cannot be written just now."),
+    Note.DAEMON_STARTED: ("version, pid, config", "relctld came up."),
+    Note.DAEMON_STOPPING: ("on_stop, by", "relctld is stopping, with the nodes or without them."),
+    Note.CONFIG_RELOADED: ("by, added, removed, changed", "A changed config was applied."),
+    Note.CONFIG_REFUSED: ("error", "The config on disk is bad; the last good one stays in force."),
+    Note.STORE_DAMAGED: ("path, error", "The state store was damaged and set aside; wants start from the config."),
+    Note.STORE_FULL: ("error", "The state store cannot be written: changing verbs are refused, nodes run on."),
+    Note.LOGGER_STARTED: ("pid", "relctld started a logger, for none ran."),
+}

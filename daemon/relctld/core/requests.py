@@ -1,0 +1,144 @@
+"""What operators may ask at any moment, and what comes of it (CONTRACT, *Overlaps* and *Wants*).
+
+A request whose want differs from the present one is first recorded (`RecordWant` → `Recorded`) and then accepted;
+the rest is accepted at once. Requests are accepted in the order they came.
+
+| asked      | stopped, failed, backoff | starting          | running            | stopping, killing   |
+|------------|--------------------------|-------------------|--------------------|---------------------|
+| start      | begins, counters cleared | joins             | true already       | begins afterwards   |
+| stop       | rests                    | overtakes, ends   | ends               | joins               |
+| restart    | as start                 | ends, begins anew | ends, begins anew  | begins afterwards   |
+
+A restart joins a restart that is under way.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+from relctld.core.effects import Done, RecordWant, Refused
+from relctld.core.events import Recorded, Requested
+from relctld.core.model import QUIET, Ending, Op, ReleaseState, Request, State, Waiter, Want
+from relctld.core.notes import Note
+from relctld.core.turn import Turn, begin_by_hand, end, rest, settle, waiting
+
+STARTS = (Op.START, Op.RESTART)
+
+
+def requested(t: Turn, event: Requested) -> None:
+    """A request came: record its want first, where that changes."""
+    s, request = t.state, event.request
+    if s.halted:
+        t.answer(Waiter(request, s.epoch), Refused("impossible", "relctld is stopping"))
+    elif s.recording or s.want is not want_of(request.op):
+        t.state = replace(s, recording=(*s.recording, request))
+        t.do(RecordWant(s.name, request.id, want_of(request.op)))
+    else:
+        _accept(t, request)
+
+
+def recorded(t: Turn, event: Recorded) -> bool:
+    """The want of a request is durable, or cannot be. False where no such request waits."""
+    s = t.state
+    request = next((r for r in s.recording if r.id == event.request_id), None)
+    if request is None:
+        return False
+    t.state = replace(s, recording=tuple(r for r in s.recording if r is not request))
+    if event.error is not None:
+        why = f"the wish cannot be recorded: {event.error}"
+        t.answer(Waiter(request, s.epoch), Refused("failed", why, "make room in state_dir, then ask again"))
+    elif s.halted:
+        t.answer(Waiter(request, s.epoch), Refused("impossible", "relctld is stopping"))
+    else:
+        t.state = replace(t.state, want=want_of(request.op))
+        _accept(t, request)
+    return True
+
+
+def want_of(op: Op) -> Want:
+    """What an operation leaves behind as the operator's want."""
+    return Want.DOWN if op is Op.STOP else Want.UP
+
+
+def _accept(t: Turn, request: Request) -> None:
+    t.report(Note.REQUESTED, op=str(request.op), by=request.by)
+    match request.op:
+        case Op.START:
+            _start(t, request)
+        case Op.STOP:
+            _stop(t, request)
+        case Op.RESTART:
+            _restart(t, request)
+        case _ as never:
+            assert_never(never)
+
+
+def _start(t: Turn, request: Request) -> None:
+    match t.state.state:
+        case State.RUNNING:
+            t.answer(Waiter(request, t.state.epoch), Done(changed=False))
+        case State.STARTING:
+            _wait(t, request, t.state.epoch)
+        case State.STOPPING | State.KILLING:
+            _wait(t, request, t.state.epoch + 1)
+        case State.STOPPED | State.FAILED | State.BACKOFF:
+            begin_by_hand(t)
+            _wait(t, request, t.state.epoch)
+        case _ as never:
+            assert_never(never)
+
+
+def _stop(t: Turn, request: Request) -> None:
+    before = t.state.state
+    overtaken = Refused("failed", f"overtaken by stop of {request.by}")
+    settle(t, waiting(t.state, *STARTS), overtaken)
+    match before:
+        case State.STOPPED | State.FAILED | State.BACKOFF:
+            rest(t, State.STOPPED)
+            if before is not State.STOPPED:
+                t.report(Note.STOPPED)
+            t.answer(Waiter(request, t.state.epoch), Done(changed=before is not State.STOPPED))
+        case State.STARTING | State.RUNNING:
+            end(t, Ending.STOP)
+            _wait(t, request, t.state.epoch)
+        case State.STOPPING | State.KILLING:
+            _wait(t, request, t.state.epoch)
+        case _ as never:
+            assert_never(never)
+
+
+def _restart(t: Turn, request: Request) -> None:
+    s = t.state
+    match s.state:
+        case State.STOPPED | State.FAILED | State.BACKOFF:
+            begin_by_hand(t)
+            _wait(t, request, t.state.epoch)
+        case State.STARTING if waiting(s, Op.RESTART, epoch=s.epoch):
+            _wait(t, request, s.epoch)
+        case State.STARTING | State.RUNNING:
+            later = tuple(replace(w, epoch=s.epoch + 1) if w.request.op in STARTS else w for w in s.waiters)
+            t.state = replace(s, waiters=later)
+            end(t, Ending.RESTART)
+            _wait(t, request, s.epoch + 1)
+        case State.STOPPING | State.KILLING:
+            _wait(t, request, s.epoch + 1)
+        case _ as never:
+            assert_never(never)
+
+
+def _wait(t: Turn, request: Request, epoch: int) -> None:
+    t.state = replace(t.state, waiters=(*t.state.waiters, Waiter(request, epoch)))
+
+
+def halted(t: Turn) -> None:
+    """The daemon is stopping and takes this node with it; the want stays for the next boot."""
+    t.state = replace(t.state, halted=True)
+    settle(t, waiting(t.state, *STARTS), Refused("impossible", "relctld is stopping"))
+    if t.state.state is State.BACKOFF:
+        rest(t, State.STOPPED)
+    elif t.state.state in (State.STARTING, State.RUNNING):
+        end(t, Ending.SHUTDOWN)
+
+
+def is_quiet(state: ReleaseState) -> bool:
+    """Nothing of the release runs, and nothing is under way."""
+    return state.state in QUIET
