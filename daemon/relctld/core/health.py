@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from relctld.core.effects import 
-from relctld.core.notes import Note
 from relctld.core.events import Probed
 from relctld.core.launch import ready
 from relctld.core.model import Ending, Health, OnHung, State
+from relctld.core.notes import Note
 from relctld.core.turn import Turn, end
 
 READY_AGAIN = 0.25
