@@ -1,0 +1,151 @@
+"""Tells what kind of release lies under a root, by its files alone, and how to launch it.
+
+Rule 1: nothing is run and nothing is written.
+Rule 2: the release's script decides the flavour; a tree without one is plain if it can boot without one.
+
+relx         bin/NAME that sets REL_VSN and calls erlexec, beside bin/NAME-VSN, bin/nodetool …
+mix          bin/NAME that sources releases/VSN/env.sh                   releases/COOKIE
+distillery   bin/NAME that execs bin/NAME_rc_exec.sh                     var/  releases/VSN/NAME.sh
+plain        no such script; releases/VSN/start.boot and erts-V/bin/erlexec
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from relctld.beam import launch
+from relctld.beam.launch import Release, Tree
+from relctld.beam.layout import (
+    AmbiguousRelease,
+    DamagedRelease,
+    NotARelease,
+    NothingInstalled,
+    Version,
+    entries,
+    is_file,
+    read_text,
+    versions,
+)
+from relctld.core.model import Flavour
+
+__all__ = [
+    "AmbiguousRelease",
+    "DamagedRelease",
+    "Flavour",
+    "NotARelease",
+    "NothingInstalled",
+    "Release",
+    "Version",
+    "inspect",
+    "versions",
+]
+
+MAX_SCRIPT = 1 << 18  # bytes of a file in bin/ that are looked at; relx's script, the longest, has 40,000
+SHOWN = 8  # names of what was found, in an error
+
+LAUNCH: Mapping[Flavour, Callable[[Tree], Release]] = MappingProxyType(
+    {
+        Flavour.RELX: launch.relx,
+        Flavour.MIX: launch.mix,
+        Flavour.DISTILLERY: launch.distillery,
+        Flavour.PLAIN: launch.plain,
+    }
+)
+
+
+def inspect(
+    root: Path,
+    wanted: Flavour | None = None,
+    name: str | None = None,
+    *,
+    env: Mapping[str, str] = MappingProxyType({}),
+    scratch: Path | None = None,
+) -> Release:
+    """How to launch what lies under `root`.
+
+    `wanted` and `name` (the release's own) narrow the choice. `env` is the environment that the VM will get:
+    the scripts obey its RELEASE_*, RELX_* and ERL_* variables. `scratch` is a directory that the node's user
+    can write (`launch`). Raises one of the ReleaseErrors; each message begins "cannot launch ROOT".
+    """
+    root = Path(os.path.abspath(root))
+    try:
+        found = entries(root)
+        if not found:
+            missing = NotARelease("not a directory") if is_file(root) else NothingInstalled("nothing installed")
+            raise missing
+        flavour, tree = _choose(root, wanted, name)
+        return LAUNCH[flavour](Tree(root, tree.name, tree.script, env, scratch))
+    except (AmbiguousRelease, DamagedRelease, NotARelease, NothingInstalled) as error:
+        raise type(error)(f"cannot launch {root}: {error}") from error
+
+
+def _choose(root: Path, wanted: Flavour | None, name: str | None) -> tuple[Flavour, Tree]:
+    """The one release meant."""
+    scripts = _scripts(root)
+    meant = {n: s for n, s in scripts.items() if name in (None, n) and wanted in (None, s[0])}
+    match list(meant.items()):
+        case [(only, (flavour, script))]:
+            return flavour, Tree(root, only, script)
+        case []:
+            if wanted is Flavour.PLAIN or (wanted is None and not scripts):
+                own = _plain_name(root, scripts)
+                return Flavour.PLAIN, Tree(root, name or own)
+            raise NotARelease(_what_was_found(root, scripts, wanted, name))
+        case _:
+            listed = ", ".join(f"bin/{n} ({flavour})" for n, (flavour, _) in meant.items())
+            raise AmbiguousRelease(f"several releases in one root: {listed}; set `name` to one of them")
+
+
+def _scripts(root: Path) -> dict[str, tuple[Flavour, str]]:
+    """Release scripts in bin/ by name; relx's versioned copies NAME-VSN are not scripts of their own."""
+    names = entries(root / "bin")
+    installed = [version.version for version in versions(root)]
+    found = {}
+    for name in names:
+        if any(name.endswith(f"-{version}") for version in installed):
+            continue
+        path = root / "bin" / name
+        text = (read_text(path, MAX_SCRIPT, head=True) if is_file(path) else None) or ""
+        flavour = _script_flavour(text, name, names) if text.startswith("#!") else None
+        if flavour:
+            found[name] = (flavour, text)
+    return found
+
+
+def _script_flavour(text: str, name: str, beside: list[str]) -> Flavour | None:
+    """The tool that made a script in bin/, by what only its template does."""
+    if "_rc_exec.sh" in text and f"{name}_rc_exec.sh" in beside:
+        return Flavour.DISTILLERY
+    if "RELEASE_COMMAND=" in text and "REL_VSN_DIR" in text:
+        return Flavour.MIX
+    if "REL_VSN=" in text and "erlexec" in text:
+        return Flavour.RELX
+    return None
+
+
+def _plain_name(root: Path, scripts: Mapping[str, tuple[Flavour, str]]) -> str:
+    """The name in releases/NAME.rel or releases/VSN/NAME.rel; NotARelease where nothing could boot."""
+    bootable = [version for version in versions(root) if any(file.endswith(".boot") for file in version.files)]
+    scripted = {"env.sh", "vm.args.src", "sys.config.src"}  # nobody but the missing script can start these
+    if not bootable or any(scripted & set(version.files) for version in bootable):
+        raise NotARelease(_what_was_found(root, scripts, None, None))
+    files = [file for version in bootable for file in version.files]
+    names = {file.removesuffix(".rel") for file in [*entries(root / "releases"), *files] if file.endswith(".rel")}
+    return min(names - {"start_clean"}, default=root.name)
+
+
+def _what_was_found(
+    root: Path, scripts: Mapping[str, tuple[Flavour, str]], wanted: Flavour | None, name: str | None
+) -> str:
+    """One line: what was looked for and what is there instead."""
+    script = f"bin/{name or 'NAME'}"
+    looked_for = f"a {wanted} release's {script}" if wanted else f"{script} made by relx, mix or Distillery"
+    if wanted in (None, Flavour.PLAIN) and not scripts:
+        plain = "releases/VERSION/start.boot beside erts-VERSION"
+        looked_for = plain if wanted else f"{looked_for}, and for {plain}"
+    seen = [f"bin/{n} ({flavour})" for n, (flavour, _) in scripts.items()] or entries(root)
+    more = ", …" if len(seen) > SHOWN else ""
+    return f"no release that we know: looked for {looked_for}; found {', '.join(seen[:SHOWN])}{more}"

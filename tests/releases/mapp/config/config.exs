@@ -1,0 +1,3 @@
+import Config
+config :mapp, greeting: "compiled"
+config :logger, level: :notice

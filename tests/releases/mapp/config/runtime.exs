@@ -1,0 +1,2 @@
+import Config
+config :mapp, greeting: System.get_env("DEMO_GREETING", "hello")
