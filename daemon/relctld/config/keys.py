@@ -71,9 +71,8 @@ _VARIABLES = many(VARIABLE, "a list of names of environment variables")
 _NAME = r"[A-Za-z0-9_][^\s:/,\0]{0,255}"
 _ACCOUNT = optional(matching(_NAME, 'a name such as "web"'))
 _WHO = many(matching(rf"\*|@?{_NAME}", 'a user, "@group" or "*"'), 'a list of users, "@group" or "*"')
-_FILES = many(
-    matching(r"[^\0]+", "a file or a pattern"), 'a list of files or patterns such as "releases.d/*.toml"'
-)
+_FILE = matching(r"[^\0]+", "a file or a pattern")
+_FILES = many(_FILE, 'a list of files or patterns such as "releases.d/*.toml"')
 _COUNT = integer(0, 1_000_000)
 _POSITIVE = integer(1, 1_000_000)
 _FLAVOUR = choice({"auto": None, **{str(flavour): flavour for flavour in Flavour}})

@@ -28,14 +28,14 @@ _TOP = ("daemon", "release")
 def load(path: str | os.PathLike[str], *, uid: int, environ: Mapping[str, str]) -> Config:
     """The config whose main file is `path`, for a daemon that runs as `uid`; raises ConfigError."""
     main, notes = Path(os.path.abspath(path)), Notes()
-    source = read_source(main, notes)
+    first = read_source(main, notes)
     notes.check()
-    sources = [source] if source else []
-    tables = {main: toml(source, notes)} if source else {}
-    for extra in included(main, _include(tables.get(main)), notes):
-        if more := read_source(extra, notes):
-            sources.append(more)
-            tables[extra] = toml(more, notes)
+    assert first is not None
+    sources, tables = [first], {main: toml(first, notes)}
+    for extra in included(main, _include(tables[main]), notes):
+        if source := read_source(extra, notes):
+            sources.append(source)
+            tables[extra] = toml(source, notes)
     return _assemble(tuple(sources), tables, notes, uid=uid, environ=environ)
 
 
@@ -56,9 +56,9 @@ def toml(source: Source, notes: Notes) -> dict[str, Any]:
     return {}
 
 
-def _include(main: dict[str, Any] | None) -> tuple[str, ...]:
+def _include(main: dict[str, Any]) -> tuple[str, ...]:
     """What to read besides the main file; nothing, where the key is wrong: that is said later."""
-    daemon = (main or {}).get("daemon", {})
+    daemon = main.get("daemon", {})
     raw = daemon.get("include") if isinstance(daemon, dict) else None
     if raw is None:
         return Daemon().include

@@ -85,7 +85,7 @@ def fingerprints(spec: ReleaseSpec) -> tuple[tuple[str, str], ...]:
         first, _, below = table.partition(".")
         if first != "release":
             continue
-        side = getattr(spec, below) if below else spec
+        side: Any = getattr(spec, below) if below else spec
         prefix = f"{below}." if below else ""
         for key in keys:
             if key.acts is AT_ONCE:

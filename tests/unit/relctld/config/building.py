@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from relctld.config import Config, ConfigError, load
 
+UNHURRIED = settings(deadline=None)  # a noisy machine is no bug
 ENVIRON = {"HOME": "/home/op"}
 GOOD = """
 [daemon]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relctld.config import EnvFileError, parse_env, read_env
+from tests.unit.relctld.config.building import UNHURRIED
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,7 @@ def single(value: str) -> str:
     return "'" + value.replace("'", "'\"'\"'") + "'"
 
 
+@UNHURRIED
 @given(st.dictionaries(NAMES, VALUES), st.sampled_from([double, single]), st.sampled_from(["", " ", "\t "]))
 def test_every_value_survives_quoting(variables: dict[str, str], quote: object, blank: str) -> None:
     assert callable(quote)
@@ -99,6 +101,7 @@ def test_every_value_survives_quoting(variables: dict[str, str], quote: object, 
     assert parse_env("# head\n".join(lines)) == variables
 
 
+@UNHURRIED
 @given(st.text(st.sampled_from("A=1'\"\\ #;\n\r\t$"), max_size=40))
 def test_whatever_is_written_is_read_or_refused_with_its_line(text: str) -> None:
     try:

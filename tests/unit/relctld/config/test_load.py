@@ -59,9 +59,8 @@ def test_off_switches_off_what_is_optional(files: Files) -> None:
 
 
 def test_off_is_no_value_of_what_is_not(files: Files) -> None:
-    assert (
-        files.problem('period = "off"') == '[release.web] period: expected a duration such as "30s", found "off"'
-    )
+    problem = files.problem('period = "off"')
+    assert problem == '[release.web] period: expected a duration such as "30s", found "off"'
 
 
 def test_an_absolute_command_stays(files: Files) -> None:
@@ -230,11 +229,17 @@ def test_files_that_cannot_be_read(files: Files) -> None:
 
 
 def test_a_directory_that_cannot_be_listed_is_not_an_empty_one(files: Files) -> None:
-    (files.directory / "loop").symlink_to("loop")
-    assert files.problems('[daemon]\ninclude = ["loop/*.toml"]') == [
-        'DIR/relctld.toml: [daemon] include: cannot list what "loop/*.toml" names: '
-        "too many levels of symbolic links"
+    (files.directory / "o").symlink_to("o")
+    assert files.problems('[daemon]\ninclude = ["o/*.toml"]') == [
+        'DIR/relctld.toml: [daemon] include: cannot list what "o/*.toml" names: too many levels of symbolic links'
     ]
+
+
+def test_refused_files_are_closed(files: Files) -> None:
+    (files.directory / "dir.toml").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    files.problems('[daemon]\ninclude = ["dir.toml"]')
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_no_main_file(files: Files) -> None:

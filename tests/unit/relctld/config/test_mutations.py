@@ -19,11 +19,7 @@ TEXTS = st.sampled_from([DEFAULTS, OPTIONAL])
 JUNK = st.text(st.sampled_from("[]{}\"'=,.#\\\n 0aexr_-") | st.characters(exclude_categories=["Cs"]), max_size=12)
 KNOWN = [key for text in (DEFAULTS, OPTIONAL) for key in tomli.loads(text)["release"]["web"]]
 VALUES = st.recursive(
-    st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=9)
-    | st.sampled_from(["off", "5s", "1GB", "/a"]),
+    st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.sampled_from(["off", "5s", "/a"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=4,
 )
@@ -56,7 +52,7 @@ def shown(value: Any) -> str:
 
 
 @given(TEXTS, st.data())
-@settings(deadline=1000, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=5000, suppress_health_check=[HealthCheck.too_slow])
 def test_junk_in_a_good_config(text: str, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text)))
@@ -66,7 +62,7 @@ def test_junk_in_a_good_config(text: str, data: st.DataObject) -> None:
 
 
 @given(st.sampled_from(KNOWN), VALUES)
-@settings(deadline=1000)
+@settings(deadline=5000)
 def test_any_value_under_any_key(key: str, value: Any) -> None:
     root = "" if key == "root" else 'root = "/opt"\n'
     judged(f"[release.web]\n{root}{key} = {shown(value)}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relctld.config import Change, KeyChange, Plan, changed_keys, diff
+from relctld.config import Change, KeyChange, Plan, changed_keys, diff, fingerprints
 from relctld.config.keys import AT_ONCE, KEYS, VM, Key
 from tests.unit.relctld.config.building import GOOD, Files
 
@@ -66,6 +66,14 @@ def test_keys_of_the_daemon(files: Files) -> None:
         ("access.view", NOW),
     )
     assert diff(old, files.load('[daemon]\nlog_dir = "/var/log/relctl"')).daemon == ()
+
+
+def test_fingerprints_tell_which_keys_a_vm_was_started_without(files: Files) -> None:
+    old = dict(fingerprints(files.release("env.A = 'hunter2'").releases[0]))
+    new = dict(fingerprints(files.release("env.A = '2'\nenv.B = '3'\nintensity = 9\numask = '0022'").releases[0]))
+    assert [key for key in new if old.get(key) != new[key]] == ["umask", "env.A", "env.B"]
+    assert "hunter2" not in str(old)
+    assert dict(fingerprints(files.release("env.A = 'hunter2'").releases[0])) == old
 
 
 def test_what_a_vm_was_given_at_its_start_waits_for_the_next_one() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from relctld.config import probes
 from relctld.config.values import KindError
 from relctld.core.model import ExecProbe, HttpProbe, Probe, ProcessProbe, TcpProbe
+from tests.unit.relctld.config.building import UNHURRIED
 
 EXPECTED = "expected auto | process | tcp:HOST:PORT | http://… | exec:COMMAND LINE, found "
 
@@ -90,12 +91,14 @@ PROBE = st.one_of(
 )
 
 
+@UNHURRIED
 @given(PROBE)
 def test_every_probe_survives_being_shown(probe: Probe) -> None:
     kind = probes.ready()
     assert kind.read(tomli.loads(f"x = {kind.show(probe)}")["x"]) == probe
 
 
+@UNHURRIED
 @given(st.sampled_from(["tcp:", "http://", "exec:", "http:", "mfa:", ""]), st.text(max_size=30))
 def test_whatever_is_written_is_a_probe_or_refused(scheme: str, rest: str) -> None:
     with contextlib.suppress(KindError):

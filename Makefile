@@ -1,0 +1,34 @@
+# Each target does all of its own set-up (.ci/setup): Debian packages as root, and .venv.
+#   make demo    relctl at work on a real release, in a minute
+#   make test    everything: linters, types, unit tests, real processes, real releases (ARGS="-k name" for a part)
+#   make bench   what relctld costs
+#   make lint    linters and types only
+#   make clean   remove what the others built
+
+PYTHON := .venv/bin/python
+WORKERS ?= 2
+ARGS ?=
+
+.PHONY: demo test bench lint clean setup
+
+test: setup
+	@RELCTL_TEST_FULL=1 $(PYTHON) -m pytest -q -n $(WORKERS) $(ARGS)
+
+demo: setup
+	@$(PYTHON) tests/demo.py $(ARGS)
+
+bench: setup
+	@$(PYTHON) bench/run.py $(ARGS)
+
+lint: setup
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
+
+setup:
+	@.ci/setup
+
+clean:
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

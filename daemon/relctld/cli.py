@@ -1,0 +1,78 @@
+"""The command `relctld`: arguments, config, exit codes.
+
+Exit codes: 0 stopped as asked · 1 it could not run (another daemon holds the run directory, a directory cannot be
+made) · 2 usage, or a config that cannot be used where no good one was ever kept.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from relctld import __version__
+from relctld.config import Config, ConfigError, default_config_path, keep_good, load, load_or_last_good
+from relctld.control.sockets import LockedError
+from relctld.host.systemd import SYSTEMD_VARIABLES
+from relctld.supervisor.daemon import Daemon
+from relctld.supervisor.log import configure
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon in the foreground."""
+    arguments = _parser().parse_args(argv)
+    path = arguments.config or default_config_path(os.geteuid(), os.environ)
+    try:
+        if arguments.check:
+            return _check(path)
+        config, error = load_or_last_good(path, uid=os.geteuid(), environ=os.environ)
+    except ConfigError as problem:
+        print(f"relctld: {problem}", file=sys.stderr)
+        return 2
+    configure(verbose=arguments.verbose)
+    return _run(config, error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="relctld", description="Supervise Erlang and Elixir releases.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the config (default: /etc/relctl/relctld.toml)")
+    parser.add_argument("--check", action="store_true", help="judge the config and exit: 0 good, 2 not")
+    parser.add_argument("--verbose", action="store_true", help="log debug messages too")
+    parser.add_argument("--version", action="version", version=f"relctld {__version__}")
+    return parser
+
+
+def _check(path: Path) -> int:
+    config = load(path, uid=os.geteuid(), environ=os.environ)
+    for warning in config.warnings:
+        print(f"relctld: warning: {warning}", file=sys.stderr)
+    count = len(config.releases)
+    print(f"{config.path}: good, {count} release{'' if count == 1 else 's'}")
+    return 0
+
+
+def _run(config: Config, error: ConfigError | None) -> int:
+    environ = dict(os.environ)
+    daemon = Daemon(config, str(error) if error else None, environ)
+    for variable in SYSTEMD_VARIABLES:
+        os.environ.pop(variable, None)
+    try:
+        daemon.prepare()
+        if error is None:
+            _keep(config)
+    except (OSError, LockedError) as problem:
+        print(f"relctld: {problem}", file=sys.stderr)
+        return 1
+    asyncio.run(daemon.run())
+    # A worker that hangs on a disk would keep the interpreter from ending; all that matters is written by now.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _keep(config: Config) -> None:
+    """A copy for a start with a broken config. Where it cannot be kept, the store says so about the same disk."""
+    try:
+        keep_good(config, config.state_dir)
+    except OSError as problem:
+        print(f"relctld: warning: no copy of the config could be kept: {problem}", file=sys.stderr)

@@ -1,0 +1,211 @@
+"""What each request means: arguments checked, then asked of the supervisor. One operation, one short method.
+
+`Services` is what the supervisor offers; this file knows nothing else of it.
+"""
+
+import asyncio
+import base64
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from relctld.control.access import Peer
+from relctld.control.server import RefusedError, SendProgress
+from relctld.core.effects import Done, Refused
+from relctld.core.model import Op
+from relctld.wire.messages import Request
+
+Answered = Callable[[Done | Refused], None]
+
+_MOST_LINES = 100_000
+_MOST_EVENTS = 10_000
+_ACCEPT_WITHIN = 0.2
+
+
+class Services(Protocol):
+    """What the supervisor does for the door. What blocks is awaited; nothing here raises for a bad argument."""
+
+    def names(self, *, configured: bool = False) -> list[str]: ...
+    def state_of(self, name: str) -> dict[str, Any]: ...
+    def request(self, name: str, op: Op, request_id: str, by: str, answered: Answered) -> None: ...
+    def watch(self, name: str, changed: Callable[[], None]) -> Callable[[], None]: ...
+    async def user_name(self, uid: int) -> str: ...
+    async def status(self, names: list[str]) -> dict[str, Any]: ...
+    async def last_lines(self, name: str, count: int) -> list[str]: ...
+    async def read_log(self, name: str, lines: int, cursor: dict[str, Any] | None) -> tuple[bytes, dict[str, Any]]: ...
+    async def events(self, names: list[str], since: str, after: int, limit: int) -> list[dict[str, Any]]: ...
+    async def crashes(self, name: str) -> list[dict[str, Any]]: ...
+    async def crash_head(self, name: str, n: int) -> tuple[dict[str, Any], str] | None: ...
+    async def reload(self, *, plan: bool, stop_removed: bool, by: str) -> dict[str, Any]: ...
+    def rotate(self, name: str) -> str | None: ...
+    def daemon_status(self) -> dict[str, Any]: ...
+    def stop_daemon(self, by: str) -> None: ...
+
+
+class Handlers:
+    """The operations of `wire.messages.OPS`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def handle(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        """Carry out a request. Raises RefusedError."""
+        args = request.args
+        match request.op:
+            case "status":
+                return await self._services.status(self._named(args) or self._services.names())
+            case "start" | "stop" | "restart":
+                return await self._change(request, peer, progress)
+            case "logs":
+                return await self._logs(args)
+            case "rotate":
+                return self._rotate(args)
+            case "events":
+                return await self._events(args)
+            case "crashes":
+                return await self._crashes(args)
+            case "reload":
+                return await self._reload(args, peer)
+            case "daemon-status":
+                return self._services.daemon_status()
+            case "daemon-stop":
+                self._services.stop_daemon(await self._services.user_name(peer.uid))
+                return {"stopping": True}
+        raise RefusedError("usage", f"relctld does not know how to {request.op}")
+
+    async def _change(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        """start, stop, restart: all names are checked before anything is done; then they go on side by side."""
+        op, args = Op(request.op), request.args
+        names = self._services.names(configured=True) if args.get("all") is True else self._named(args)
+        if not names and not args.get("all"):
+            raise RefusedError("usage", f"{op} needs the name of a release, or --all")
+        progress({"accepted": True})
+        by = await self._services.user_name(peer.uid)
+        wait = args.get("wait") is not False
+        changes = (self._one(name, op, request.id, by, progress, wait=wait) for name in names)
+        return {"results": list(await asyncio.gather(*changes))}
+
+    async def _one(
+        self, name: str, op: Op, request_id: str, by: str, progress: SendProgress, *, wait: bool
+    ) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        outcome: asyncio.Future[Done | Refused] = loop.create_future()
+        unwatch = self._services.watch(name, lambda: progress({"release": name, **self._services.state_of(name)}))
+        self._services.request(name, op, f"{request_id}/{name}", by, lambda ended: _settle(outcome, ended))
+        try:
+            ended = await asyncio.wait_for(asyncio.shield(outcome), None if wait else _ACCEPT_WITHIN)
+        except TimeoutError:
+            ended = None
+        finally:
+            unwatch()
+        result: dict[str, Any] = {"ok": True, "release": name, "op": str(op)}
+        if ended is None:
+            result |= {"changed": True, "accepted": True, **self._services.state_of(name)}
+        elif isinstance(ended, Done):
+            result |= {"changed": ended.changed, **self._services.state_of(name)}
+        else:
+            error: dict[str, Any] = {"kind": ended.kind, "message": ended.why, "hint": ended.hint}
+            if ended.boot:
+                error["log"] = await self._services.last_lines(name, 5)
+                error["hint"] = ended.hint or f"relctl logs {name}"
+            result |= {"ok": False, "error": error, "state": self._services.state_of(name)["state"]}
+        result["seconds"] = round(loop.time() - begun, 3)
+        progress({"release": name, "result": result})
+        return result
+
+    async def _logs(self, args: dict[str, Any]) -> dict[str, Any]:
+        name = self._one_name(args)
+        cursor = args.get("cursor")
+        if cursor is not None and not isinstance(cursor, dict):
+            raise RefusedError("usage", "a cursor is what an earlier reply held")
+        lines = _number(args, "lines", 10, _MOST_LINES)
+        try:
+            data, cursor = await self._services.read_log(name, lines, cursor)
+        except (ValueError, TypeError, KeyError):
+            raise RefusedError("usage", "a cursor is what an earlier reply held") from None
+        except OSError as error:
+            raise RefusedError("failed", f"the log cannot be read: {error}") from None
+        return {"data": base64.b64encode(data).decode(), "cursor": cursor}
+
+    def _rotate(self, args: dict[str, Any]) -> dict[str, Any]:
+        results = []
+        for name in self._named(args) or self._services.names():
+            error = self._services.rotate(name)
+            result: dict[str, Any] = {"ok": error is None, "release": name, "op": "rotate"}
+            if error is None:
+                result["changed"] = True
+            else:
+                result["error"] = {"kind": "failed", "message": error, "hint": ""}
+            results.append(result)
+        return {"results": results}
+
+    async def _events(self, args: dict[str, Any]) -> dict[str, Any]:
+        since = args.get("since", "")
+        if not isinstance(since, str):
+            raise RefusedError("usage", "since is a time in RFC 3339")
+        limit, after = _number(args, "limit", 1000, _MOST_EVENTS), _number(args, "after", 0, 1 << 62)
+        names = self._named(args, known_only=False)
+        try:
+            events = await self._services.events(names, since, after, limit)
+        except OSError as error:
+            raise RefusedError("failed", f"the history cannot be read: {error}") from None
+        return {"events": events, "last": events[-1]["seq"] if events else after}
+
+    async def _crashes(self, args: dict[str, Any]) -> dict[str, Any]:
+        name = self._one_name(args)
+        try:
+            if args.get("n") is None:
+                return {"crashes": await self._services.crashes(name)}
+            n = _number(args, "n", 1, 10_000)
+            found = await self._services.crash_head(name, n)
+        except OSError as error:
+            raise RefusedError("failed", f"the crash dumps cannot be read: {error}") from None
+        if found is None:
+            raise RefusedError("impossible", f"there is no crash dump {n}", f"relctl crashes {name}")
+        return {"crash": found[0], "head": found[1]}
+
+    async def _reload(self, args: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        by = await self._services.user_name(peer.uid)
+        plan, stop_removed = args.get("plan") is True, args.get("stop_removed") is True
+        return await self._services.reload(plan=plan, stop_removed=stop_removed, by=by)
+
+    # -- arguments -----------------------------------------------------------------------------
+
+    def _named(self, args: dict[str, Any], *, known_only: bool = True) -> list[str]:
+        """The names asked for, each once, in the order asked."""
+        names = args.get("names", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RefusedError("usage", "names is a list of strings")
+        if known_only:
+            self._check(names)
+        return list(dict.fromkeys(names))
+
+    def _one_name(self, args: dict[str, Any]) -> str:
+        name = args.get("release")
+        if not isinstance(name, str):
+            raise RefusedError("usage", "release is the name of a release")
+        self._check([name])
+        return name
+
+    def _check(self, names: Iterable[str]) -> None:
+        known = self._services.names()
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
+                raise RefusedError("unknown-release", f"no release is named {name[:80]}", hint[:400])
+
+
+def _settle(outcome: asyncio.Future[Done | Refused], ended: Done | Refused) -> None:
+    if not outcome.done():
+        outcome.set_result(ended)
+
+
+def _number(args: dict[str, Any], key: str, default: int, most: int) -> int:
+    value = args.get(key, default)
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise RefusedError("usage", f"{key} is a number from 0 to {most}")
+    return value

@@ -1,0 +1,195 @@
+"""Frames in, frames out: requests to handlers, their answers back, events to those who may see them.
+
+Rule 1: whatever comes in, the loop is held no longer than one frame takes; a bad frame gets an error or silence.
+Rule 2: (uid, id) names a request. A repeat of one that changes something joins it: it is never carried out twice.
+Rule 3: nothing is awaited towards a client. A slow one loses frames at ZeroMQ's limit, nobody else does.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+import zmq
+
+from relctld.control.access import Peer, Table
+from relctld.wire.codec import FrameError, decode_request, encode_progress, encode_reply
+from relctld.wire.messages import DAEMON_TOPIC, Problem, Progress, Reply, Request, release_topic
+
+log = structlog.get_logger()
+
+_REMEMBER = 600.0
+_REMEMBER_AT_MOST = 10_000
+_FRAMES_A_TURN = 64
+_REPEATABLE = frozenset({"status", "logs", "events", "crashes", "daemon-status"})
+"""Operations that change nothing: a repeat is simply answered again."""
+
+
+class RefusedError(Exception):
+    """A request that is not carried out; `problem` is what the client is told."""
+
+    def __init__(self, kind: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.problem = Problem(kind, message, hint)
+
+
+SendProgress = Callable[[dict[str, Any]], None]
+Handle = Callable[[Request, Peer, SendProgress], Awaitable[dict[str, Any]]]
+"""Carries out a request; raises RefusedError. The last argument sends a word on it meanwhile."""
+
+
+class _Operation:
+    """A request under way or done: where its frames go, and its reply for those who ask again."""
+
+    __slots__ = ("reply", "routes", "since")
+
+    def __init__(self, since: float) -> None:
+        self.routes: set[tuple[bytes, ...]] = set()
+        self.reply: bytes | None = None
+        self.since = since
+
+
+class Server:
+    """Serves the two sockets on the loop."""
+
+    def __init__(self, control: "zmq.Socket[bytes]", events: "zmq.Socket[bytes]", handle: Handle, table: Table) -> None:
+        self.table = table
+        self._control = control
+        self._events = events
+        self._handle = handle
+        self._loop = asyncio.get_running_loop()
+        self._operations: OrderedDict[tuple[int, str], _Operation] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop.add_reader(_number(control, zmq.FD), self._control_ready)
+        self._loop.add_reader(_number(events, zmq.FD), self._events_ready)
+        self._loop.call_soon(self._control_ready)
+        self._loop.call_soon(self._events_ready)
+
+    async def close(self) -> None:
+        """Wait shortly for replies on their way, then close both endpoints."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        for task in tuple(self._tasks):
+            task.cancel()
+        for endpoint in (self._control, self._events):
+            self._loop.remove_reader(_number(endpoint, zmq.FD))
+            endpoint.close()
+
+    def publish(self, release: str | None, event: dict[str, Any]) -> None:
+        """Send a notice to those who listen."""
+        topic = DAEMON_TOPIC if release is None else release_topic(release)
+        body = json.dumps(event, ensure_ascii=False, default=str, separators=(",", ":")).encode("utf-8", "replace")
+        self._send(self._events, [topic, body])
+        self._loop.call_soon(self._events_ready)
+
+    # -- control -------------------------------------------------------------------------------
+
+    def _control_ready(self) -> None:
+        """ZeroMQ's fd is edge-triggered: read until nothing is left, and look again after each send."""
+        for _ in range(_FRAMES_A_TURN):
+            if not _number(self._control, zmq.EVENTS) & zmq.POLLIN:
+                return
+            frames = self._control.recv_multipart(zmq.NOBLOCK, copy=False)
+            self._received(frames)
+        self._loop.call_soon(self._control_ready)
+
+    def _received(self, frames: list[zmq.Frame]) -> None:
+        *route, body = frames
+        path = tuple(frame.bytes for frame in route)
+        peer = Peer.of(str(_property(body, "Peer-Address")))
+        try:
+            request = decode_request(body.bytes)
+        except FrameError as error:
+            log.debug("frame.bad", error=str(error), uid=peer.uid if peer else None)
+            if error.id is not None:
+                self._reply(path, encode_reply(Reply(error.id, problem=Problem("usage", str(error)))))
+            return
+        if peer is None or not self.table.allows(peer, request.op):
+            who = f"uid {peer.uid}" if peer else "somebody unknown"
+            why = Problem("denied", f"{who} may not ask for {request.op}", "see [daemon.access] in relctld.toml")
+            self._reply(path, encode_reply(Reply(request.id, problem=why)))
+            return
+        self._begin(path, request, peer)
+
+    def _begin(self, path: tuple[bytes, ...], request: Request, peer: Peer) -> None:
+        key = (peer.uid, request.id)
+        operation = self._operations.get(key)
+        if operation is not None:
+            operation.routes.add(path)
+            self._reply(path, operation.reply or encode_progress(Progress(request.id, {"accepted": True})))
+            return
+        operation = _Operation(self._loop.time())
+        operation.routes.add(path)
+        self._operations[key] = operation
+        task = self._loop.create_task(self._carry_out(key, operation, request, peer), name=f"request {request.op}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry_out(self, key: tuple[int, str], operation: _Operation, request: Request, peer: Peer) -> None:
+        def progress(body: dict[str, Any]) -> None:
+            for route in operation.routes:
+                self._reply(route, encode_progress(Progress(request.id, body)))
+
+        try:
+            reply = Reply(request.id, await self._handle(request, peer, progress))
+        except RefusedError as error:
+            reply = Reply(request.id, problem=error.problem)
+        except Exception as error:
+            log.exception("surprise", op=request.op)
+            reply = Reply(request.id, problem=Problem("failed", f"relctld was surprised: {error!r}", "see its log"))
+        operation.reply = encode_reply(reply)
+        for route in operation.routes:
+            self._reply(route, operation.reply)
+        if request.op in _REPEATABLE:
+            self._operations.pop(key, None)
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        now = self._loop.time()
+        while self._operations:
+            key, oldest = next(iter(self._operations.items()))
+            too_many = len(self._operations) > _REMEMBER_AT_MOST
+            if oldest.reply is None or not (too_many or now - oldest.since > _REMEMBER):
+                return
+            del self._operations[key]
+
+    def _reply(self, path: tuple[bytes, ...], frame: bytes) -> None:
+        self._send(self._control, [*path, frame])
+        self._loop.call_soon(self._control_ready)
+
+    def _send(self, endpoint: "zmq.Socket[bytes]", frames: list[bytes]) -> None:
+        try:
+            endpoint.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            log.debug("send.failed", error=str(error))
+
+    # -- events --------------------------------------------------------------------------------
+
+    def _events_ready(self) -> None:
+        """XPUB_MANUAL: a subscription counts only when we repeat it, at once, for the peer it came from."""
+        for _ in range(_FRAMES_A_TURN):
+            if not _number(self._events, zmq.EVENTS) & zmq.POLLIN:
+                return
+            frame = self._events.recv(zmq.NOBLOCK, copy=False)
+            body = frame.bytes
+            if body[:1] not in (b"\x00", b"\x01"):
+                continue
+            peer = Peer.of(str(_property(frame, "Peer-Address")))
+            if body[:1] == b"\x00":
+                self._events.setsockopt(zmq.UNSUBSCRIBE, body[1:])
+            elif peer is not None and self.table.allows(peer, "events"):
+                self._events.setsockopt(zmq.SUBSCRIBE, body[1:])
+        self._loop.call_soon(self._events_ready)
+
+
+def _number(endpoint: "zmq.Socket[bytes]", option: int) -> int:
+    return int(endpoint.getsockopt(option))
+
+
+def _property(frame: zmq.Frame, name: str) -> object:
+    try:
+        return frame.get(name)
+    except zmq.ZMQError:
+        return ""

@@ -1,0 +1,63 @@
+"""The two endpoints, bound and chmodded by us before ZeroMQ takes them: right mode at once, nothing to steal.
+
+RUN/lock          flock: one daemon per run directory; holds its pid
+RUN/control.sock  ROUTER
+RUN/events.sock   XPUB_MANUAL
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+import zmq
+
+from relctld.wire.messages import MAX_FRAME
+
+_BACKLOG = 128
+
+
+class LockedError(Exception):
+    """Another daemon runs on this run directory; the text says which."""
+
+
+def lock(run_dir: Path) -> int:
+    """Take the lock and write our pid into it; it is held as long as the fd is open. Raises LockedError, OSError."""
+    fd = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise LockedError(f"another relctld runs on {run_dir}: pid {holder}") from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def listen(path: Path, mode: int) -> socket.socket:
+    """A listening unix socket; the lock must be held, for a stale file of that name is removed."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    before = os.umask(0o777 & ~mode)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    os.chmod(path, mode)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def endpoint(context: zmq.Context[zmq.Socket[bytes]], kind: int, path: Path, mode: int) -> zmq.Socket[bytes]:
+    """A ZeroMQ socket on `path`. It owns the listener from now on."""
+    listener = listen(path, mode)
+    endpoint = context.socket(kind)
+    endpoint.setsockopt(zmq.LINGER, 200)
+    endpoint.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+    endpoint.setsockopt(zmq.SNDHWM, 1000)
+    endpoint.setsockopt(zmq.USE_FD, listener.detach())
+    endpoint.bind(f"ipc://{path}")
+    return endpoint

@@ -1,0 +1,156 @@
+"""Run a command of the operator's to its end: hooks and `exec:` probes. Bounded in time and in what it may print.
+
+It gets a session of its own; at its timeout the whole process group is killed. It runs outside the release's
+cgroup, as the release's user, with a built-up environment.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from relctld.core.model import ExitStatus
+from relctld.host.gate import Identity
+from relctld.host.reaper import Reaper
+
+_TAIL = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended. `tail`: the last of what it printed; `late`: it was killed at its timeout."""
+
+    status: ExitStatus
+    tail: str
+    late: bool
+
+    def error(self, timeout: float) -> str | None:
+        """What went wrong, in words; None where it ended with 0."""
+        said = self.tail.strip().splitlines()[-1:] or [""]
+        more = f": {said[0][:200]}" if said[0] else ""
+        if self.late:
+            return f"not done within {timeout:g} s{more}"
+        if self.status.signal is not None:
+            return f"killed by {self.status.signal}{more}"
+        return None if self.status.code == 0 else f"exit code {self.status.code}{more}"
+
+
+class Commands:
+    """Runs commands; the spawn itself happens in `pool`, since it may block on a slow disk."""
+
+    def __init__(self, reaper: Reaper, pool: Executor) -> None:
+        self._reaper = reaper
+        self._pool = pool
+
+    async def run(
+        self,
+        argv: tuple[str, ...],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        identity: Identity | None,
+        timeout: float,
+        umask: int = 0o022,
+    ) -> Outcome:
+        """Run `argv` (found by the PATH of `env`). Raises OSError where it cannot be executed.
+
+        Cancelled, it kills the command as at the timeout.
+        """
+        loop = asyncio.get_running_loop()
+        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(write, True)
+        tail = bytearray()
+        loop.add_reader(read, _take, read, tail)
+        try:
+            spawn = loop.run_in_executor(self._pool, self._spawn, argv, dict(env), cwd, identity, umask, write)
+            pid, pidfd = await self._whole(spawn)
+            ended: asyncio.Future[ExitStatus] = loop.create_future()
+            self._reaper.watch(pid, pidfd, lambda status, _: _settle(ended, status))
+            status, late = await _within(ended, pid, timeout)
+        finally:
+            os.close(write)
+            _take(read, tail)
+            loop.remove_reader(read)
+            os.close(read)
+        return Outcome(status, tail.decode("utf-8", "replace"), late)
+
+    def _spawn(
+        self,
+        argv: tuple[str, ...],
+        env: dict[str, str],
+        cwd: Path,
+        identity: Identity | None,
+        umask: int,
+        output: int,
+    ) -> tuple[int, int]:
+        with self._reaper.spawning() as claim:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=env,
+                cwd=cwd,
+                umask=umask,
+                user=identity.uid if identity else None,
+                group=identity.gid if identity else None,
+                extra_groups=list(identity.groups) if identity else None,
+                start_new_session=True,
+            )
+            process.returncode = 0  # the reaper waits for it; Popen must not
+            claim(process.pid)
+        return process.pid, os.pidfd_open(process.pid)
+
+    async def _whole(self, spawn: asyncio.Future[tuple[int, int]]) -> tuple[int, int]:
+        """Wait for a spawn; one that nobody waits for any more is killed as soon as it is there."""
+        try:
+            return await asyncio.shield(spawn)
+        except asyncio.CancelledError:
+            spawn.add_done_callback(self._kill_spawned)
+            raise
+
+    def _kill_spawned(self, spawn: asyncio.Future[tuple[int, int]]) -> None:
+        if not spawn.cancelled() and spawn.exception() is None:
+            pid, pidfd = spawn.result()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            os.close(pidfd)
+            self._reaper.abandon(pid)
+
+
+async def _within(ended: asyncio.Future[ExitStatus], pid: int, timeout: float) -> tuple[ExitStatus, bool]:
+    """Wait for the end; kill the group when time is up, and when we are told to stop waiting."""
+    try:
+        return await asyncio.wait_for(asyncio.shield(ended), timeout), False
+    except TimeoutError:
+        _kill_group(pid, ended)
+        return await ended, True
+    except asyncio.CancelledError:
+        _kill_group(pid, ended)
+        raise
+
+
+def _kill_group(pid: int, ended: asyncio.Future[ExitStatus]) -> None:
+    if not ended.done():  # not reaped yet, so the pid and the group are still its own
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _settle(ended: asyncio.Future[ExitStatus], status: ExitStatus) -> None:
+    if not ended.done():
+        ended.set_result(status)
+
+
+def _take(read: int, tail: bytearray) -> None:
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(16):  # a command that floods must not hold the loop
+            data = os.read(read, 65536)
+            if not data:
+                return
+            tail += data
+            del tail[:-_TAIL]

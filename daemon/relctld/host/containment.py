@@ -1,0 +1,249 @@
+"""What holds all processes of a VM together, whatever they fork: one seam, a kind per world.
+
+* `Cgroups`: a sub-cgroup per release and epoch, below our own where that is delegated to us (or where no systemd
+  manages cgroups and we may write). Complete: setsid, double-fork and a wiped environment change nothing.
+* `Sweep`: nothing to hold them; they are found among the descendants of relctld, their subreaper, and by
+  `RELCTL_INSTANCE` in their environment. A process that leaves the tree *and* wipes its environment escapes.
+
+An epmd that a VM started is shared by all nodes of the host: it is spared by both.
+
+Everything here may block: call it from a worker thread.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from relctld.core.model import Vm
+from relctld.host.process import comm, describe, run_state
+
+GRACE = 0.5
+"""Seconds that leftovers of a gentle end have after SIGTERM."""
+
+PATIENCE = 1.0
+"""Seconds that one sweep waits for what it killed."""
+
+_MARK = "RELCTL_INSTANCE"
+
+
+class Containment(Protocol):
+    """What is asked of every kind."""
+
+    kind: str
+
+    def place(self, name: str, epoch: int, vm: Vm) -> None:
+        """Contain a process that waits at its gate. Raises OSError."""
+
+    def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
+        """End what is left of a VM; describes what outlived SIGKILL for `PATIENCE` seconds."""
+
+    def oom_killed(self, name: str, epoch: int) -> bool:
+        """Whether the kernel killed something of this VM for want of memory, where that can be known."""
+
+
+def choose(run_dir: Path) -> Containment:
+    """The best kind that this world offers."""
+    base = _own_cgroup()
+    if base is not None:
+        home = base / f"relctl-{zlib.crc32(os.fsencode(run_dir)):08x}"
+        with contextlib.suppress(OSError):
+            home.mkdir(exist_ok=True)
+            if (home / "cgroup.kill").exists():
+                return Cgroups(home, base)
+    return Sweep()
+
+
+def _own_cgroup() -> Path | None:
+    """Our cgroup2 directory, if what is below it is ours to shape."""
+    try:
+        own = next(
+            line[3:].strip() for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")
+        )
+        mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    except (OSError, StopIteration):
+        return None
+    point = next((left.split()[4] for left, right in mounts if right.split()[0] == "cgroup2"), None)
+    if point is None or ".." in own:
+        return None
+    path = Path(point + own)
+    return path if os.access(path / "cgroup.procs", os.W_OK) and _is_ours(path) else None
+
+
+def _is_ours(path: Path) -> bool:
+    """Where systemd manages cgroups, only what it delegated is ours; it says so in an extended attribute."""
+    if not Path("/run/systemd/system").is_dir():
+        return True
+    for attribute in ("trusted.delegate", "user.delegate"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(path, attribute) == b"1":
+                return True
+    return False
+
+
+class Cgroups:
+    """A sub-cgroup per release and epoch, without controllers; they need none, `cgroup.kill` is core.
+
+    OWN/relctl-<run dir>/NAME.e7/{cgroup.procs, cgroup.events, cgroup.kill}
+    """
+
+    kind = "cgroup"
+
+    def __init__(self, home: Path, spared: Path) -> None:
+        self._home = home
+        self._spared = spared
+
+    def place(self, name: str, epoch: int, vm: Vm) -> None:
+        """Make the group and move the gate into it."""
+        group = self._group(name, epoch)
+        group.mkdir(exist_ok=True)
+        (group / "cgroup.procs").write_text(str(vm.pid))
+
+    def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:  # noqa: ARG002 the seam's
+        """Spare epmd, ask the rest if gentle, then `cgroup.kill` and remove the group."""
+        group = self._group(name, epoch)
+        try:
+            left = self._empty(group, gentle=gentle)
+        except FileNotFoundError:
+            return ()
+        if not left:
+            with contextlib.suppress(OSError):
+                _remove(group)
+        return left
+
+    def oom_killed(self, name: str, epoch: int) -> bool:
+        """By `memory.events`, which is there only where the memory controller is."""
+        try:
+            lines = (self._group(name, epoch) / "memory.events").read_text().splitlines()
+        except OSError:
+            return False
+        return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
+
+    def _group(self, name: str, epoch: int) -> Path:
+        return self._home / f"{name}.e{epoch}"
+
+    def _empty(self, group: Path, *, gentle: bool) -> tuple[str, ...]:
+        if not _populated(group):
+            return ()
+        for pid in _pids(group):
+            if comm(pid) == "epmd":
+                with contextlib.suppress(OSError):
+                    (self._spared / "cgroup.procs").write_text(str(pid))
+        if gentle:
+            for pid in _pids(group):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGTERM)
+            _wait_empty(group, GRACE)
+        if _populated(group):
+            (group / "cgroup.kill").write_text("1")
+            _wait_empty(group, PATIENCE)
+        return tuple(describe(pid) for pid in _pids(group)) if _populated(group) else ()
+
+
+def _populated(group: Path) -> bool:
+    return "populated 1" in (group / "cgroup.events").read_text()
+
+
+def _pids(group: Path) -> list[int]:
+    """All processes of a group, those of groups that its processes made below it too."""
+    found = []
+    for folder, _, files in os.walk(group):
+        if "cgroup.procs" in files:
+            with contextlib.suppress(OSError):
+                found += [int(pid) for pid in (Path(folder) / "cgroup.procs").read_text().split()]
+    return found
+
+
+def _remove(group: Path) -> None:
+    for folder, _, _ in os.walk(group, topdown=False):
+        Path(folder).rmdir()
+
+
+def _wait_empty(group: Path, seconds: float) -> None:
+    """Until nothing lives in the group; the kernel raises POLLPRI when that changes."""
+    end = time.monotonic() + seconds
+    with (group / "cgroup.events").open() as events:
+        poll = select.poll()
+        poll.register(events, select.POLLPRI)
+        while True:
+            events.seek(0)
+            if "populated 0" in events.read() or (rest := end - time.monotonic()) <= 0:
+                return
+            poll.poll(rest * 1000)
+
+
+class Sweep:
+    """No cgroup: find what carries the mark of the VM, stop it all, then kill it all."""
+
+    kind = "sweep"
+
+    def place(self, name: str, epoch: int, vm: Vm) -> None:
+        """The mark in the environment is all there is."""
+
+    def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:  # noqa: ARG002 the seam's
+        """Ask if gentle, then freeze until no new one appears, so that nothing forks away, then kill."""
+        pids = marked(instance)
+        if pids and gentle:
+            _signal(instance, pids, signal.SIGTERM)
+            pids = _until_gone(instance, GRACE)
+        end = time.monotonic() + PATIENCE
+        while pids and time.monotonic() < end:
+            frozen: set[int] = set()
+            while new := set(pids) - frozen:
+                _signal(instance, new, signal.SIGSTOP)
+                frozen |= new
+                pids = marked(instance)
+            _signal(instance, frozen, signal.SIGKILL)
+            pids = _until_gone(instance, max(0.01, end - time.monotonic()))
+        return tuple(describe(pid) for pid in pids)
+
+    def oom_killed(self, name: str, epoch: int) -> bool:  # noqa: ARG002 the seam's
+        """Nothing tells."""
+        return False
+
+
+def marked(instance: str) -> list[int]:
+    """The processes that carry this instance in their environment, epmd and the dead aside."""
+    mark = f"{_MARK}={instance}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and mark in _environment(entry):
+            pid = int(entry)
+            if comm(pid) != "epmd" and run_state(pid) not in (None, "Z", "X"):
+                found.append(pid)
+    return found
+
+
+def _environment(pid: str) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def _signal(instance: str, pids: Iterable[int], number: int) -> None:
+    """Signal those that still are who they were: the mark is looked at again behind a pidfd."""
+    mark = f"{_MARK}={instance}".encode()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                if mark in _environment(str(pid)):
+                    signal.pidfd_send_signal(pidfd, number)
+            finally:
+                os.close(pidfd)
+
+
+def _until_gone(instance: str, seconds: float) -> list[int]:
+    end = time.monotonic() + seconds
+    pause = 0.002
+    while (pids := marked(instance)) and time.monotonic() < end:
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+    return pids

@@ -1,0 +1,113 @@
+"""Which process is meant: boot id + pid + start ticks, then a pidfd. A pid alone is never trusted.
+
+The executable is shown, never compared: one and the same VM is sh, then erlexec, then beam.smp.
+"""
+
+import fcntl
+import os
+import signal
+import struct
+from functools import cache
+
+from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Vm
+
+# struct pidfd_info of VER0 (64 bytes), include/uapi/linux/pidfd.h; exit information since Linux 6.15.
+_PIDFD_GET_INFO = 0xC040FF0B
+_PIDFD_INFO_PID = 1
+_PIDFD_INFO_EXIT = 8
+_STATE_FIELD, _START_TICKS_FIELD = 0, 19  # of /proc/PID/stat, counted after the command's name
+
+
+@cache
+def boot_id() -> str:
+    """The identity of this boot of the host."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].decode().split()
+    except OSError:
+        return None
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since the boot; None where there is none."""
+    fields = _stat(pid)
+    return int(fields[_START_TICKS_FIELD]) if fields else None
+
+
+def run_state(pid: int) -> str | None:
+    """The kernel's one letter for what a process does: R, S, D, Z, T …; None where there is none."""
+    fields = _stat(pid)
+    return fields[_STATE_FIELD] if fields else None
+
+
+def comm(pid: int) -> str:
+    """The name the kernel has for a process; it outlives the process's end until it is reaped."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().rstrip(b"\n").decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def describe(pid: int) -> str:
+    """A process in words, for an operator who must find it."""
+    state = run_state(pid)
+    return f"pid {pid} ({comm(pid) or '?'}{', state D' if state == 'D' else ''})"
+
+
+def open_vm(vm: Vm) -> int | None:
+    """A pidfd of this very process, None where it is gone. The ticks are compared after the open: no race."""
+    try:
+        pidfd = os.pidfd_open(vm.pid)
+    except OSError:
+        return None
+    if start_ticks(vm.pid) == vm.ticks and run_state(vm.pid) != "Z":
+        return pidfd
+    os.close(pidfd)
+    return None
+
+
+def send(pidfd: int, number: int) -> bool:
+    """Send a signal through a pidfd; False where the process is gone."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def status_of_stranger(pidfd: int) -> ExitStatus:
+    """How a process that is not our child ended, where the kernel tells (Linux 6.15), else unknown."""
+    info = bytearray(struct.pack("=Q", _PIDFD_INFO_PID | _PIDFD_INFO_EXIT) + bytes(56))
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return UNKNOWN_STATUS
+    if not struct.unpack_from("=Q", info)[0] & _PIDFD_INFO_EXIT:
+        return UNKNOWN_STATUS
+    return status_of_wait(struct.unpack_from("=i", info, 60)[0])
+
+
+def status_of_wait(status: int) -> ExitStatus:
+    """A wait(2) status."""
+    if os.WIFSIGNALED(status):
+        return ExitStatus(signal=signal_name(os.WTERMSIG(status)))
+    return ExitStatus(code=os.WEXITSTATUS(status))
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9; real-time signals have a number only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
+def close(pidfd: int) -> None:
+    """Let go of a pidfd."""
+    os.close(pidfd)

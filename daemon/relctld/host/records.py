@@ -1,0 +1,103 @@
+"""What a daemon leaves for its successor in the run directory (tmpfs: a host crash ends the VMs too).
+
+RUN/releases/NAME/vm.json     {v, boot, epoch, pid, ticks, instance}: the VM, written while it waits at its gate
+RUN/releases/NAME/state.json  {v, boot, state, launched}: what the release was doing, at each change
+
+Both are written to a temporary file and renamed, without fsync. One that is damaged, of another boot or of an
+unknown version counts as absent.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from relctld.core.lifecycle import to_keep
+from relctld.core.model import ReleaseState, Vm
+from relctld.host.process import boot_id
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What a VM was launched with: shown in `status`, compared with the config for `restart_pending`."""
+
+    version: str | None = None
+    flavour: str | None = None
+    node: str | None = None
+    fingerprints: tuple[tuple[str, str], ...] = ()
+
+
+def write_vm(folder: Path, epoch: int, vm: Vm) -> None:
+    """Record a VM that waits at its gate. Raises OSError: then the gate must stay shut."""
+    body = {"v": _VERSION, "boot": boot_id(), "epoch": epoch, **dataclasses.asdict(vm)}
+    _write(folder / "vm.json", body)
+
+
+def read_vm(folder: Path) -> tuple[int, Vm] | None:
+    """The epoch and the identity of the latest VM of this boot."""
+    match _read(folder / "vm.json"):
+        case {"epoch": int(epoch), "pid": int(pid), "ticks": int(ticks), "instance": str(instance)}:
+            return epoch, Vm(pid, ticks, instance)
+    return None
+
+
+def write_state(folder: Path, state: ReleaseState, launched: Launched) -> None:
+    """Save a state. Raises OSError."""
+    kept = {"state": dataclasses.asdict(to_keep(state)), "launched": dataclasses.asdict(launched)}
+    _write(folder / "state.json", {"v": _VERSION, "boot": boot_id(), **kept})
+
+
+def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
+    """The state that was saved in this boot."""
+    body = _read(folder / "state.json")
+    try:
+        state = _build(ReleaseState, body["state"])
+        launched = _build(Launched, body["launched"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return state, launched
+
+
+def _write(path: Path, body: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "w") as file:
+        json.dump(body, file)
+    os.rename(temporary, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        body = json.loads(path.read_bytes())
+        if isinstance(body, dict) and body.get("v") == _VERSION and body.get("boot") == boot_id():
+            return body
+    return {}
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """A value of a record's type from JSON; raises TypeError or ValueError where it does not fit."""
+    origin = get_origin(kind)
+    if origin in (Union, UnionType):
+        inner = next(arg for arg in get_args(kind) if arg is not type(None))
+        return None if value is None else _build(inner, value)
+    if origin is tuple:
+        args = get_args(kind)
+        each = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
+        return tuple(_build(arg, item) for arg, item in zip(each, value, strict=True))
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{name: _build(hints[name], item) for name, item in value.items()})
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(value)
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind}")
+    return value

@@ -1,0 +1,12 @@
+"""The shell around the core: it turns what happens into events and effects into orders.
+
+    daemon      assembles everything, comes up and goes down, reloads
+    shell       the inbox, `step`, the one timer
+    interpreter carries out effects; decides nothing and awaits nothing
+    launcher    what a launch takes, in a worker thread: user, directories, flavour, environment, gate
+    managed     one release as the shell holds it: spec, state, and the handles of its VM
+    facts       what `status` shows beyond the state: use of the machine, versions on disk, dropped output
+    loggers     the plan of the logger, and a logger where none runs
+
+What may never be here: a decision about a release's life (`core`), a system call of its own (`host`).
+"""

@@ -1,0 +1,334 @@
+"""The daemon: comes up, runs until it is told to stop, goes down with its nodes or without them.
+
+Up:   lock → store → what a former self left → sockets → logger → READY
+Down: STOPPING → nodes stopped, or left as they are → replies, store, sockets
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+import zmq
+
+from relctld import __version__
+from relctld.config import Config, Plan
+from relctld.control import sockets
+from relctld.control.handlers import Handlers
+from relctld.control.server import Server
+from relctld.core import fleet
+from relctld.core.events import Halted, Requested
+from relctld.core.model import OnStop, Op, ReleaseSpec, Request
+from relctld.core.notes import Note
+from relctld.host import containment, fifo
+from relctld.host.command import Commands
+from relctld.host.reaper import Reaper, become_subreaper
+from relctld.host.store import Store
+from relctld.host.systemd import Notifier, own_job, own_unit
+from relctld.supervisor import resume
+from relctld.supervisor.facts import FactFinder
+from relctld.supervisor.interpreter import Interpreter
+from relctld.supervisor.journal import Journal
+from relctld.supervisor.launcher import Launcher
+from relctld.supervisor.loggers import Loggers
+from relctld.supervisor.managed import Managed
+from relctld.supervisor.reload import Loaded, Reloader, unconfigured_spec
+from relctld.supervisor.services import Services
+
+log = structlog.get_logger()
+
+_WORKERS = 64
+"""Threads at most; they are made on demand. Each may hang on a disk or a name service without harm to the others."""
+
+_EXTEND_EVERY = 5.0
+
+
+class Daemon:
+    """One per run directory. `error` is what is wrong with the config on disk, when the last good one is in force."""
+
+    def __init__(self, config: Config, error: str | None, environ: Mapping[str, str]) -> None:
+        self._config_error = error
+        self._first_config = config
+        self._environ = dict(environ)
+        self._run_dir = config.run_dir
+        self._started = datetime.now(UTC)
+        self._stop_asked: asyncio.Future[tuple[OnStop, str]] | None = None
+        self._quiet = asyncio.Event()
+
+    def prepare(self) -> None:
+        """What must be right before anything runs: directories, the lock, limits. Raises OSError, LockedError."""
+        config = self._first_config
+        os.umask(0o022)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        self._run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (self._run_dir / "releases").mkdir(mode=0o711, exist_ok=True)
+        self._lock = sockets.lock(self._run_dir)
+        for path, mode in ((config.state_dir, 0o700), (config.log_dir, 0o751)):
+            with contextlib.suppress(OSError):  # told by the store and the logger, who need them
+                path.mkdir(mode=mode, parents=True, exist_ok=True)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._soft_nofile = soft
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if not become_subreaper():
+            log.warning("subreaper.refused")
+        self._store = Store(config.state_dir / "state.db", keep_seconds=config.events_keep)
+        self._store.open()
+
+    async def run(self) -> None:
+        """Run until told to stop."""
+        self._assemble()
+        self._take_up()
+        await self._open_the_door()
+        how, by = await self._asked_to_stop()
+        await self._go_down(how, by)
+
+    # -- up ------------------------------------------------------------------------------------
+
+    def _assemble(self) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: log.error("surprise", **_in_words(context)))
+        self._stop_asked = loop.create_future()
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
+        self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
+        self._notifier = Notifier(self._environ)
+        self._reaper = Reaper(loop)
+        self._containment = containment.choose(self._run_dir)
+        self._journal = Journal(self._store)
+        self._store.start(loop, self._store_trouble)
+        self._interpreter = Interpreter(
+            reaper=self._reaper,
+            containment=self._containment,
+            launcher=Launcher(self._reaper, self._containment, self._pool, self._environ, self._soft_nofile),
+            commands=Commands(self._reaper, self._pool),
+            store=self._store,
+            journal=self._journal,
+            pool=self._pool,
+            scribe=self._scribe,
+        )
+        self._shell = self._interpreter.shell
+        self._shell.stepped += [self._totals, self._came_to_rest]
+        self._facts = FactFinder(self._pool)
+        self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
+        config, error = self._first_config, self._config_error
+        self._reloader = Reloader(config, self._journal, self._pool, os.geteuid(), self._environ, error)
+
+    def _take_up(self) -> None:
+        """Every release of the config, and every living VM of a former self."""
+        config = self._first_config
+        for spec in config.releases:
+            self._manage(spec)
+        for name in resume.left_behind(self._run_dir / "releases", frozenset(self._shell.releases)):
+            managed = self._manage(ReleaseSpec(name, Path("/"), enabled=False))
+            managed.unconfigured, managed.spec = True, unconfigured_spec(managed)
+
+    def _manage(self, spec: ReleaseSpec) -> Managed:
+        folder = self._run_dir / "releases" / spec.name
+        found = resume.find(spec, folder, self._store.kept.get(spec.name), self._loop.time())
+        managed = Managed(spec, found.state, folder, self._first_config.log_dir / spec.name, found.launched)
+        managed.instance = found.instance
+        folder.mkdir(mode=0o711, exist_ok=True)
+        fifo.make(folder / "out", *fifo.owner(folder / "out"))
+        managed.output = fifo.open_both_ways(folder / "out")
+        self._shell.releases[spec.name] = managed
+        if found.vm is not None and found.pidfd is not None:
+            self._interpreter.adopt(managed, found.vm, found.pidfd)
+        self._shell.post(found.event)
+        return managed
+
+    async def _open_the_door(self) -> None:
+        loaded = await self._loop.run_in_executor(self._pool, Loaded.of, self._first_config)
+        for warning in (*loaded.config.warnings, *loaded.table.warnings):
+            log.warning("config.warning", warning=warning)
+        mode = 0o666 if "*" in loaded.config.access.view else 0o660
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        control = sockets.endpoint(context, zmq.ROUTER, self._run_dir / "control.sock", mode)
+        events = sockets.endpoint(context, zmq.XPUB, self._run_dir / "events.sock", mode)
+        events.setsockopt(zmq.XPUB_MANUAL, 1)
+        services = Services(
+            shell=self._shell,
+            facts=self._facts,
+            loggers=self._loggers,
+            store=self._store,
+            pool=self._pool,
+            describe=self.describe,
+            stop=lambda by: self._ask_to_stop(None, by),
+            reload=self._reload,
+        )
+        self._interpreter.answer = services.answer
+        self._server = Server(control, events, Handlers(services).handle, loaded.table)
+        self._journal.publish = self._server.publish
+        await self._loop.run_in_executor(self._pool, self._loggers.plan, tuple(self._shell.releases.values()))
+        self._loggers.start(self._shell.releases)
+        self._tell_beginning()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._ask_to_stop, number, signal.Signals(number).name)
+        self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        self._notifier.ready()
+        self._watchdog()
+
+    def _tell_beginning(self) -> None:
+        path = str(self._first_config.path)
+        self._journal.report(None, Note.DAEMON_STARTED, {"version": __version__, "pid": os.getpid(), "config": path})
+        if self._config_error is not None:
+            self._journal.report(None, Note.CONFIG_REFUSED, {"error": self._config_error})
+        if self._store.set_aside is not None:
+            self._journal.report(None, Note.STORE_DAMAGED, {"path": self._store.set_aside, "error": "damaged"})
+        if self._store.error is not None:
+            self._store_trouble(self._store.error)
+
+    def describe(self) -> dict[str, Any]:
+        """The daemon itself, as `status` and `daemon status` show it."""
+        config, error = self._reloader.config, self._reloader.error
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started_at": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "uptime_s": round((datetime.now(UTC) - self._started).total_seconds(), 3),
+            "config": {"path": str(config.path), "error": error, "warnings": list(config.warnings)},
+            "run_dir": str(config.run_dir),
+            "state_dir": str(config.state_dir),
+            "log_dir": str(config.log_dir),
+            "containment": self._containment.kind,
+            "logger_pid": self._loggers.pid,
+            "store_error": self._store.error,
+        }
+
+    # -- while it runs -------------------------------------------------------------------------
+
+    def _totals(self, managed: Managed) -> None:
+        """Into the store what must outlive the boot, when it changed."""
+        state = managed.state
+        totals = (state.epoch, state.restarts_total, state.last_exit)
+        if totals != managed.totals:
+            managed.totals = totals
+            self._store.put_totals(
+                managed.name, state.epoch, state.restarts_total, resume.last_exit_object(state.last_exit)
+            )
+
+    def _came_to_rest(self, managed: Managed) -> None:
+        """A release that left the config is forgotten once nothing of it is left; a daemon that stops may go."""
+        if managed.unconfigured and fleet.is_quiet([managed.state]):
+            self._loop.call_soon(self._forget, managed)
+        if fleet.is_quiet(m.state for m in self._shell.releases.values()):
+            self._quiet.set()
+        else:
+            self._quiet.clear()
+
+    def _forget(self, managed: Managed) -> None:
+        if self._shell.releases.get(managed.name) is managed and managed.unconfigured:
+            del self._shell.releases[managed.name]
+            self._facts.forget(managed.name)
+            managed.close()
+            self._plan_logs()
+
+    def _store_trouble(self, error: str | None) -> None:
+        if error is not None:
+            self._journal.report(None, Note.STORE_FULL, {"error": error})
+
+    def _plan_logs(self) -> None:
+        self._pool.submit(self._loggers.plan, tuple(self._shell.releases.values()))
+
+    def _watchdog(self) -> None:
+        interval = self._notifier.watchdog_interval
+        if interval is not None:
+            self._notifier.watchdog()
+            self._loop.call_later(interval, self._watchdog)
+
+    # -- reload --------------------------------------------------------------------------------
+
+    def _hang_up(self) -> None:
+        self._interpreter.start("reload", self._reload_by_signal())
+
+    async def _reload_by_signal(self) -> None:
+        self._notifier.reloading()
+        with contextlib.suppress(Exception):  # told in the log and the history already
+            await self._reload(False, False, "SIGHUP")
+        self._notifier.ready()
+
+    async def _reload(self, plan_only: bool, stop_removed: bool, by: str) -> dict[str, Any]:
+        def apply(loaded: Loaded, plan: Plan) -> list[str]:
+            return self._apply(loaded, plan, by if stop_removed else None)
+
+        return await self._reloader.reload(plan_only=plan_only, by=by, apply=apply)
+
+    def _apply(self, loaded: Loaded, plan: Plan, stop_removed_by: str | None) -> list[str]:
+        self._server.table = loaded.table
+        for spec in loaded.config.releases:
+            managed = self._shell.releases.get(spec.name)
+            if managed is None:
+                self._manage(spec)
+            else:
+                managed.spec, managed.unconfigured = spec, False
+        for name in plan.removed:
+            managed = self._shell.releases[name]
+            managed.unconfigured, managed.spec = True, unconfigured_spec(managed)
+            if stop_removed_by is not None:
+                request = Request(f"reload/{name}", Op.STOP, stop_removed_by, self._loop.time())
+                self._shell.post(Requested(name, request))
+            self._came_to_rest(managed)
+        order = [spec.name for spec in loaded.config.releases]
+        rest = [name for name in self._shell.releases if name not in order]
+        self._shell.releases = {name: self._shell.releases[name] for name in (*order, *rest)}
+        self._plan_logs()
+        return [name for name, managed in self._shell.releases.items() if managed.restart_pending()]
+
+    # -- down ----------------------------------------------------------------------------------
+
+    def _ask_to_stop(self, number: int | None, by: str) -> None:
+        """By a signal or by an operator. systemd's SIGTERM may mean a restart: then the nodes stay."""
+        if self._stop_asked is None or self._stop_asked.done():
+            return
+        unit = own_unit() if number == signal.SIGTERM and self._notifier.active else None
+        if unit is None:
+            self._stop_asked.set_result((self._reloader.config.on_stop, by))
+            return
+        work = self._loop.run_in_executor(self._pool, own_job, unit, 5.0, self._reaper.spawning)
+        work.add_done_callback(lambda job: self._systemd_says(None if job.exception() else job.result()))
+
+    def _systemd_says(self, job: str | None) -> None:
+        if self._stop_asked is not None and not self._stop_asked.done():
+            how = OnStop.LEAVE if job == "restart" else self._reloader.config.on_stop
+            self._stop_asked.set_result((how, f"systemd ({job or 'signal'})"))
+
+    async def _asked_to_stop(self) -> tuple[OnStop, str]:
+        assert self._stop_asked is not None
+        return await self._stop_asked
+
+    async def _go_down(self, how: OnStop, by: str) -> None:
+        self._notifier.stopping(f"stopping the nodes ({by})" if how is OnStop.STOP else f"leaving the nodes ({by})")
+        self._journal.report(None, Note.DAEMON_STOPPING, {"on_stop": str(how), "by": by})
+        if how is OnStop.STOP:
+            for name in self._shell.releases:
+                self._shell.post(Halted(name))
+            await self._until_quiet()
+        self._loggers.stop(with_logger=how is OnStop.STOP)
+        await self._server.close()
+        self._shell.close()
+        await self._interpreter.close()
+        self._reaper.close()
+        self._scribe.shutdown(wait=True)
+        self._store.close()
+        os.close(self._lock)
+
+    async def _until_quiet(self) -> None:
+        """Every stop has its own deadline, so this ends; systemd is asked for patience meanwhile."""
+        await asyncio.sleep(0)
+        while not fleet.is_quiet(m.state for m in self._shell.releases.values()):
+            self._notifier.extend_timeout(_EXTEND_EVERY * 3)
+            self._notifier.watchdog()
+            self._quiet.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._quiet.wait(), _EXTEND_EVERY)
+
+
+def _in_words(context: Mapping[str, Any]) -> dict[str, str]:
+    return {"what": str(context.get("message")), "error": repr(context.get("exception"))}

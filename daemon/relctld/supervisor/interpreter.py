@@ -1,0 +1,277 @@
+"""Carries out effects. It decides nothing and awaits nothing: what takes time becomes a task, and its end an event.
+
+Every task is named and kept until it is done; every one ends in the event that `effects.py` promises, whatever goes
+wrong within it.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, assert_never
+
+import structlog
+
+from relctld.beam import crashdump
+from relctld.core import fleet
+from relctld.core.effects import (
+    Answer,
+    AskProbe,
+    CancelHook,
+    Effect,
+    Ignored,
+    RecordWant,
+    Report,
+    RunHook,
+    Save,
+    Signal,
+    SignalVm,
+    SpawnVm,
+    Sweep,
+)
+from relctld.core.events import (
+    DumpFound,
+    HookFinished,
+    Probed,
+    Recorded,
+    SpawnFailed,
+    Swept,
+    VmExited,
+    VmSpawned,
+)
+from relctld.core.model import ExitStatus, Hook, Vm
+from relctld.host import gate, probe, process, records, users
+from relctld.host.command import Commands
+from relctld.host.containment import Containment
+from relctld.host.reaper import Reaper
+from relctld.host.store import Store
+from relctld.supervisor.journal import Journal, timestamp
+from relctld.supervisor.launcher import Launch, Launcher, LaunchError, Place
+from relctld.supervisor.managed import Managed
+from relctld.supervisor.shell import Shell, chance
+
+log = structlog.get_logger()
+
+_NUMBERS = {Signal.STOP: signal.SIGTERM, Signal.DUMP: signal.SIGUSR1, Signal.KILL: signal.SIGKILL}
+_LATE = 0.5
+"""Seconds beyond its timeout after which a probe's answer says more about us than about the node."""
+
+
+class Interpreter:
+    """The outside, as the core's effects see it."""
+
+    def __init__(
+        self,
+        *,
+        reaper: Reaper,
+        containment: Containment,
+        launcher: Launcher,
+        commands: Commands,
+        store: Store,
+        journal: Journal,
+        pool: Executor,
+        scribe: Executor,
+    ) -> None:
+        self._reaper = reaper
+        self._containment = containment
+        self._launcher = launcher
+        self._commands = commands
+        self._store = store
+        self._journal = journal
+        self._pool = pool
+        self._scribe = scribe
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.shell = Shell(self._loop, self.carry_out)
+        self.answer: Callable[[Answer], None] = lambda _: None
+
+    def carry_out(self, managed: Managed, effect: Effect) -> None:
+        """Order what the core ordered."""
+        match effect:
+            case RunHook():
+                self._run_hook(managed, effect)
+            case CancelHook():
+                if managed.hook is not None:
+                    managed.hook.cancel()
+            case SpawnVm():
+                self.start(f"spawn {managed.name}", self._spawn(managed, effect.epoch))
+            case SignalVm():
+                self._signal(managed, effect)
+            case Sweep():
+                self.start(f"sweep {managed.name}", self._sweep(managed, effect))
+            case AskProbe():
+                self.start(f"probe {managed.name}", self._probe(managed, effect))
+            case RecordWant():
+                self._record(effect)
+            case Save():
+                self._scribe.submit(_save, managed)
+            case Answer():
+                self.answer(effect)
+            case Report():
+                self._journal.report(effect.release, effect.note, effect.fields)
+            case Ignored():
+                log.debug("event.ignored", release=effect.release, event_type=effect.event, state=effect.state)
+            case _ as never:
+                assert_never(never)
+
+    def task(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a named task and keep it until it is done."""
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task that nobody needs to hold."""
+        self._tasks.add(self.task(name, work))
+
+    async def close(self) -> None:
+        """End all tasks."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- up ------------------------------------------------------------------------------------
+
+    async def _spawn(self, managed: Managed, epoch: int) -> None:
+        spec, place = managed.spec, Place(managed.folder, managed.log_folder)
+        try:
+            launch = await self._loop.run_in_executor(self._pool, self._launcher.launch, spec, place, epoch)
+        except LaunchError as error:
+            self._spawn_failed(managed.name, epoch, str(error), nothing=error.nothing_installed)
+        except Exception as error:
+            log.exception("surprise", release=managed.name)
+            self._spawn_failed(managed.name, epoch, f"{type(error).__name__}: {error}", nothing=False)
+        else:
+            self._launched(managed, epoch, launch)
+            managed.launched, managed.launched_spec = launch.launched, spec
+            for warning in launch.warnings:
+                log.warning("release.warning", release=managed.name, warning=warning)
+            self.shell.post(VmSpawned(managed.name, epoch, launch.vm))
+
+    def _spawn_failed(self, name: str, epoch: int, why: str, *, nothing: bool) -> None:
+        self.shell.post(SpawnFailed(name, epoch, why, nothing, timestamp(), chance()))
+
+    def _launched(self, managed: Managed, epoch: int, launch: Launch) -> None:
+        def ended(status: ExitStatus, comm: str) -> None:
+            if comm == gate.COMM and status.code in (126, 127):
+                self.start(f"explain {managed.name}", self._explain(managed, epoch, launch, status))
+            else:
+                self._exited(managed, epoch, status)
+
+        self.adopt(managed, launch.vm, launch.pidfd, ended)
+
+    def adopt(
+        self, managed: Managed, vm: Vm, pidfd: int, ended: Callable[[ExitStatus, str], None] | None = None
+    ) -> None:
+        """Take a living VM under our eyes; the pidfd is ours from now on."""
+        epoch = managed.state.epoch
+        managed.instance, managed.pidfd = vm.instance, pidfd
+        self._reaper.watch(vm.pid, pidfd, ended or (lambda status, _: self._exited(managed, epoch, status)))
+
+    def _exited(self, managed: Managed, epoch: int, status: ExitStatus, why: str | None = None) -> None:
+        managed.pidfd = None
+        # One small file of cgroupfs, no disk: soon enough to be read here, where the order of things is kept.
+        oom = status.signal == "SIGKILL" and self._containment.oom_killed(managed.name, epoch)
+        self.shell.post(VmExited(managed.name, epoch, status, timestamp(), oom, why))
+
+    async def _explain(self, managed: Managed, epoch: int, launch: Launch, status: ExitStatus) -> None:
+        managed.pidfd = None
+        why = await self._loop.run_in_executor(self._pool, gate.why_not_executed, launch.argv, launch.cwd)
+        self._exited(managed, epoch, status, why)
+
+    # -- asking --------------------------------------------------------------------------------
+
+    async def _probe(self, managed: Managed, effect: AskProbe) -> None:
+        async def run(argv: tuple[str, ...], timeout: float) -> str | None:
+            return await self._command(managed, argv, timeout, {})
+
+        begun = self._loop.time()
+        error = await probe.ask(effect.probe, effect.timeout, run)
+        in_time = self._loop.time() - begun <= effect.timeout + _LATE
+        others = fleet.misses_count(m.state for m in self.shell.releases.values())
+        self.shell.post(Probed(managed.name, effect.epoch, error, credible=in_time and others))
+
+    def _run_hook(self, managed: Managed, effect: RunHook) -> None:
+        task = self.task(f"hook {effect.hook} {managed.name}", self._hook(managed, effect))
+        if effect.hook is Hook.PRE_START:
+            managed.hook = task
+
+    async def _hook(self, managed: Managed, effect: RunHook) -> None:
+        hooks, name = managed.spec.hooks, managed.name
+        last = managed.state.last_exit
+        more = {"RELCTL_HOOK": str(effect.hook), "RELCTL_RELEASE": name, "RELCTL_EPOCH": str(effect.epoch)}
+        if last is not None and effect.hook in (Hook.ON_CRASH, Hook.POST_STOP):
+            more |= {"RELCTL_CAUSE": str(last.cause), "RELCTL_PID": str(last.pid or "")}
+        error: str | None = "cancelled"
+        try:
+            error = await self._command(managed, hooks.argv[effect.hook], hooks.timeout, more)
+        finally:
+            self.shell.post(HookFinished(name, effect.epoch, effect.hook, error, timestamp(), chance()))
+
+    async def _command(
+        self, managed: Managed, argv: tuple[str, ...], timeout: float, more: dict[str, str]
+    ) -> str | None:
+        """Run a command as the release's user; None or what went wrong."""
+        spec = managed.spec
+
+        def prepare() -> tuple[gate.Identity, dict[str, str]]:
+            identity = users.look_up(spec.user, spec.group)
+            return identity, self._launcher.environment(spec, identity) | more
+
+        try:
+            identity, env = await self._loop.run_in_executor(self._pool, prepare)
+            switch = identity if spec.user or spec.group else None
+            cwd = spec.cwd or spec.root
+            outcome = await self._commands.run(argv, env=env, cwd=cwd, identity=switch, timeout=timeout)
+        except Exception as error:  # noqa: BLE001 an operator's command must not surprise the daemon
+            return f"{argv[0]}: {str(error).lower() or type(error).__name__}"
+        return outcome.error(timeout)
+
+    # -- down ----------------------------------------------------------------------------------
+
+    def _signal(self, managed: Managed, effect: SignalVm) -> None:
+        if managed.pidfd is not None:
+            process.send(managed.pidfd, _NUMBERS[effect.signal])
+
+    async def _sweep(self, managed: Managed, effect: Sweep) -> None:
+        name, epoch, instance = managed.name, effect.epoch, managed.instance
+        left: tuple[str, ...] = ("a sweep that failed",)
+        try:
+            left = await self._loop.run_in_executor(
+                self._pool, lambda: self._containment.empty(name, epoch, instance, gentle=effect.gentle)
+            )
+        except Exception:
+            log.exception("surprise", release=name)
+        finally:
+            self.shell.post(Swept(name, epoch, left, chance()))
+        if not left:
+            self.start(f"dumps {name}", self._look_for_dump(managed, epoch))
+
+    async def _look_for_dump(self, managed: Managed, epoch: int) -> None:
+        """After the sweep, so that a log disk that hangs delays no restart. An old epoch's dump is only pruned."""
+        folder, keep = managed.log_folder / "crash", managed.spec.crash.keep
+
+        def look() -> str | None:
+            found = next((d for d in crashdump.list_dumps(folder) if d.epoch == epoch), None)
+            crashdump.prune(folder, keep)
+            return (found.slogan or "no slogan") if found else None
+
+        slogan = await self._loop.run_in_executor(self._pool, look)
+        if slogan is not None:
+            self.shell.post(DumpFound(managed.name, epoch, slogan))
+
+    def _record(self, effect: RecordWant) -> None:
+        def written(_: int | None, error: str | None) -> None:
+            self.shell.post(Recorded(effect.release, effect.request_id, error))
+
+        self._store.put_want(effect.release, effect.want, written)
+
+
+def _save(managed: Managed) -> None:
+    """In the scribe's thread. It takes the latest state: saves may be merged, never reordered."""
+    try:
+        managed.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        records.write_state(managed.folder, managed.state, managed.launched)
+    except OSError as error:
+        log.warning("state.unsaved", release=managed.name, error=str(error))

@@ -1,0 +1,146 @@
+"""The logger's plan, and a logger where none runs.
+
+The logger is a process of its own and holds RUN/logger.lock for its life: systemd's unit as a rule, else a child
+that we start. It is looked for every few seconds; what it does is its own affair.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+
+import structlog
+
+from relctld.core.notes import Note
+from relctld.host.reaper import Reaper
+from relctld.host.systemd import without_systemd
+from relctld.logger.policy import LogPolicy, write_plan
+from relctld.supervisor.journal import Journal
+from relctld.supervisor.managed import Managed
+
+log = structlog.get_logger()
+
+_LOOK_EVERY = 5.0
+
+
+class Loggers:
+    """Keeps exactly one logger at work."""
+
+    def __init__(self, run_dir: Path, reaper: Reaper, journal: Journal, pool: Executor) -> None:
+        self._run_dir = run_dir
+        self._reaper = reaper
+        self._journal = journal
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._ours: int | None = None
+        self._missing = 0
+
+    def start(self, releases: Mapping[str, Managed]) -> None:
+        """Start one if none runs; look again, and for lost output, from time to time."""
+        self._releases = releases
+        self._look(at_once=True)
+
+    def plan(self, releases: Iterable[Managed]) -> None:
+        """Tell the logger what to keep. Small files of the run directory; blocks, so in a worker thread."""
+        write_plan(str(self._run_dir / "logger.json"), [policy(managed) for managed in releases])
+        self._say("plan")
+
+    def rotate(self, name: str) -> str | None:
+        """Ask for a rotation; None or why it cannot be asked for."""
+        return None if self._say(f"rotate {name}") else "no logger listens"
+
+    def stop(self, *, with_logger: bool) -> None:
+        """Look no more. With the nodes down, a logger of ours writes what it still holds and ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if with_logger and self._ours is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._ours, 15)
+
+    @property
+    def pid(self) -> int | None:
+        """The logger's pid, where it is a child of ours."""
+        return self._ours
+
+    def _look(self, *, at_once: bool = False) -> None:
+        self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
+        if self._ours is not None:
+            return
+        # systemd restarts its own unit within a second: only one that stays away is replaced by us.
+        self._missing = 0 if self._runs() else self._missing + 1
+        if self._missing and (at_once or self._missing > 1):
+            self._loop.run_in_executor(self._pool, self._spawn).add_done_callback(self._spawned)
+
+    def _runs(self) -> bool:
+        fd = os.open(self._run_dir / "logger.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def _spawn(self) -> tuple[int, int]:
+        with self._reaper.spawning() as claim:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "relctld.logger", "--run-dir", str(self._run_dir)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=without_systemd(os.environ),
+                cwd="/",
+                start_new_session=True,
+            )
+            process.returncode = 0  # the reaper waits for it; Popen must not
+            claim(process.pid)
+        return process.pid, os.pidfd_open(process.pid)
+
+    def _spawned(self, spawn: "asyncio.Future[tuple[int, int]]") -> None:
+        if spawn.cancelled() or spawn.exception() is not None:
+            log.error("logger.unstarted", error=str(spawn.exception()))
+            return
+        pid, pidfd = spawn.result()
+        self._ours, self._missing = pid, 0
+        self._reaper.watch(pid, pidfd, lambda *_: self._ended())
+        self._journal.report(None, Note.LOGGER_STARTED, {"pid": pid})
+
+    def _ended(self) -> None:
+        self._ours = None
+
+    def _say(self, line: str) -> bool:
+        """One line into the logger's wake-up FIFO; it is there as long as the run directory is."""
+        path = self._run_dir / "logger.wake"
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(path, 0o600)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.write(fd, f"{line}\n".encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            log.warning("logger.deaf", error=str(error))
+            return False
+        return True
+
+
+def policy(managed: Managed) -> LogPolicy:
+    """What the logger must know of a release."""
+    spec = managed.spec.log
+    return LogPolicy(
+        name=managed.name,
+        fifo_out=str(managed.folder / "out"),
+        fifo_claimed=str(managed.folder / "claimed"),
+        dir=str(managed.log_folder),
+        max_size=spec.max_size,
+        keep=spec.keep,
+        max_total=spec.max_total,
+        compress="gzip" if spec.compress else None,
+        on_full="block" if spec.on_full == "block" else "drop",
+    )

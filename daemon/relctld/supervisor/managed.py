@@ -1,0 +1,53 @@
+"""One release as the shell holds it: what the core knows of it, and the handles that the core must not know."""
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from relctld.config import changed_keys, fingerprints
+from relctld.core.model import ReleaseSpec, ReleaseState
+from relctld.host.records import Launched
+
+
+@dataclass(slots=True)
+class Managed:
+    """A release under management.
+
+    `folder`: its place in the run directory · `log_folder`: its logs · `launched`: what its latest VM was launched
+    with, `launched_spec` the same in full, known only where this daemon launched it · `instance`: the latest VM's
+    mark · `pidfd`: of the living VM, for signals · `hook`: the pre_start under way · `totals`: what of it was last
+    given to the store · `output`: our hold on its FIFO, so that its last words outlive it while no logger runs.
+    """
+
+    spec: ReleaseSpec
+    state: ReleaseState
+    folder: Path
+    log_folder: Path
+    launched: Launched = field(default_factory=Launched)
+    launched_spec: ReleaseSpec | None = None
+    instance: str = ""
+    pidfd: int | None = None
+    unconfigured: bool = False
+    hook: asyncio.Task[None] | None = None
+    totals: object = None
+    output: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def close(self) -> None:
+        """Let go of its FIFO."""
+        if self.output is not None:
+            os.close(self.output)
+            self.output = None
+
+    def restart_pending(self) -> list[str]:
+        """The keys whose new value waits for the next VM."""
+        if self.state.vm is None:
+            return []
+        if self.launched_spec is not None:
+            return [change.key for change in changed_keys(self.launched_spec, self.spec) if not change.at_once]
+        before, now = dict(self.launched.fingerprints), dict(fingerprints(self.spec))
+        return [key for key in dict.fromkeys((*before, *now)) if before.get(key) != now.get(key)]

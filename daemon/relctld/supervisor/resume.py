@@ -1,0 +1,99 @@
+"""What a release was when the daemon came up: from the records of this boot, the store, and the config.
+
+| record of this boot                     | event   | state                                        |
+|-----------------------------------------|---------|----------------------------------------------|
+| none, or of a daemon that was stopped   | Booted  | stopped; the want from the store, else the config |
+| any, and its VM lives                   | Resumed | as it was                                    |
+| any, and its VM is gone                 | Resumed | as it was; the core finds the VM missing     |
+"""
+
+import contextlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from relctld.core.events import Booted, Event, Resumed
+from relctld.core.model import Cause, ExitStatus, LastExit, ReleaseSpec, ReleaseState, State, Vm, Want
+from relctld.host import process, records
+from relctld.host.records import Launched
+from relctld.host.store import Kept
+from relctld.supervisor.journal import timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A release as it was found. The pidfd is of its living VM, and the taker's."""
+
+    state: ReleaseState
+    launched: Launched
+    event: Event
+    instance: str
+    vm: Vm | None
+    pidfd: int | None
+
+
+def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float) -> Found:
+    """Look for what a former daemon left of this release."""
+    saved, recorded = records.read_state(folder), records.read_vm(folder)
+    state, launched = saved or (ReleaseState(spec.name), Launched())
+    want = kept.want if kept and kept.want else None
+    if want is None:
+        want = state.want if saved else (Want.UP if spec.enabled else Want.DOWN)
+    state = _with_totals(replace(state, name=spec.name), kept)
+    vm, pidfd, instance = None, None, ""
+    if recorded is not None:
+        epoch, vm = recorded
+        instance = vm.instance
+        pidfd = process.open_vm(vm) if epoch >= state.epoch else None
+        if pidfd is not None and (epoch > state.epoch or state.state in (State.STOPPED, State.FAILED, State.BACKOFF)):
+            # It was recorded at its gate, and we died before we could save that it was starting.
+            deadline = now + spec.start_timeout
+            state = replace(state, epoch=epoch, state=State.STARTING, deadline=deadline, since=now, ending=None)
+        state = replace(state, epoch=max(epoch, state.epoch))
+    if pidfd is None and (saved is None or state.halted):
+        fresh = ReleaseState(spec.name, want=want, epoch=state.epoch)
+        fresh = replace(fresh, restarts_total=state.restarts_total, last_exit=state.last_exit)
+        return Found(fresh, launched, Booted(spec.name), instance, None, None)
+    alive = vm if pidfd is not None else None
+    return Found(state, launched, Resumed(spec.name, alive, want, timestamp()), instance, alive, pidfd)
+
+
+def left_behind(releases: Path, configured: frozenset[str]) -> list[str]:
+    """The releases that left the config and still have a living VM."""
+    found = []
+    for folder in sorted(releases.iterdir()) if releases.is_dir() else []:
+        recorded = records.read_vm(folder)
+        if folder.name in configured or recorded is None:
+            continue
+        pidfd = process.open_vm(recorded[1])
+        if pidfd is not None:
+            process.close(pidfd)
+            found.append(folder.name)
+    return found
+
+
+def _with_totals(state: ReleaseState, kept: Kept | None) -> ReleaseState:
+    if kept is None:
+        return state
+    return replace(
+        state,
+        epoch=max(state.epoch, kept.epoch),
+        restarts_total=max(state.restarts_total, kept.restarts_total),
+        last_exit=state.last_exit or _last_exit(kept.last_exit),
+    )
+
+
+def _last_exit(body: dict[str, Any] | None) -> LastExit | None:
+    match body:
+        case {"at": str(at), "cause": str(cause), "code": code, "signal": signal, "pid": pid, "detail": str(detail)}:
+            with contextlib.suppress(ValueError):
+                return LastExit(at, ExitStatus(code, signal), Cause(cause), pid, detail)
+    return None
+
+
+def last_exit_object(last: LastExit | None) -> dict[str, Any] | None:
+    """What the store keeps of a last exit; `_last_exit` reads it."""
+    if last is None:
+        return None
+    how = {"code": last.status.code, "signal": last.status.signal}
+    return {"at": last.at, **how, "cause": str(last.cause), "pid": last.pid, "detail": last.detail}

@@ -1,0 +1,185 @@
+"""What the supervisor does for the door (`control.handlers.Services`)."""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+from relctld.beam import crashdump
+from relctld.core.effects import Answer, Done, Refused
+from relctld.core.events import Requested
+from relctld.core.model import Op, Request
+from relctld.host.store import Store
+from relctld.host.users import name_of
+from relctld.logger import tail
+from relctld.supervisor.facts import FactFinder, release_object
+from relctld.supervisor.journal import event_object
+from relctld.supervisor.loggers import Loggers
+from relctld.supervisor.managed import Managed
+from relctld.supervisor.shell import Shell
+
+_NAME_WITHIN = 0.5
+_LAST_LINES_WITHIN = 1.0
+_LOG_CHUNK = 256 << 10
+_DUMP_HEAD = 4096
+
+Answered = Callable[[Done | Refused], None]
+Reload = Callable[..., "asyncio.Future[dict[str, Any]]"]
+
+
+class Services:
+    """Answers to what handlers ask, out of the shell and from worker threads."""
+
+    def __init__(
+        self,
+        *,
+        shell: Shell,
+        facts: FactFinder,
+        loggers: Loggers,
+        store: Store,
+        pool: Executor,
+        describe: Callable[[], dict[str, Any]],
+        stop: Callable[[str], None],
+        reload: Callable[[bool, bool, str], Any],
+    ) -> None:
+        self._shell = shell
+        self._facts = facts
+        self._loggers = loggers
+        self._store = store
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._user_names: dict[int, str] = {}
+        self._waiting: dict[str, Answered] = {}
+        self._watchers: dict[str, set[Callable[[], None]]] = {}
+        self.daemon_status = describe
+        self.stop_daemon = stop
+        self._reload = reload
+        shell.stepped.append(self._stepped)
+
+    def names(self, *, configured: bool = False) -> list[str]:
+        """The releases, in the order of the config."""
+        return [m.name for m in self._shell.releases.values() if not (configured and m.unconfigured)]
+
+    def state_of(self, name: str) -> dict[str, Any]:
+        """A release in a few words: for progress and results."""
+        managed = self._shell.releases.get(name)
+        if managed is None:
+            return {"state": "stopped", "detail": ""}
+        state = managed.state
+        return {
+            "state": str(state.state),
+            "detail": state.health_detail,
+            "pid": state.vm.pid if state.vm else None,
+            "epoch": state.epoch,
+        }
+
+    def request(self, name: str, op: Op, request_id: str, by: str, answered: Answered) -> None:
+        """Ask a release for something; `answered` is called once, when it is true or came to nothing."""
+        self._waiting[request_id] = answered
+        self._shell.post(Requested(name, Request(request_id, op, by, self._loop.time())))
+
+    def answer(self, effect: Answer) -> None:
+        """The core answers a request."""
+        answered = self._waiting.pop(effect.request.id, None)
+        if answered is not None:
+            answered(effect.outcome)
+
+    def watch(self, name: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Be told of each change of a release's state; the result ends it."""
+        watchers = self._watchers.setdefault(name, set())
+        watchers.add(changed)
+        return lambda: watchers.discard(changed)
+
+    def _stepped(self, managed: Managed) -> None:
+        for changed in tuple(self._watchers.get(managed.name, ())):
+            changed()
+
+    async def user_name(self, uid: int) -> str:
+        """A user's name; its number where the name service does not answer in time."""
+        if uid not in self._user_names:
+            try:
+                work = self._loop.run_in_executor(self._pool, name_of, uid)
+                self._user_names[uid] = await asyncio.wait_for(asyncio.shield(work), _NAME_WITHIN)
+            except TimeoutError:
+                return str(uid)
+        return self._user_names[uid]
+
+    async def status(self, names: list[str]) -> dict[str, Any]:
+        """The reply of `status`."""
+        releases = [self._shell.releases[name] for name in names]
+        facts = await self._facts.look(releases)
+        now = self._loop.time()
+        objects = [release_object(managed, facts[managed.name], now) for managed in releases]
+        return {"daemon": self.daemon_status(), "releases": objects}
+
+    # -- logs, history, crashes ------------------------------------------------------------------
+
+    def _log_folder(self, name: str) -> Path:
+        return self._shell.releases[name].log_folder
+
+    async def last_lines(self, name: str, count: int) -> list[str]:
+        """The last lines of a log, for an error message: what can be had soon, else nothing."""
+        work = self._loop.run_in_executor(self._pool, tail.read_last, str(self._log_folder(name)), count, 8192)
+        with contextlib.suppress(OSError, TimeoutError):
+            data, _ = await asyncio.wait_for(asyncio.shield(work), _LAST_LINES_WITHIN)
+            return bytes(data).decode("utf-8", "replace").splitlines()
+        return []
+
+    async def read_log(self, name: str, lines: int, cursor: dict[str, Any] | None) -> tuple[bytes, dict[str, Any]]:
+        """The last lines of a log, or what came after a cursor. Raises OSError."""
+        folder = str(self._log_folder(name))
+        if cursor is None:
+            return await self._loop.run_in_executor(self._pool, tail.read_last, folder, lines, _LOG_CHUNK)
+        return await self._loop.run_in_executor(self._pool, tail.read_after, folder, cursor, _LOG_CHUNK)
+
+    def rotate(self, name: str) -> str | None:
+        """Begin a new log file; None or why not."""
+        return self._loggers.rotate(name)
+
+    async def events(self, names: list[str], since: str, after: int, limit: int) -> list[dict[str, Any]]:
+        """The history. Raises OSError."""
+
+        def read() -> list[dict[str, Any]]:
+            try:
+                rows = self._store.events(names=names, since=since or None, after=after, limit=limit)
+            except sqlite3.Error as error:
+                raise OSError(str(error)) from error
+            return [event_object(row.seq, row.at, row.release, row.event, row.fields) for row in rows]
+
+        return await self._loop.run_in_executor(self._pool, read)
+
+    async def crashes(self, name: str) -> list[dict[str, Any]]:
+        """The crash dumps of a release, newest first. Raises OSError."""
+        folder = self._log_folder(name) / "crash"
+        dumps = await self._loop.run_in_executor(self._pool, crashdump.list_dumps, folder)
+        return [_dump_object(n, dump) for n, dump in enumerate(dumps, 1)]
+
+    async def crash_head(self, name: str, n: int) -> tuple[dict[str, Any], str] | None:
+        """The n-th dump and the beginning of its text; None where there is none. Raises OSError."""
+        folder = self._log_folder(name) / "crash"
+
+        def read() -> tuple[dict[str, Any], str] | None:
+            dumps = crashdump.list_dumps(folder)
+            if not 1 <= n <= len(dumps):
+                return None
+            fd = os.open(dumps[n - 1].path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "rb") as file:
+                return _dump_object(n, dumps[n - 1]), file.read(_DUMP_HEAD).decode("utf-8", "replace")
+
+        return await self._loop.run_in_executor(self._pool, read)
+
+    async def reload(self, *, plan: bool, stop_removed: bool, by: str) -> dict[str, Any]:
+        """Apply the changed config, or only say what that would change."""
+        result: dict[str, Any] = await self._reload(plan, stop_removed, by)
+        return result
+
+
+def _dump_object(n: int, dump: crashdump.Dump) -> dict[str, Any]:
+    body = dataclasses.asdict(dump)
+    at = dump.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {"n": n, "name": dump.path.name, **body, "path": str(dump.path), "at": at}

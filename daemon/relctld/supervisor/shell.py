@@ -1,0 +1,93 @@
+"""The inbox, `step`, and the one timer: all that happens to releases passes through `post`.
+
+Rule 1: one event at a time, on the loop's thread, without an await: what the core decides is carried out before the
+        next event is looked at.
+Rule 2: the timer is armed once after each round, for the earliest deadline of all; so a stale timer cannot exist.
+Rule 3: a surprise (a bug of ours) costs one event, never the daemon.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from relctld.core import fleet
+from relctld.core.effects import Effect
+from relctld.core.events import Event, Tick
+from relctld.core.lifecycle import step
+from relctld.supervisor.managed import Managed
+
+log = structlog.get_logger()
+
+Interpret = Callable[[Managed, Effect], None]
+
+
+class Shell:
+    """Holds all releases and feeds them events."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, interpret: Interpret) -> None:
+        self.releases: dict[str, Managed] = {}
+        self.stepped: list[Callable[[Managed], None]] = []
+        """Called after each step that changed a state: progress for those who wait, what the store keeps."""
+        self._loop = loop
+        self._interpret = interpret
+        self._inbox: deque[Event] = deque()
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def post(self, event: Event) -> None:
+        """Queue an event; it is dealt with before the loop sleeps again. Only on the loop's thread."""
+        self._inbox.append(event)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._drain)
+
+    def states(self) -> Iterable[Managed]:
+        """All releases."""
+        return self.releases.values()
+
+    def close(self) -> None:
+        """Nothing ticks any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _drain(self) -> None:
+        self._scheduled = False
+        while self._inbox:
+            event = self._inbox.popleft()
+            managed = self.releases.get(event.release)
+            if managed is None:
+                log.debug("event.for_nobody", release=event.release, event_type=type(event).__name__)
+                continue
+            try:
+                self._step(managed, event)
+            except Exception:
+                log.exception("surprise", release=event.release, event_type=type(event).__name__)
+        self._arm()
+
+    def _step(self, managed: Managed, event: Event) -> None:
+        before = managed.state
+        managed.state, effects = step(before, event, managed.spec, self._loop.time())
+        for effect in effects:
+            self._interpret(managed, effect)
+        if managed.state is not before:
+            for listener in self.stepped:
+                listener(managed)
+
+    def _arm(self) -> None:
+        at = fleet.next_tick(managed.state for managed in self.releases.values())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if at is None else self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for name in fleet.due((managed.state for managed in self.releases.values()), self._loop.time()):
+            self.post(Tick(name))
+
+
+def chance() -> float:
+    """A number from 0 to 1 for a jitter."""
+    return random.random()  # noqa: S311 it spreads restarts, it guards nothing
