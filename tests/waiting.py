@@ -9,11 +9,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 10.0, interval: float = 0.01, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 10.0, interval: float = 0.01, what: str | Callable[[], str] = "") -> T:
     """Returns the first true value of `condition`; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s for {what or condition} in vain")
+            awaited = what() if callable(what) else what or condition
+            raise AssertionError(f"waited {timeout:g} s for {awaited} in vain")
         time.sleep(interval)
     return value

@@ -62,6 +62,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._operations: OrderedDict[tuple[int, str], _Operation] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._loop.add_reader(_number(control, zmq.FD), self._control_ready)
         self._loop.add_reader(_number(events, zmq.FD), self._events_ready)
         self._loop.call_soon(self._control_ready)
@@ -73,6 +74,7 @@ class Server:
             await asyncio.wait(self._tasks, timeout=1.0)
         for task in tuple(self._tasks):
             task.cancel()
+        self._closed = True
         for endpoint in (self._control, self._events):
             self._loop.remove_reader(_number(endpoint, zmq.FD))
             endpoint.close()
@@ -89,7 +91,7 @@ class Server:
     def _control_ready(self) -> None:
         """ZeroMQ's fd is edge-triggered: read until nothing is left, and look again after each send."""
         for _ in range(_FRAMES_A_TURN):
-            if not _number(self._control, zmq.EVENTS) & zmq.POLLIN:
+            if self._closed or not _number(self._control, zmq.EVENTS) & zmq.POLLIN:
                 return
             frames = self._control.recv_multipart(zmq.NOBLOCK, copy=False)
             self._received(frames)
@@ -170,7 +172,7 @@ class Server:
     def _events_ready(self) -> None:
         """XPUB_MANUAL: a subscription counts only when we repeat it, at once, for the peer it came from."""
         for _ in range(_FRAMES_A_TURN):
-            if not _number(self._events, zmq.EVENTS) & zmq.POLLIN:
+            if self._closed or not _number(self._events, zmq.EVENTS) & zmq.POLLIN:
                 return
             frame = self._events.recv(zmq.NOBLOCK, copy=False)
             body = frame.bytes

@@ -1,7 +1,9 @@
 """What can be ordered of the outside. The interpreter (`supervisor.py`) decides nothing and awaits nothing.
 
-Each effect that takes time ends in an event: RunHook → HookFinished (of pre_start), SpawnVm → VmSpawned or
-SpawnFailed, SignalVm → in the end VmExited, Sweep → Swept, AskProbe → Probed, RecordWant → Recorded.
+Rule 1: effects are carried out in their order. `Save` comes first: a daemon that dies between two of them leaves
+        a state that knows of the later ones.
+Rule 2: each effect that takes time ends in an event: RunHook → HookFinished, SpawnVm → VmSpawned or SpawnFailed,
+        SignalVm → in the end VmExited, Sweep → Swept, AskProbe → Probed, RecordWant → Recorded.
 """
 
 from collections.abc import Mapping

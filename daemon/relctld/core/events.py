@@ -1,29 +1,33 @@
 """What can happen to a release. Read this file and `effects.py`, and you know the program.
 
 Rule 1: every event names its release; those about a VM carry its epoch, and older ones are dropped in one place.
+        What is found or reported after a VM (`Aftermath`) may come when its successor runs already.
 Rule 2: `chance` is a number from 0 to 1, drawn by the shell, wherever a jitter may be due.
 """
 
 from dataclasses import dataclass
 
-from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, Request, Vm
+from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, Request, Vm, Want
 
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """The daemon came up and this release was known stopped, or was never seen before."""
+    """The daemon came up and no state was saved in this boot of the host: the release was never started in it."""
 
     release: str
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The daemon came up after a former self in the same boot of the host; `vm` is what lives of
-    that release; `status` is how it ended meanwhile, where the kernel still tells.
+    """The daemon came up after a former self in the same boot of the host, with the state that was saved last.
+
+    `vm` is what lives of that release; `status` is how it ended meanwhile, where the kernel still tells; `want`
+    is what the store says, newer than the saved state where the former daemon died between the two.
     """
 
     release: str
     vm: Vm | None
+    want: Want
     at: str
     status: ExitStatus = UNKNOWN_STATUS
 
@@ -92,7 +96,7 @@ class VmExited:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """A sweep ended; `left` describes the processes that outlived SIGKILL so far."""
+    """The sweep that was under way ended; `left` describes the processes that outlived SIGKILL so far."""
 
     release: str
     epoch: int
@@ -133,5 +137,6 @@ class Tick:
     release: str
 
 
-VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | HookFinished | Probed | DumpFound
-Event = Booted | Resumed | Requested | Recorded | Halted | Tick | VmEvent
+VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | Probed
+Aftermath = HookFinished | DumpFound
+Event = Booted | Resumed | Requested | Recorded | Halted | Tick | VmEvent | Aftermath

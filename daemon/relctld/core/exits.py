@@ -6,7 +6,7 @@ was asked comes first. After the VM comes the sweep; after the sweep, rest, a ne
 
 from dataclasses import replace
 
-from relctld.core.effects import Done, Refused, Sweep
+from relctld.core.effects import Done, Refused
 from relctld.core.events import DumpFound, Swept, VmExited
 from relctld.core.model import (
     Cause,
@@ -14,7 +14,6 @@ from relctld.core.model import (
     ExitStatus,
     Hook,
     LastExit,
-    Launch,
     Op,
     ReleaseState,
     Restart,
@@ -25,7 +24,22 @@ from relctld.core.model import (
 from relctld.core.notes import Note
 from relctld.core.requests import STARTS
 from relctld.core.restarts import add_restart, delay
-from relctld.core.turn import KILL_AGAIN, Turn, begin, begin_by_hand, rest, run_hook, seconds, settle, waiting
+from relctld.core.turn import (
+    KILL_AGAIN,
+    Turn,
+    begin,
+    begin_by_hand,
+    forget_delays,
+    rest,
+    run_hook,
+    seconds,
+    settle,
+    stuck,
+    sweep,
+    waiting,
+)
+
+_ASKED = (Ending.STOP, Ending.RESTART, Ending.SHUTDOWN)
 
 _CAUSE_OF_ENDING = {
     Ending.STOP: Cause.STOPPED,
@@ -49,7 +63,7 @@ def gone(t: Turn, event: VmExited, vm: Vm | None) -> None:
     s, status = t.state, event.status
     cause, detail = classify(s, event), _detail(t, event)
     pid = vm.pid if vm else None
-    well = s.well_since is not None and t.now - s.well_since >= t.spec.period
+    forget_delays(t)
     t.report(
         Note.EXITED,
         code=status.code,
@@ -60,7 +74,7 @@ def gone(t: Turn, event: VmExited, vm: Vm | None) -> None:
         uptime_s=seconds(t, s.started),
     )
     t.state = replace(
-        s,
+        t.state,
         state=State.KILLING,
         vm=None,
         dumping=False,
@@ -68,11 +82,9 @@ def gone(t: Turn, event: VmExited, vm: Vm | None) -> None:
         deadline=t.now + KILL_AGAIN,
         poll_at=None,
         since=t.now,
-        delays=0 if well else s.delays,
-        last_exit=LastExit(event.at, status, cause, pid, detail),
+        last_exit=LastExit(event.at, status, cause, pid, detail, s.epoch),
     )
-    asked = s.ending in (Ending.STOP, Ending.RESTART, Ending.SHUTDOWN)
-    t.do(Sweep(s.name, s.epoch, gentle=asked and s.state is State.STOPPING))
+    sweep(t, gentle=s.ending in _ASKED and s.state is State.STOPPING)
     if cause is not Cause.STOPPED:
         run_hook(t, Hook.ON_CRASH)
 
@@ -88,24 +100,23 @@ def _detail(t: Turn, event: VmExited) -> str:
 def swept(t: Turn, event: Swept) -> bool:
     """A sweep ended: all is over, or something outlives SIGKILL."""
     s = t.state
-    if s.state is not State.KILLING or s.vm is not None or s.launch is not Launch.NONE:
+    if not s.sweeping:
         return False
-    if not event.left:
+    t.state = replace(s, sweeping=False, deadline=t.now + KILL_AGAIN)
+    if event.left:
+        stuck(t, event.left)
+    else:
         over(t, event.chance)
-        return True
-    t.state = replace(s, deadline=t.now + KILL_AGAIN, told=True, health_detail=f"left: {', '.join(event.left)}")
-    if not s.told:
-        t.report(Note.STUCK, left=list(event.left))
     return True
 
 
 def dump_found(t: Turn, event: DumpFound) -> bool:
-    """A dump is found after the exit was told; it makes `halted` the crash that it was."""
+    """A dump is found after the exit was told; it makes of `halted` and `unknown` the crash that it was."""
     last = t.state.last_exit
-    if last is None:
+    if last is None or last.epoch != event.epoch:
         return False
-    t.report(Note.CRASH_DUMP, slogan=event.slogan, pid=last.pid)
-    cause = Cause.CRASH_DUMP if last.cause is Cause.HALTED else last.cause
+    t.report(Note.CRASH_DUMP, epoch=event.epoch, slogan=event.slogan, pid=last.pid)
+    cause = Cause.CRASH_DUMP if last.cause in (Cause.HALTED, Cause.UNKNOWN) else last.cause
     t.state = replace(t.state, last_exit=replace(last, cause=cause, detail=last.detail or event.slogan))
     return True
 
@@ -120,9 +131,9 @@ def launch_ended(t: Turn, reason: str, at: str, chance: float) -> None:
 
 def never_ran(t: Turn, cause: Cause, detail: str, at: str, chance: float) -> None:
     """This epoch ended without a VM."""
-    last = LastExit(at, ExitStatus(), cause, None, detail)
+    last = LastExit(at, ExitStatus(), cause, None, detail, t.state.epoch)
     t.state = replace(t.state, last_exit=last)
-    t.report(Note.EXITED, code=None, signal=None, cause=str(cause), pid=None, detail=detail)
+    t.report(Note.EXITED, code=None, signal=None, cause=str(cause), pid=None, detail=detail, uptime_s=None)
     over(t, chance)
 
 
@@ -135,12 +146,14 @@ def over(t: Turn, chance: float) -> None:
         rest(t, State.STOPPED)
         t.report(Note.STOPPED)
         return
-    last = s.last_exit
+    last = s.last_exit if s.last_exit is not None and s.last_exit.epoch == s.epoch else None
     why = in_words(last.cause, last.status, last.detail) if last else "it never ran"
     settle(t, waiting(t.state, *STARTS, epoch=s.epoch), Refused("failed", why, boot=True))
-    if s.ending in (Ending.STOP, Ending.RESTART) or waiting(t.state, *STARTS):
+    if s.ending in _ASKED or waiting(t.state, *STARTS):
         begin_by_hand(t)
-    elif last is not None and not wants_restart(t.spec.restart, last.cause, last.status):
+    elif last is None:
+        begin(t)  # the end of a former daemon cut its start short: no fault of the release
+    elif not wants_restart(t.spec.restart, last.cause, last.status):
         rest(t, State.STOPPED)
         t.report(Note.STOPPED, why=f"restart is {t.spec.restart}")
     else:

@@ -6,7 +6,7 @@ from relctld.core.events import Probed
 from relctld.core.launch import ready
 from relctld.core.model import Ending, Health, OnHung, State
 from relctld.core.notes import Note
-from relctld.core.turn import Turn, end
+from relctld.core.turn import Turn, end, forget_delays
 
 READY_AGAIN = 0.25
 """Seconds between two questions whether a starting release is ready."""
@@ -33,6 +33,7 @@ def probed(t: Turn, event: Probed) -> bool:
 
 
 def _missed(t: Turn, error: str) -> None:
+    forget_delays(t)
     s = t.state = replace(t.state, misses=t.state.misses + 1, well_since=None)
     if s.misses < t.spec.health.failures:
         t.state = replace(s, health_detail=f"missed {s.misses} of {t.spec.health.failures}: {error}")

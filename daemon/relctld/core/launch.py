@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 
-from relctld.core.effects import Done, Refused, Signal, SignalVm, SpawnVm, Sweep
+from relctld.core.effects import Done, Refused, Signal, SignalVm, SpawnVm
 from relctld.core.events import HookFinished, Resumed, SpawnFailed, VmExited, VmSpawned
 from relctld.core.exits import gone, launch_ended, never_ran
 from relctld.core.model import (
     Cause,
+    Ending,
     Hook,
     Launch,
     ProcessProbe,
+    ReleaseState,
     State,
+    Vm,
     Want,
 )
 from relctld.core.notes import Note
@@ -20,10 +23,13 @@ from relctld.core.turn import (
     TERM_AGAIN,
     Turn,
     begin,
+    begin_by_hand,
+    end,
     rest,
     run_hook,
     seconds,
     settle,
+    sweep,
     unprobed,
     waiting,
 )
@@ -44,20 +50,54 @@ def booted(t: Turn) -> bool:
 def resumed(t: Turn, event: Resumed) -> bool:
     """Go on where a former daemon stood. Its waiters went with it; its deadlines hold: the clock is the host's."""
     before = t.state
-    s = t.state = replace(before, waiters=(), recording=(), halted=False, launch=Launch.NONE, vm=event.vm)
-    if s.state in (State.STOPPED, State.FAILED, State.BACKOFF):
-        t.state = replace(s, vm=None)
-    elif event.vm is None and before.vm is None:
+    t.state = replace(
+        before,
+        want=event.want,
+        waiters=(),
+        recording=(),
+        halted=False,
+        launch=Launch.NONE,
+        sweeping=False,
+        vm=event.vm,
+    )
+    if event.vm is not None:
+        _adopt(t, event.vm)
+    elif before.vm is not None:
+        gone(t, VmExited(before.name, before.epoch, event.status, event.at), before.vm)
+    elif before.state in (State.STARTING, State.STOPPING, State.KILLING):
         # It died between two steps of its own: nothing ran, or a sweep was under way. Sweep (again), then go on.
-        t.state = replace(s, state=State.KILLING, deadline=t.now + KILL_AGAIN, poll_at=None)
-        t.do(Sweep(s.name, s.epoch, gentle=False))
-    elif event.vm is None:
-        gone(t, VmExited(s.name, s.epoch, event.status, event.at), before.vm)
+        t.state = replace(t.state, state=State.KILLING, deadline=t.now + KILL_AGAIN, poll_at=None)
+        sweep(t, gentle=False)
     else:
-        t.report(Note.RESUMED, pid=event.vm.pid, state=str(s.state))
-        poll = s.state is not State.KILLING and not (s.state is State.RUNNING and unprobed(t.spec))
-        t.state = replace(s, poll_at=t.now if poll else None, started=s.started or t.now)
+        _wake(t, before)
     return True
+
+
+def _adopt(t: Turn, vm: Vm) -> None:
+    s = t.state
+    if s.state in (State.STOPPED, State.FAILED, State.BACKOFF):
+        # The saved state is older than this VM. Were it not taken up, a second copy might start beside it.
+        s = replace(s, state=State.STARTING, deadline=t.now + t.spec.start_timeout, since=t.now)
+    poll_at = None
+    if s.state is State.STARTING:
+        poll_at = _first_question(t)
+    elif (s.state is State.RUNNING and not unprobed(t.spec)) or (s.state is State.STOPPING and not s.dumping):
+        poll_at = t.now
+    detail = _no_answer_yet(t) if s.state is State.RUNNING else ""
+    t.state = replace(s, poll_at=poll_at, started=s.started or t.now, health_detail=detail)
+    t.report(Note.RESUMED, pid=vm.pid, state=str(s.state))
+    if s.want is Want.DOWN and s.state in (State.STARTING, State.RUNNING):
+        end(t, Ending.STOP)
+
+
+def _wake(t: Turn, before: ReleaseState) -> None:
+    """Nothing of it runs: carry out the wish that was recorded last, start again what a daemon's stop ended."""
+    if t.state.want is Want.DOWN:
+        if before.state is not State.STOPPED:
+            rest(t, State.STOPPED)
+            t.report(Note.STOPPED)
+    elif before.want is Want.DOWN or (before.halted and t.spec.enabled):
+        begin_by_hand(t)
 
 
 def hook_finished(t: Turn, event: HookFinished) -> bool:
@@ -65,9 +105,9 @@ def hook_finished(t: Turn, event: HookFinished) -> bool:
     s = t.state
     if event.hook is not Hook.PRE_START:
         if event.error is not None:
-            t.report(Note.HOOK_FAILED, hook=str(event.hook), error=event.error)
+            t.report(Note.HOOK_FAILED, epoch=event.epoch, hook=str(event.hook), error=event.error)
         return True
-    if s.launch is not Launch.HOOK:
+    if s.launch is not Launch.HOOK or event.epoch != s.epoch:
         return False
     t.state = replace(s, launch=Launch.NONE)
     if s.state is State.STARTING and event.error is None:
@@ -89,8 +129,7 @@ def spawned(t: Turn, event: VmSpawned) -> bool:
     s = t.state = replace(s, launch=Launch.NONE, vm=event.vm, started=t.now)
     t.report(Note.SPAWNED, pid=event.vm.pid)
     if s.state is State.STARTING:
-        ready_at = t.now + READY_AFTER if isinstance(t.spec.ready, ProcessProbe) else t.now
-        t.state = replace(s, deadline=t.now + t.spec.start_timeout, poll_at=ready_at)
+        t.state = replace(s, deadline=t.now + t.spec.start_timeout, poll_at=_first_question(t))
     elif s.state is State.STOPPING:
         t.state = replace(s, poll_at=t.now + TERM_AGAIN)
         t.do(SignalVm(s.name, s.epoch, Signal.STOP))
@@ -121,16 +160,24 @@ def spawn_failed(t: Turn, event: SpawnFailed) -> bool:
 def ready(t: Turn) -> None:
     """The release is up: tell who waited, and begin to ask how it is."""
     s = t.state
-    silent = unprobed(t.spec)
     t.state = replace(
         s,
         state=State.RUNNING,
         deadline=None,
-        poll_at=None if silent else t.now,
+        poll_at=None if unprobed(t.spec) else t.now,
         since=t.now,
         well_since=t.now,
-        health_detail="no probe: the process is alive" if silent else "not probed yet",
+        health_detail=_no_answer_yet(t),
     )
     t.report(Note.RUNNING, pid=s.vm.pid if s.vm else None, seconds=seconds(t, s.started))
     settle(t, waiting(t.state, *STARTS, epoch=s.epoch), Done(changed=True))
     run_hook(t, Hook.POST_START)
+
+
+def _first_question(t: Turn) -> float:
+    """When to ask first whether it is ready."""
+    return t.now + READY_AFTER if isinstance(t.spec.ready, ProcessProbe) else t.now
+
+
+def _no_answer_yet(t: Turn) -> str:
+    return "no probe: the process is alive" if unprobed(t.spec) else "not probed yet"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from relctld.core import exits, health, launch, requests
-from relctld.core.effects import AskProbe, Effect, Ignored, Save, Signal, SignalVm, Sweep
+from relctld.core.effects import AskProbe, Effect, Ignored, Save, Signal, SignalVm
 from relctld.core.events import (
     Booted,
     DumpFound,
@@ -43,8 +43,18 @@ from relctld.core.model import (
     ReleaseState,
     State,
 )
-from relctld.core.notes import Note
-from relctld.core.turn import KILL_AGAIN, TERM_AGAIN, Turn, begin, begin_by_hand, end, kill, unprobed
+from relctld.core.turn import (
+    KILL_AGAIN,
+    TERM_AGAIN,
+    Turn,
+    begin,
+    begin_by_hand,
+    end,
+    kill,
+    stuck,
+    sweep,
+    unprobed,
+)
 
 
 def step(
@@ -55,9 +65,8 @@ def step(
     stale = isinstance(event, VmEvent) and event.epoch != state.epoch
     if stale or not _apply(t, event):
         return state, (Ignored(state.name, type(event).__name__, str(state.state)),)
-    if to_keep(t.state) != to_keep(state):
-        t.do(Save(state.name))
-    return t.state, tuple(t.effects)
+    save = (Save(state.name),) if to_keep(t.state) != to_keep(state) else ()
+    return t.state, (*save, *t.effects)
 
 
 def to_keep(state: ReleaseState) -> ReleaseState:
@@ -70,6 +79,7 @@ def to_keep(state: ReleaseState) -> ReleaseState:
         health_detail="",
         waiters=(),
         recording=(),
+        sweeping=False,
         told=False,
     )
 
@@ -78,12 +88,20 @@ def check(state: ReleaseState) -> None:
     """What is true after every step; raises AssertionError."""
     s = state
     busy = s.vm is not None or s.launch is not Launch.NONE
+    ending = s.state in (State.STOPPING, State.KILLING)
     assert s.deadline is not None or s.state not in TRANSIENT, f"{s.state} without a deadline"
     assert not (busy and s.state in (*QUIET, State.BACKOFF)), f"{s.state} with something under way"
     assert not (s.vm is not None and s.launch is not Launch.NONE), "a second VM is on its way"
+    assert busy or s.state not in (State.STARTING, State.STOPPING), f"{s.state} with nothing under way"
     assert s.vm is not None or s.state is not State.RUNNING, "running without a VM"
-    assert s.ending is None or s.state in (State.STOPPING, State.KILLING), f"{s.state} while ending"
-    assert not (s.waiters and s.state in QUIET), f"{s.state} with somebody waiting"
+    assert s.ending is None or ending, f"{s.state} while ending"
+    assert s.ending is not None or s.state is not State.STOPPING, "stopping for no reason"
+    assert not s.sweeping or (s.state is State.KILLING and not busy), f"{s.state} while sweeping"
+    assert not s.waiters or ending or s.state is State.STARTING, f"{s.state} with somebody waiting"
+    assert all(w.epoch in (s.epoch, s.epoch + 1) for w in s.waiters), (
+        "somebody waits for a past epoch"
+    )
+    assert not s.halted or s.state not in (State.STARTING, State.RUNNING, State.BACKOFF), f"{s.state} while halted"
 
 
 def next_deadline(state: ReleaseState) -> float | None:
@@ -92,7 +110,7 @@ def next_deadline(state: ReleaseState) -> float | None:
     return min(times, default=None)
 
 
-def _apply(t: Turn, event: Event) -> bool:  # noqa: PLR0912 one case an event, checked to be exhaustive
+def _apply(t: Turn, event: Event) -> bool:
     """Carry out one event; False where it makes no sense."""
     match event:
         case Booted():
@@ -152,6 +170,7 @@ def _deadline(t: Turn) -> None:
         case State.BACKOFF:
             begin(t)
         case State.FAILED:
+            t.state = replace(s, restarts_total=s.restarts_total + 1)
             begin_by_hand(t)
         case State.STOPPED | State.RUNNING:
             t.state = replace(s, deadline=None)
@@ -161,13 +180,12 @@ def _deadline(t: Turn) -> None:
 
 def _still_killing(t: Turn) -> None:
     s = t.state
-    t.state = replace(s, deadline=t.now + KILL_AGAIN, told=True)
+    t.state = replace(s, deadline=t.now + KILL_AGAIN)
     if s.vm is not None:
         t.do(SignalVm(s.name, s.epoch, Signal.KILL))
-        if not s.told:
-            t.report(Note.STUCK, left=[f"pid {s.vm.pid}"])
-    elif s.launch is Launch.NONE:
-        t.do(Sweep(s.name, s.epoch, gentle=False))
+        stuck(t, (f"pid {s.vm.pid}",))
+    elif s.launch is Launch.NONE and not s.sweeping:
+        sweep(t, gentle=False)
 
 
 def _poll(t: Turn) -> None:

@@ -291,13 +291,14 @@ UNKNOWN_STATUS = ExitStatus()
 
 @dataclass(frozen=True, slots=True)
 class LastExit:
-    """The end of the latest VM."""
+    """The end of the latest epoch, or of its attempt to start."""
 
     at: str
     status: ExitStatus
     cause: Cause
     pid: int | None
     detail: str = ""
+    epoch: int = 0
 
 
 class Op(StrEnum):
@@ -351,8 +352,9 @@ class ReleaseState:
     `deadline`: when the state must change by itself · `poll_at`: when its repeated act is due (a probe; SIGTERM
     again) · `epoch`: number of the VM generation, never reset · `restarts`: times of the automatic restarts
     within the period · `delays`: backoff delays served in a row · `since`: when the state was entered ·
-    `started`: when the VM was · `recording`: requests whose want is on its way to the store · `halted`: the
-    daemon is stopping, nothing starts any more · `told`: that KILLING takes unusually long was reported.
+    `started`: when the VM was · `sweeping`: a sweep is in flight, its end is always awaited · `recording`:
+    requests whose want is on its way to the store · `halted`: the daemon is stopping, nothing starts any more ·
+    `told`: that KILLING takes unusually long was reported.
     """
 
     name: str
@@ -365,6 +367,7 @@ class ReleaseState:
     launch: Launch = Launch.NONE
     ending: Ending | None = None
     dumping: bool = False
+    sweeping: bool = False
     deadline: float | None = None
     poll_at: float | None = None
     since: float = 0.0

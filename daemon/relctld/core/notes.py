@@ -36,7 +36,7 @@ class Note(StrEnum):
 
 
 MEANING: dict[Note, tuple[str, str]] = {
-    Note.REQUESTED: ("op, by", "An operator's start, stop or restart was accepted."),
+    Note.REQUESTED: ("epoch, op, by", "An operator's start, stop or restart was accepted."),
     Note.STARTING: ("epoch", "A new VM generation begins: pre_start, epmd, then the boot script."),
     Note.SPAWNED: ("epoch, pid", "The VM is recorded and contained, and its boot script runs."),
     Note.RUNNING: ("epoch, pid, seconds", "The release is ready."),

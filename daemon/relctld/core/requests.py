@@ -17,7 +17,7 @@ from typing import assert_never
 
 from relctld.core.effects import Done, RecordWant, Refused
 from relctld.core.events import Recorded, Requested
-from relctld.core.model import QUIET, Ending, Op, ReleaseState, Request, State, Waiter, Want
+from relctld.core.model import Ending, Op, Request, State, Waiter, Want
 from relctld.core.notes import Note
 from relctld.core.turn import Turn, begin_by_hand, end, rest, settle, waiting
 
@@ -46,11 +46,13 @@ def recorded(t: Turn, event: Recorded) -> bool:
     if event.error is not None:
         why = f"the wish cannot be recorded: {event.error}"
         t.answer(Waiter(request, s.epoch), Refused("failed", why, "make room in state_dir, then ask again"))
-    elif s.halted:
-        t.answer(Waiter(request, s.epoch), Refused("impossible", "relctld is stopping"))
     else:
         t.state = replace(t.state, want=want_of(request.op))
-        _accept(t, request)
+        if s.halted and request.op in STARTS:
+            why = "relctld is stopping, and will start it when it comes back"
+            t.answer(Waiter(request, s.epoch), Refused("impossible", why))
+        else:
+            _accept(t, request)
     return True
 
 
@@ -92,11 +94,12 @@ def _stop(t: Turn, request: Request) -> None:
     overtaken = Refused("failed", f"overtaken by stop of {request.by}")
     settle(t, waiting(t.state, *STARTS), overtaken)
     match before:
-        case State.STOPPED | State.FAILED | State.BACKOFF:
+        case State.STOPPED:
+            t.answer(Waiter(request, t.state.epoch), Done(changed=False))
+        case State.FAILED | State.BACKOFF:
             rest(t, State.STOPPED)
-            if before is not State.STOPPED:
-                t.report(Note.STOPPED)
-            t.answer(Waiter(request, t.state.epoch), Done(changed=before is not State.STOPPED))
+            t.report(Note.STOPPED)
+            t.answer(Waiter(request, t.state.epoch), Done(changed=True))
         case State.STARTING | State.RUNNING:
             end(t, Ending.STOP)
             _wait(t, request, t.state.epoch)
@@ -133,12 +136,15 @@ def halted(t: Turn) -> None:
     """The daemon is stopping and takes this node with it; the want stays for the next boot."""
     t.state = replace(t.state, halted=True)
     settle(t, waiting(t.state, *STARTS), Refused("impossible", "relctld is stopping"))
-    if t.state.state is State.BACKOFF:
-        rest(t, State.STOPPED)
-    elif t.state.state in (State.STARTING, State.RUNNING):
-        end(t, Ending.SHUTDOWN)
-
-
-def is_quiet(state: ReleaseState) -> bool:
-    """Nothing of the release runs, and nothing is under way."""
-    return state.state in QUIET
+    match t.state.state:
+        case State.STARTING | State.RUNNING:
+            end(t, Ending.SHUTDOWN)
+        case State.BACKOFF:
+            rest(t, State.STOPPED)
+            t.report(Note.STOPPED)
+        case State.FAILED:
+            t.state = replace(t.state, deadline=None)  # no retry any more
+        case State.STOPPED | State.STOPPING | State.KILLING:
+            pass
+        case _ as never:
+            assert_never(never)

@@ -1,5 +1,7 @@
 """The arithmetic of automatic restarts: OTP's intensity and period, and the delays between them."""
 
+import math
+
 from relctld.core.model import Backoff
 
 
@@ -20,9 +22,8 @@ def delay(backoff: Backoff, served: int, chance: float) -> float:
     """
     if served == 0:
         return backoff.first
-    plain = backoff.base
-    for _ in range(served - 1):
-        if plain >= backoff.max:
-            break
-        plain *= backoff.factor
+    try:
+        plain = backoff.base * math.pow(backoff.factor, served - 1)
+    except OverflowError:
+        plain = backoff.max if backoff.base else 0.0
     return max(0.0, min(plain, backoff.max) * (1 + backoff.jitter * (2 * chance - 1)))

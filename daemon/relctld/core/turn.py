@@ -13,6 +13,7 @@ from relctld.core.effects import (
     Signal,
     SignalVm,
     SpawnVm,
+    Sweep,
 )
 from relctld.core.model import (
     Ending,
@@ -51,7 +52,7 @@ class Turn:
         self.effects.append(effect)
 
     def report(self, note: Note, **fields: object) -> None:
-        """Tell operators; every report carries the epoch."""
+        """Tell operators; every report carries the epoch it is about, the present one unless told otherwise."""
         self.do(Report(self.state.name, note, {"epoch": self.state.epoch, **fields}))
 
     def answer(self, waiter: Waiter, outcome: Done | Refused) -> None:
@@ -125,6 +126,27 @@ def kill(t: Turn, why: str) -> None:
         t.do(SignalVm(s.name, s.epoch, Signal.KILL))
     elif s.launch is Launch.HOOK:
         t.do(CancelHook(s.name, s.epoch))
+
+
+def sweep(t: Turn, *, gentle: bool) -> None:
+    """End what the VM left; never two sweeps at once, so none is under way when a successor starts."""
+    t.state = replace(t.state, sweeping=True)
+    t.do(Sweep(t.state.name, t.state.epoch, gentle))
+
+
+def stuck(t: Turn, left: tuple[str, ...]) -> None:
+    """Something outlives SIGKILL: say so, once."""
+    told = t.state.told
+    t.state = replace(t.state, told=True, health_detail=f"left: {', '.join(left)}")
+    if not told:
+        t.report(Note.STUCK, left=list(left))
+
+
+def forget_delays(t: Turn) -> None:
+    """After `period` of running well the delays begin at the first again."""
+    well_since = t.state.well_since
+    if well_since is not None and t.now - well_since >= t.spec.period:
+        t.state = replace(t.state, delays=0)
 
 
 def rest(t: Turn, state: State, *, until: float | None = None) -> None:

@@ -46,6 +46,9 @@ class Containment(Protocol):
     def oom_killed(self, name: str, epoch: int) -> bool:
         """Whether the kernel killed something of this VM for want of memory, where that can be known."""
 
+    def close(self) -> None:
+        """Take away what holds nothing any more."""
+
 
 def choose(run_dir: Path) -> Containment:
     """The best kind that this world offers."""
@@ -123,6 +126,11 @@ class Cgroups:
         except OSError:
             return False
         return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
+
+    def close(self) -> None:
+        """Remove our directory, unless a node still lives in it."""
+        with contextlib.suppress(OSError):
+            self._home.rmdir()
 
     def _group(self, name: str, epoch: int) -> Path:
         return self._home / f"{name}.e{epoch}"
@@ -205,6 +213,9 @@ class Sweep:
     def oom_killed(self, name: str, epoch: int) -> bool:  # noqa: ARG002 the seam's
         """Nothing tells."""
         return False
+
+    def close(self) -> None:
+        """There is nothing to take away."""
 
 
 def marked(instance: str) -> list[int]:

@@ -315,6 +315,7 @@ class Daemon:
         self._shell.close()
         await self._interpreter.close()
         self._reaper.close()
+        self._containment.close()
         self._scribe.shutdown(wait=True)
         self._store.close()
         os.close(self._lock)

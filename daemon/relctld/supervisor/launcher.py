@@ -81,7 +81,7 @@ class Launcher:
         try:
             return self._launch(spec, place, epoch)
         except NothingInstalled as error:
-            raise LaunchError(str(error), nothing_installed=True) from error
+            raise LaunchError(f"{spec.root} is missing or empty", nothing_installed=True) from error
         except (ReleaseError, UnknownUserError, EnvFileError, epmd.EpmdError, OSError) as error:
             raise LaunchError(str(error)) from error
 

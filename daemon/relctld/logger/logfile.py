@@ -1,0 +1,170 @@
+"""DIR/current: opening, noticing that it went away, where to cut, rotation.
+
+Promises: every rotated file and `current` begin at a line's start (a line longer than 1 MiB may be cut); nobody else
+writes to it. Runs in workers: every call may stall.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from math import inf
+
+from . import rotated
+from .kernel import same_file
+from .policy import LogPolicy
+from .report import say, wall
+
+LONGEST_LINE = 1 << 20
+_CHECK_EVERY = 1.0  # seconds between two looks whether `current` is still ours
+
+
+def find_cut(data: bytes, room: int, fresh: bool) -> int:
+    """How many bytes of `data` belong into a file with `room` left before it is rotated; -1: not to be seen yet.
+
+    The cut follows a newline, the last one that fits. `fresh`: the file already ends with one, so that 0 is a cut too.
+    Else the line that was begun goes on beyond the limit, to its end.
+    """
+    last = data.rfind(b"\n", 0, max(room, 0))
+    if last >= 0:
+        return last + 1
+    if fresh:
+        return 0
+    first = data.find(b"\n", max(room, 0))
+    return first + 1 if first >= 0 else -1
+
+
+def make_directories(path: str) -> None:
+    """Make a log directory and its parents, 0751 each (the process has umask 0)."""
+    if os.path.isdir(path):
+        return
+    make_directories(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o751)
+
+
+class LogFile:
+    """The open `current` of one release. `size` is where the next byte goes; `fd` is -1 while it is closed."""
+
+    def __init__(self, release: str) -> None:
+        self.release = release
+        self.directory = ""
+        self.fd = -1
+        self.inode = 0
+        self.size = 0
+        self.rotate_asked = False
+        self.rotate_error: str | None = None
+        self._newest = ""
+        self._checked = 0.0
+        self._rotate_after = 0.0
+
+    @property
+    def path(self) -> str:
+        """DIR/current."""
+        return os.path.join(self.directory, "current")
+
+    def ensure(self, directory: str) -> None:
+        """Have DIR/current open: anew if it was deleted, moved or replaced, at its end if it was truncated."""
+        now = time.monotonic()
+        if self.fd >= 0 and directory == self.directory:
+            if now - self._checked < _CHECK_EVERY:
+                return
+            if same_file(self.fd, self.path):
+                if os.fstat(self.fd).st_size < self.size:
+                    self._to_end()
+                self._checked = now
+                return
+            say("warning", "log-replaced", self.release, f"{self.path} was moved or deleted; made anew")
+            self.rotate_error, self._rotate_after = None, 0.0
+        self.close()
+        self.directory = directory
+        self._open()
+
+    def _open(self) -> None:
+        make_directories(self.directory)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        with contextlib.suppress(FileNotFoundError):
+            self._must_be_regular(os.stat(self.path, follow_symlinks=False).st_mode)  # do not even open a device
+        fd = os.open(self.path, flags, 0o640)
+        try:
+            self._must_be_regular(os.fstat(fd).st_mode)
+            logs = rotated.listing(self.directory)
+        except OSError:
+            os.close(fd)
+            raise
+        self.fd, self.inode = fd, os.fstat(fd).st_ino
+        self._newest = max(self._newest, logs[-1].stem) if logs else self._newest
+        self._checked = time.monotonic()
+        self._to_end()
+
+    def _must_be_regular(self, mode: int) -> None:
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EEXIST, "not a regular file", self.path)
+
+    def _to_end(self) -> None:
+        self.size = os.lseek(self.fd, 0, os.SEEK_END)
+
+    def resync(self) -> None:
+        """After a failed write: go on where the file really ends."""
+        if self.fd >= 0:
+            self._to_end()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def at_line_start(self) -> bool:
+        """Does the file end with a whole line?"""
+        return self.size == 0 or os.pread(self.fd, 1, self.size - 1) == b"\n"
+
+    def share(self, data: bytes, policy: LogPolicy) -> tuple[int, bool]:
+        """(how many of these bytes go into this file, whether it is to be rotated once they are there)."""
+        limit = self._limit(policy)
+        if self.size + len(data) <= limit:
+            return len(data), False
+        room = max(int(limit) - self.size, 0)
+        cut = find_cut(data, room, self.size > 0 and self.at_line_start())
+        if cut >= 0:
+            return cut, True
+        return len(data), self.size + len(data) - limit >= LONGEST_LINE  # the line's end is not there yet
+
+    def _limit(self, policy: LogPolicy) -> float:
+        if self.size == 0 and self.rotate_asked:
+            self.rotate_asked = False  # an empty file is as good as a new one
+        if self._rotate_after and time.monotonic() < self._rotate_after:
+            return inf  # rotation failed just now: a file that grows too large is better than none
+        if self.rotate_asked:
+            return self.size
+        return policy.limit or inf
+
+    def rotate_if_due(self, policy: LogPolicy) -> bool:
+        """Rotate without waiting for more to come, where that is asked for and the file ends with a whole line."""
+        limit = self._limit(policy)
+        if self.size == 0 or self.size < limit or not self.at_line_start():
+            return False
+        return self.rotate()
+
+    def rotate(self) -> bool:
+        """Rename `current` and begin a new one; then retention. False (and said) when it could not be renamed.
+
+        A kill between rename and open leaves no `current`; it is made by whoever opens next.
+        """
+        if not same_file(self.fd, self.path):
+            self._checked = -_CHECK_EVERY  # moved or deleted since the last look: the next `ensure` makes it anew
+            return False
+        stem = rotated.next_stem(self._newest, int(wall() * 1_000_000))
+        try:
+            os.rename(self.path, os.path.join(self.directory, stem + ".log"))
+        except OSError as err:
+            self.rotate_error = f"cannot rotate {self.path}: {err.strerror}"
+            self._rotate_after = time.monotonic() + 1.0
+            say("error", "cannot-rotate", self.release, self.rotate_error)
+            return False
+        self._newest, self._rotate_after = stem, 0.0
+        self.rotate_error, self.rotate_asked = None, False
+        self.close()
+        self._open()
+        return True
