@@ -1,0 +1,5 @@
+"""`python -m relctl`."""
+
+from relctl.cli import main
+
+main()

@@ -1,0 +1,209 @@
+"""The conversation with relctld: one DEALER socket, requests that repeat themselves.
+
+Rule 1: knows frames and time, nothing of verbs or of how things are shown.
+Rule 2: a request keeps its id however often it is sent; the daemon joins repeats, also across its own restart.
+Rule 3: nothing here waits for ever: `SILENCE` seconds without a word, and the daemon counts as unreachable.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+import zmq
+
+from relctl.address import Address
+from relctl.errors import CannotError, TimeUpError, UnreachableError
+from relctld.wire.codec import FrameError, decode_answer, encode_request
+from relctld.wire.messages import DAEMON_TOPIC, Progress, Reply, Request, release_topic
+
+REPEAT: Final = 2.0
+"""Seconds of silence after which a request is sent again."""
+SILENCE: Final = 5.0
+"""Seconds of silence after which the daemon counts as unreachable."""
+TICK: Final = 0.25
+"""Seconds between two calls of `tick`."""
+
+_DEAF_HINT: Final = "it may be frozen or overloaded: systemctl status relctld"
+
+
+class Client:
+    """A door to the daemon; raises UnreachableError where nobody listens."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.daemon_pid = address.check()
+        self._context = zmq.Context(io_threads=1)
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.linger = 0
+        self._socket.connect(f"ipc://{address.path}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._context.destroy(linger=0)
+
+    def ask(
+        self,
+        op: str,
+        args: dict[str, Any],
+        *,
+        deadline: float | None = None,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+        tick: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
+        """The result of an operation.
+
+        `deadline`: monotonic time at which the waiting ends. `on_progress` is told each word before the reply,
+        `tick` is called four times a second. Raises CannotError for what the daemon refuses, TimeUpError,
+        UnreachableError.
+        """
+        wait = _Wait(Request(os.urandom(16).hex(), op, args), deadline, TICK if tick else None)
+        while True:
+            if wait.must_send():
+                self._socket.send(encode_request(wait.request))
+            answer = self._receive(wait)
+            if isinstance(answer, Reply):
+                if answer.problem is not None:
+                    raise CannotError(*answer.problem)
+                return answer.result or {}
+            if answer is not None and on_progress is not None:
+                on_progress(answer.body)
+            if wait.is_over():
+                raise TimeUpError(accepted=wait.accepted)
+            if wait.is_silent():
+                raise self._why_silent(wait)
+            if tick is not None:
+                tick()
+
+    def subscribe(self, names: list[str]) -> "Notices":
+        """Notices of these releases; of all and of the daemon where there are none."""
+        topics = [release_topic(name) for name in names] or [release_topic("")[:-1], DAEMON_TOPIC]
+        return Notices(self._context, self.address.events, topics)
+
+    def _receive(self, wait: "_Wait") -> Reply | Progress | None:
+        """The next answer to this request, if it comes before something else is due."""
+        if not wait.poll(self._socket):
+            return None
+        frames = self._socket.recv_multipart()
+        try:
+            answer = decode_answer(frames[-1])
+        except FrameError as error:
+            wait.garbage = str(error)
+            return None
+        if answer.id != wait.request.id:
+            return None  # the late end of an earlier question
+        wait.hear()
+        return answer
+
+    def _why_silent(self, wait: "_Wait") -> UnreachableError:
+        self.address.check()  # it may be gone altogether: that is the better answer, and raises
+        if wait.garbage:
+            why = f"what answers on {self.address.path} is no relctld that is known here ({wait.garbage})"
+            return UnreachableError(why, f"the socket was chosen by {self.address.origin}")
+        heard = "nothing more" if wait.accepted else "nothing"
+        return UnreachableError(
+            f"relctld does not answer ({heard} for {SILENCE:g} s on {self.address.path})", _DEAF_HINT
+        )
+
+
+class _Wait:
+    """The times of one request: when to send, when to give up."""
+
+    def __init__(self, request: Request, deadline: float | None, tick: float | None) -> None:
+        self.request = request
+        self.accepted = False
+        self.garbage = ""
+        self._deadline, self._tick = deadline, tick
+        self._heard = self._now = time.monotonic()
+        self._sent: float | None = None
+
+    def must_send(self) -> bool:
+        """Is it time to send the request, at first or again?"""
+        if self._sent is not None and self._now < max(self._sent, self._heard) + REPEAT:
+            return False
+        self._sent = self._now
+        return True
+
+    def poll(self, socket: "zmq.Socket[bytes]") -> bool:
+        """Wait until there is something to read or to do; whether there is something to read."""
+        due = [max(self._sent or self._now, self._heard) + REPEAT, self._heard + SILENCE]
+        due += [self._deadline] if self._deadline is not None else []
+        due += [self._now + self._tick] if self._tick else []
+        patience = max(0.0, min(due) - self._now)
+        readable = bool(socket.poll(int(patience * 1000) + 1))
+        before, self._now = self._now, time.monotonic()
+        if self._now - before > patience + 1:
+            self._heard = self._now  # it was us who slept (Ctrl-Z, a suspended host), not the daemon
+        return readable
+
+    def hear(self) -> None:
+        """The daemon said something about this request."""
+        self.accepted = True
+        self._heard = self._now
+
+    def is_over(self) -> bool:
+        """Is the deadline past?"""
+        return self._deadline is not None and self._now >= self._deadline
+
+    def is_silent(self) -> bool:
+        """Has nothing been heard for too long?"""
+        return self._now - self._heard >= SILENCE
+
+
+class Notices:
+    """The daemon's notices, as wake-ups: they say that something happened, the `events` operation says what.
+
+    So a notice that is lost, before the subscription stands or while the daemon restarts, costs a delay, never an
+    event.
+    """
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", path: str, topics: list[bytes]) -> None:
+        self._socket = context.socket(zmq.SUB)
+        self._socket.linger = 0
+        for topic in topics:
+            self._socket.subscribe(topic)
+        self._socket.connect(f"ipc://{path}")
+
+    def wait(self, seconds: float) -> None:
+        """Return at the next notice, or after so many seconds."""
+        self._socket.poll(int(seconds * 1000))
+        try:
+            while True:
+                self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+
+class Follower:
+    """Asks again and again for as long as the operator looks; a daemon that goes away is waited for.
+
+    `note` is told once when it goes and once when it is back. Who cannot be reached at the first question is not
+    waited for; `reached` says that there was one before.
+    """
+
+    def __init__(self, client: Client, note: Callable[[str], None], reached: bool = False) -> None:
+        self.client = client
+        self.away = ""
+        self._note = note
+        self._heard = time.monotonic() if reached else None
+
+    def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any] | None:
+        """The result; None while the daemon is away, and `away` says why."""
+        try:
+            if self._heard is None or self.away or time.monotonic() - self._heard > 0.9:
+                self.client.address.check()
+            result = self.client.ask(op, args)
+        except UnreachableError as error:
+            if self._heard is None:
+                raise
+            if not self.away:
+                self._note(f"{error.problem.message}; waiting for it")
+            self.away = error.problem.message
+            return None
+        if self.away:
+            self._note("relctld is back")
+        self.away, self._heard = "", time.monotonic()
+        return result

@@ -1,0 +1,61 @@
+"""What operators write on the command line, made into values: durations, counts, moments, patterns.
+
+Rule 1: each function takes the text and gives the value, or raises argparse's ArgumentTypeError.
+Rule 2: durations are the config's (CONTRACT, *Config*): one number, one unit, no sum, no sign.
+"""
+
+import re
+from argparse import ArgumentTypeError
+from typing import Final
+
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: str) -> float:
+    """Seconds."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is no duration: <number><ms|s|m|h|d>, such as 30s or 1.5m")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def count(text: str) -> int:
+    """A number of lines, 0 or more."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
+
+
+def number(text: str) -> int:
+    """A number from a list that begins at 1."""
+    value = count(text) if text.isdigit() else 0
+    if value < 1:
+        raise ArgumentTypeError(f"{text!r} is no number of the list, which begins at 1")
+    return value
+
+
+def moment(text: str) -> str:
+    """RFC 3339 UTC of a moment: RFC 3339, a local date or time without an offset, or a duration (so long ago)."""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 -- start-up: needed for --since only
+
+    if _DURATION.fullmatch(text):
+        seconds = duration(text)
+        if seconds > 36500 * 86400:
+            raise ArgumentTypeError(f"{text!r} is more than a century ago")
+        then = datetime.now(UTC) - timedelta(seconds=seconds)
+    else:
+        try:
+            then = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            why = f"{text!r} is no time: RFC 3339 such as 2026-01-31T12:00:00Z, or a duration such as 10m"
+            raise ArgumentTypeError(why) from None
+    return then.isoformat().replace("+00:00", "Z")
+
+
+def pattern(text: str) -> re.Pattern[bytes]:
+    """A regular expression for bytes: logs are not text of a known encoding."""
+    try:
+        return re.compile(text.encode("utf-8", "surrogateescape"))
+    except re.error as error:
+        raise ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None

@@ -1,0 +1,89 @@
+"""What a verb is: words about it, its arguments, and one short function.
+
+Rule 1: knows argparse and the pieces that every verb needs, no verb in particular.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, NoReturn
+
+from relctl import address
+from relctl.errors import CannotError, UsageError
+from relctl.output import Output
+from relctl.render import clean
+from relctld.wire.messages import KIND_EXIT
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_NOT_GOOD: Final = 3
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, except that a mistake is raised and not printed."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+class Call:
+    """One run of a verb: its arguments, its output, and the address of the daemon."""
+
+    def __init__(self, verb: str, options: argparse.Namespace, out: Output) -> None:
+        self.verb = verb
+        self.options: Any = options
+        self.out = out
+        self.names: list[str] = list(dict.fromkeys(getattr(options, "names", ())))
+
+    def address(self) -> address.Address:
+        """The socket to speak to."""
+        return address.choose(self.options.socket, os.environ)
+
+    def refuse(self, error: CannotError, subject: list[str] | None = None) -> int:
+        """Say why it cannot be done; the exit code."""
+        problem = error.problem._replace(message=clean(error.problem.message), hint=clean(error.problem.hint))
+        self.out.problem(self.verb, self.names if subject is None else subject, problem)
+        return KIND_EXIT.get(problem.kind, EXIT_FAILED)
+
+
+class Verb(NamedTuple):
+    """One verb. `usage`: what may follow it; `description`: paragraphs of help, wrapped by hand."""
+
+    name: str
+    summary: str
+    usage: str
+    description: str
+    arguments: Callable[[Parser], None]
+    action: Callable[[Call], int]
+
+
+def parser_of(verb: Verb) -> Parser:
+    """The parser of one verb; the options before a verb are allowed behind it too."""
+    parser = Parser(
+        prog=f"relctl {verb.name}",
+        usage=f"relctl {verb.name} {verb.usage}".rstrip(),
+        description=f"{verb.summary}.\n\n{verb.description}",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    verb.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+    parser.add_argument("--socket", metavar="PATH", help="the control socket of relctld")
+    return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Of one width: argparse would import shutil at every start, only to ask the terminal."""
+    return argparse.RawDescriptionHelpFormatter(prog, width=80)
+
+
+def add_names(parser: Parser, help: str) -> None:
+    """The releases that a verb is about."""
+    parser.add_argument("names", nargs="*", metavar="RELEASE", default=[], help=help)
+
+
+def need_names(call: Call) -> list[str]:
+    """The releases named; raises UsageError where there is none."""
+    if not call.names:
+        raise UsageError("no release named", f"relctl help {call.verb}")
+    return call.names
