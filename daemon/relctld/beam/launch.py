@@ -274,9 +274,7 @@ def _newer(shipped: Path, copy: Path) -> Path:
 
 def _script_value(script: str, variable: str) -> str | None:
     """X of a script's line `VARIABLE="X"`, `VARIABLE=X` or `VARIABLE="${VARIABLE:-X}"`, exported or not."""
-    match = re.search(
-        rf'^\s*(?:export\s+)?{variable}="?(?:\$\{{{variable}:-)?"?([^"}}$\s]+)', script, re.MULTILINE
-    )
+    match = re.search(rf'^\s*(?:export\s+)?{variable}="?(?:\$\{{{variable}:-)?"?([^"}}$\s]+)', script, re.MULTILINE)
     return match[1] if match else None
 
 

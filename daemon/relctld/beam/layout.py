@@ -17,7 +17,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,16 +146,24 @@ def erts_bin(root: Path, erts: str, chosen_by: str) -> Path | None:
     others = [name for name in entries(root) if name.startswith("erts-")]
     if not others:
         return None
-    raise DamagedRelease(
-        f"{chosen_by} needs ERTS {erts}, but {folder}/erlexec is missing (found: {', '.join(others)})"
-    )
+    raise DamagedRelease(f"{chosen_by} needs ERTS {erts}, but {folder}/erlexec is missing (found: {', '.join(others)})")
+
+
+def newest_epmd(roots: Iterable[Path]) -> Path | None:
+    """The epmd of the newest ERTS below these roots, else the one on the PATH: one serves all nodes of a host."""
+    found = [
+        (_order(folder.removeprefix("erts-")), root / folder / "bin" / "epmd")
+        for root in roots
+        for folder in entries(root)
+        if folder.startswith("erts-") and is_file(root / folder / "bin" / "epmd")
+    ]
+    on_path = shutil.which("epmd")
+    return max(found)[1] if found else Path(on_path) if on_path else None
 
 
 def _rel_erts(folder: Path, files: list[str]) -> str | None:
     for name in files:
-        if name.endswith(".rel") and (
-            match := re.search(r'\{\s*erts\s*,\s*"([^"]+)"', read_text(folder / name) or "")
-        ):
+        if name.endswith(".rel") and (match := re.search(r'\{\s*erts\s*,\s*"([^"]+)"', read_text(folder / name) or "")):
             return match[1]
     return None
 

@@ -53,9 +53,7 @@ def split_flags(text: str, env: Mapping[str, str]) -> list[str]:
 
 def env_flags(env: Mapping[str, str]) -> list[str]:
     """The flags that erlexec takes from the environment."""
-    return [
-        word for name in ("ERL_AFLAGS", "ERL_FLAGS", "ERL_ZFLAGS") for word in split_flags(env.get(name, ""), {})
-    ]
+    return [word for name in ("ERL_AFLAGS", "ERL_FLAGS", "ERL_ZFLAGS") for word in split_flags(env.get(name, ""), {})]
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from relctld.wire.messages import Request
 
 Answered = Callable[[Done | Refused], None]
 
+LOG_CHUNK = 256 << 10
 _MOST_LINES = 100_000
 _MOST_EVENTS = 10_000
 _ACCEPT_WITHIN = 0.2
@@ -126,7 +127,7 @@ class Handlers:
             raise RefusedError("usage", "a cursor is what an earlier reply held") from None
         except OSError as error:
             raise RefusedError("failed", f"the log cannot be read: {error}") from None
-        return {"data": base64.b64encode(data).decode(), "cursor": cursor}
+        return {"data": base64.b64encode(data).decode(), "cursor": cursor, "more": len(data) >= LOG_CHUNK}
 
     def _rotate(self, args: dict[str, Any]) -> dict[str, Any]:
         results = []

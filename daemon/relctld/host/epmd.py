@@ -38,10 +38,11 @@ def answers(port: int, timeout: float = 1.0) -> bool:
     return False
 
 
-def ensure(epmd: Path | None, env: Mapping[str, str], spawning: Spawning) -> None:
+def ensure(find: Callable[[], Path | None], env: Mapping[str, str], spawning: Spawning) -> None:
     """Make sure that epmd answers on the port that this environment names. Raises EpmdError.
 
-    `env` is the release's: ERL_EPMD_PORT and ERL_EPMD_ADDRESS count, and are given to an epmd that we start.
+    `find` names the epmd to start, where one must be. `env` is the release's: ERL_EPMD_PORT and ERL_EPMD_ADDRESS
+    count, and are given to an epmd that we start.
     """
     try:
         port = int(env.get("ERL_EPMD_PORT", DEFAULT_PORT))
@@ -49,6 +50,7 @@ def ensure(epmd: Path | None, env: Mapping[str, str], spawning: Spawning) -> Non
         raise EpmdError(f"ERL_EPMD_PORT is {env['ERL_EPMD_PORT']!r}, not a port") from None
     if answers(port) or (port == DEFAULT_PORT and _by_systemd(spawning) and _wait(port)):
         return
+    epmd = find()
     if epmd is None:
         raise EpmdError(f"no epmd answers on port {port}, and the release brings none to start")
     wanted = ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "ERL_EPMD_RELAXED_COMMAND_CHECK", "PATH", "HOME")

@@ -221,17 +221,21 @@ class Store:
     def events(
         self, *, names: Iterable[str] = (), since: str | None = None, after: int = 0, limit: int = 1000
     ) -> list[EventRow]:
-        """The latest `limit` events that fit, oldest first. Blocks: for a worker thread. Raises sqlite3.Error."""
+        """Events that fit, oldest first: the first `limit` after a seq or since a time, else the latest. Blocks.
+
+        Raises sqlite3.Error.
+        """
         wanted = tuple(names)
         sql = "SELECT seq, at, release, event, fields FROM event WHERE seq > ? AND at >= ?"
         if wanted:
             sql += f" AND release IN ({','.join('?' * len(wanted))})"
-        order = "ASC" if after else "DESC"
+        forward = bool(after or since)
+        order = "ASC" if forward else "DESC"
         values = (after, since or "", *wanted, limit)
         with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=5)) as connection:
             rows = connection.execute(f"{sql} ORDER BY seq {order} LIMIT ?", values).fetchall()
         events = [EventRow(seq, at, release, event, json.loads(fields)) for seq, at, release, event, fields in rows]
-        return events if after else events[::-1]
+        return events if forward else events[::-1]
 
     def _put_aside(self, why: str) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")

@@ -9,7 +9,8 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +23,10 @@ from relctld import __version__
 from relctld.config import Config, Plan
 from relctld.control import sockets
 from relctld.control.handlers import Handlers
-from relctld.control.server import Server
+from relctld.control.server import RefusedError, Server
 from relctld.core import fleet
 from relctld.core.events import Halted, Requested
-from relctld.core.model import OnStop, Op, ReleaseSpec, Request
+from relctld.core.model import OnStop, Op, ReleaseSpec, Request, State
 from relctld.core.notes import Note
 from relctld.host import containment, fifo
 from relctld.host.command import Commands
@@ -61,6 +62,7 @@ class Daemon:
         self._started = datetime.now(UTC)
         self._stop_asked: asyncio.Future[tuple[OnStop, str]] | None = None
         self._quiet = asyncio.Event()
+        self._status_due = False
 
     def prepare(self) -> None:
         """What must be right before anything runs: directories, the lock, limits. Raises OSError, LockedError."""
@@ -68,6 +70,8 @@ class Daemon:
         os.umask(0o022)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         self._run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if self._run_dir.stat().st_uid != os.geteuid() or self._run_dir.is_symlink():
+            raise PermissionError(f"{self._run_dir} belongs to somebody else; relctld keeps its sockets there")
         (self._run_dir / "releases").mkdir(mode=0o711, exist_ok=True)
         self._lock = sockets.lock(self._run_dir)
         for path, mode in ((config.state_dir, 0o700), (config.log_dir, 0o751)):
@@ -102,10 +106,11 @@ class Daemon:
         self._containment = containment.choose(self._run_dir)
         self._journal = Journal(self._store)
         self._store.start(loop, self._store_trouble)
+        launcher = Launcher(self._reaper, self._containment, self._pool, self._environ, self._soft_nofile)
         self._interpreter = Interpreter(
             reaper=self._reaper,
             containment=self._containment,
-            launcher=Launcher(self._reaper, self._containment, self._pool, self._environ, self._soft_nofile),
+            launcher=launcher,
             commands=Commands(self._reaper, self._pool),
             store=self._store,
             journal=self._journal,
@@ -113,7 +118,8 @@ class Daemon:
             scribe=self._scribe,
         )
         self._shell = self._interpreter.shell
-        self._shell.stepped += [self._totals, self._came_to_rest]
+        launcher.roots = lambda: [managed.spec.root for managed in tuple(self._shell.releases.values())]
+        self._shell.stepped += [self._totals, self._came_to_rest, self._tell_systemd]
         self._facts = FactFinder(self._pool)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
@@ -230,6 +236,16 @@ class Daemon:
             managed.close()
             self._plan_logs()
 
+    def _tell_systemd(self, _: Managed) -> None:
+        """One line for `systemctl status`, once for all that happens in one go."""
+        if self._notifier.active and not self._status_due:
+            self._status_due = True
+            self._loop.call_soon(self._say_status)
+
+    def _say_status(self) -> None:
+        self._status_due = False
+        self._notifier.status(in_numbers(m.state.state for m in self._shell.releases.values()))
+
     def _store_trouble(self, error: str | None) -> None:
         if error is not None:
             self._journal.report(None, Note.STORE_FULL, {"error": error})
@@ -249,16 +265,20 @@ class Daemon:
         self._interpreter.start("reload", self._reload_by_signal())
 
     async def _reload_by_signal(self) -> None:
-        self._notifier.reloading()
-        with contextlib.suppress(Exception):  # told in the log and the history already
+        with contextlib.suppress(RefusedError):  # told in the log and the history already
             await self._reload(False, False, "SIGHUP")
-        self._notifier.ready()
 
     async def _reload(self, plan_only: bool, stop_removed: bool, by: str) -> dict[str, Any]:
         def apply(loaded: Loaded, plan: Plan) -> list[str]:
             return self._apply(loaded, plan, by if stop_removed else None)
 
-        return await self._reloader.reload(plan_only=plan_only, by=by, apply=apply)
+        if plan_only:
+            return await self._reloader.reload(plan_only=True, by=by, apply=apply)
+        self._notifier.reloading()
+        try:
+            return await self._reloader.reload(plan_only=False, by=by, apply=apply)
+        finally:
+            self._notifier.ready()
 
     def _apply(self, loaded: Loaded, plan: Plan, stop_removed_by: str | None) -> list[str]:
         self._server.table = loaded.table
@@ -329,6 +349,12 @@ class Daemon:
             self._quiet.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._quiet.wait(), _EXTEND_EVERY)
+
+
+def in_numbers(states: Iterable[State]) -> str:
+    """`3 running, 1 failed`: the states in the order of `State`, those that none is in left out."""
+    counts = Counter(states)
+    return ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "no releases"
 
 
 def _in_words(context: Mapping[str, Any]) -> dict[str, str]:

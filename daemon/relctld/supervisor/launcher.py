@@ -8,7 +8,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from relctld.beam.crashdump import dump_name
 from relctld.beam.flavour import NothingInstalled, Release, inspect
-from relctld.beam.layout import ReleaseError
+from relctld.beam.layout import ReleaseError, newest_epmd
 from relctld.config import EnvFileError, fingerprints, read_env
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.host import epmd, fifo, process
@@ -75,6 +75,8 @@ class Launcher:
         self._pool = pool
         self._environ = environ
         self._soft_nofile = soft_nofile
+        self.roots: Callable[[], Iterable[Path]] = tuple
+        """The roots of all releases, set by who knows them: the newest epmd among them is started."""
 
     def launch(self, spec: ReleaseSpec, place: Place, epoch: int) -> Launch:
         """Launch a VM. Raises LaunchError."""
@@ -98,7 +100,7 @@ class Launcher:
         instance = secrets.token_hex(16)
         env |= {"RELCTL_INSTANCE": instance, "RELCTL_RELEASE": spec.name, "RELCTL_EPOCH": str(epoch)}
         if release is not None and release.epmd_needed:
-            epmd.ensure(release.epmd, env, self._reaper.spawning)
+            epmd.ensure(lambda: newest_epmd(self.roots()), env, self._reaper.spawning)
         argv, cwd = _command(spec, release), spec.cwd or spec.root
         vm, pidfd = self._through_the_gate(spec, place, epoch, instance, argv, cwd, env, identity)
         launched = Launched(

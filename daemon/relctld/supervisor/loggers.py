@@ -1,7 +1,7 @@
 """The logger's plan, and a logger where none runs.
 
 The logger is a process of its own and holds RUN/logger.lock for its life: systemd's unit as a rule, else a child
-that we start. It is looked for every few seconds; what it does is its own affair.
+that we start. It is looked for every few seconds, and so are its counters: what it dropped becomes an event.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import structlog
 from relctld.core.notes import Note
 from relctld.host.reaper import Reaper
 from relctld.host.systemd import without_systemd
-from relctld.logger.policy import LogPolicy, write_plan
+from relctld.logger.policy import Counters, LogPolicy, read_counters, write_plan
 from relctld.supervisor.journal import Journal
 from relctld.supervisor.managed import Managed
 
@@ -40,6 +40,7 @@ class Loggers:
         self._timer: asyncio.TimerHandle | None = None
         self._ours: int | None = None
         self._missing = 0
+        self._seen: dict[str, tuple[int, Counters]] = {}
 
     def start(self, releases: Mapping[str, Managed]) -> None:
         """Start one if none runs; look again, and for lost output, from time to time."""
@@ -70,12 +71,42 @@ class Loggers:
 
     def _look(self, *, at_once: bool = False) -> None:
         self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
+        folders = [(managed.name, managed.folder) for managed in self._releases.values()]
+        self._loop.run_in_executor(self._pool, self._changed, folders).add_done_callback(self._tell_losses)
         if self._ours is not None:
             return
         # systemd restarts its own unit within a second: only one that stays away is replaced by us.
         self._missing = 0 if self._runs() else self._missing + 1
         if self._missing and (at_once or self._missing > 1):
             self._loop.run_in_executor(self._pool, self._spawn).add_done_callback(self._spawned)
+
+    def _changed(self, folders: list[tuple[str, Path]]) -> list[tuple[str, Counters, Counters]]:
+        """In a worker thread: the counters that changed since the last look, before and now."""
+        changed = []
+        for name, folder in folders:
+            path = folder / "log.json"
+            try:
+                stamp = os.stat(path).st_mtime_ns
+            except OSError:
+                continue
+            before_stamp, before = self._seen.get(name, (0, Counters()))
+            if stamp != before_stamp:
+                now = read_counters(str(path))
+                self._seen[name] = (stamp, now)
+                if before_stamp:  # what a former daemon told is not told again
+                    changed.append((name, before, now))
+        return changed
+
+    def _tell_losses(self, look: "asyncio.Future[list[tuple[str, Counters, Counters]]]") -> None:
+        if look.cancelled() or look.exception() is not None:
+            return
+        for name, before, now in look.result():
+            lost, lines = now.bytes_dropped - before.bytes_dropped, now.lines_dropped - before.lines_dropped
+            if lost > 0:
+                fields = {"bytes": lost, "lines": lines, "why": now.error or "the log took no more"}
+                self._journal.report(name, Note.LOG_DROPPED, fields)
+            if now.error is not None and now.error != before.error:
+                self._journal.report(name, Note.LOG_TROUBLE, {"error": now.error})
 
     def _runs(self) -> bool:
         fd = os.open(self._run_dir / "logger.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)

@@ -59,7 +59,8 @@ class Reloader:
                     self._journal.report(None, Note.CONFIG_REFUSED, {"error": str(error), "by": by})
                 raise RefusedError("config", str(error), "the config in force stays as it was") from None
             plan = diff(self.config, loaded.config)
-            result = {**_plan_object(plan), "warnings": [*loaded.config.warnings, *loaded.table.warnings]}
+            later = [f"[daemon] {key.key}: acts at the next start of relctld" for key in plan.daemon if not key.at_once]
+            result = {**_plan_object(plan), "warnings": [*loaded.config.warnings, *loaded.table.warnings, *later]}
             if plan_only:
                 return {**result, "applied": False}
             kept = await self._loop.run_in_executor(self._pool, _keep, loaded.config)
@@ -87,7 +88,6 @@ def _plan_object(plan: Plan) -> dict[str, Any]:
             }
             for change in plan.changed
         ],
-        "daemon": [{"key": key.key, "at_once": key.at_once} for key in plan.daemon],
     }
 
 

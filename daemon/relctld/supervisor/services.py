@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relctld.beam import crashdump
+from relctld.control.handlers import LOG_CHUNK
 from relctld.core.effects import Answer, Done, Refused
 from relctld.core.events import Requested
 from relctld.core.model import Op, Request
@@ -25,7 +26,6 @@ from relctld.supervisor.shell import Shell
 
 _NAME_WITHIN = 0.5
 _LAST_LINES_WITHIN = 1.0
-_LOG_CHUNK = 256 << 10
 _DUMP_HEAD = 4096
 
 Answered = Callable[[Done | Refused], None]
@@ -134,8 +134,8 @@ class Services:
         """The last lines of a log, or what came after a cursor. Raises OSError."""
         folder = str(self._log_folder(name))
         if cursor is None:
-            return await self._loop.run_in_executor(self._pool, tail.read_last, folder, lines, _LOG_CHUNK)
-        return await self._loop.run_in_executor(self._pool, tail.read_after, folder, cursor, _LOG_CHUNK)
+            return await self._loop.run_in_executor(self._pool, tail.read_last, folder, lines, LOG_CHUNK)
+        return await self._loop.run_in_executor(self._pool, tail.read_after, folder, cursor, LOG_CHUNK)
 
     def rotate(self, name: str) -> str | None:
         """Begin a new log file; None or why not."""
