@@ -88,13 +88,14 @@ class Loggers:
             try:
                 stamp = os.stat(path).st_mtime_ns
             except OSError:
+                self._seen.setdefault(name, (0, Counters()))
                 continue
-            before_stamp, before = self._seen.get(name, (0, Counters()))
-            if stamp != before_stamp:
+            seen = self._seen.get(name)
+            if seen is None or seen[0] != stamp:
                 now = read_counters(str(path))
                 self._seen[name] = (stamp, now)
-                if before_stamp:  # what a former daemon told is not told again
-                    changed.append((name, before, now))
+                if seen is not None:  # what stood there when we came up, a former daemon has told
+                    changed.append((name, seen[1], now))
         return changed
 
     def _tell_losses(self, look: "asyncio.Future[list[tuple[str, Counters, Counters]]]") -> None:
