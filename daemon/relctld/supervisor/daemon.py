@@ -69,7 +69,7 @@ class Daemon:
         config = self._first_config
         os.umask(0o022)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        self._run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._run_dir.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         if self._run_dir.stat().st_uid != os.geteuid() or self._run_dir.is_symlink():
             raise PermissionError(f"{self._run_dir} belongs to somebody else; relctld keeps its sockets there")
         (self._run_dir / "releases").mkdir(mode=0o711, exist_ok=True)
