@@ -15,7 +15,7 @@ test: setup
 	@RELCTL_TEST_FULL=1 $(PYTHON) -m pytest -q -n $(WORKERS) $(ARGS)
 
 demo: setup
-	@$(PYTHON) tests/demo.py $(ARGS)
+	@$(PYTHON) -m tests.demo
 
 bench: setup
 	@$(PYTHON) bench/run.py $(ARGS)

@@ -14,18 +14,31 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+import pytest
+
 from relctld.host import containment
 from relctld.host.process import open_vm
 from relctld.host.records import read_vm
-
+from tests.asking import Asker
 from tests.waiting import wait_until
 
 Releases = Mapping[str, Mapping[str, Any]]
+
+ROOT = os.geteuid() == 0
+FULL = os.environ.get("RELCTL_TEST_FULL") == "1" or os.environ.get("CI") == "true"
+
+
+def need_root() -> None:
+    """Skip without root; the full run must not."""
+    if not ROOT:
+        assert not FULL, "the full run needs root"
+        pytest.skip("needs root")
 
 
 def toml(value: object) -> str:
@@ -47,9 +60,14 @@ def plain_root(folder: Path) -> Path:
 
 
 class Relctld:
-    """A daemon that can be started, killed and started again on the same directories."""
+    """A daemon that can be started, killed and started again on the same directories.
 
-    def __init__(self, folder: Path, releases: Releases, daemon: Mapping[str, Any] | None = None) -> None:
+    `wrap` stands before its command, such as `unshare --mount`; it must become the daemon by exec.
+    """
+
+    def __init__(
+        self, folder: Path, releases: Releases, daemon: Mapping[str, Any] | None = None, *, wrap: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         # A socket path has room for 107 bytes, and pytest's directories are long.
         self._short = tempfile.TemporaryDirectory(prefix="rt-")
@@ -61,7 +79,7 @@ class Relctld:
         self.output = folder / "relctld.out"
         self.process: subprocess.Popen[bytes] | None = None
         self.environ = {k: v for k, v in os.environ.items() if not k.startswith(("RELCTL_", "NOTIFY_"))}
-        self._loggers: set[int] = set()
+        self.wrap = tuple(wrap)
         self.configure(releases, daemon)
 
     def configure(self, releases: Releases, daemon: Mapping[str, Any] | None = None) -> None:
@@ -81,11 +99,21 @@ class Relctld:
         assert self.process is not None
         return self.process.pid
 
+    @property
+    def logger_pid(self) -> int | None:
+        """The logger that holds the run directory, a child of the daemon or of a former one."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.run_dir / "logger.lock").read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"relctld.logger" in words and os.fsencode(self.run_dir) in words:
+                return pid
+        return None
+
     def start(self, *, wait: bool = True) -> Self:
         """Start it and wait until its socket answers."""
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "relctld", "--config", str(self.config)],
+                [*self.wrap, sys.executable, "-m", "relctld", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -93,18 +121,17 @@ class Relctld:
                 start_new_session=True,
             )
         if wait:
-            wait_until(self.answers, what=lambda: f"relctld to answer; it said: {self.said()[-2000:]}")
+            wait_until(self.answers, 30, what=lambda: f"relctld to answer; it said: {self.said()[-2000:]}")
         return self
 
     def answers(self) -> bool:
-        """Whether the control socket answers."""
+        """Whether this very daemon answers on the control socket."""
         assert self.process is None or self.process.poll() is None, f"relctld ended: {self.said()}"
-        done = self.relctl("--json", "daemon", "status", check=False)
-        if done.returncode == 0:
-            logger = json.loads(done.stdout).get("logger_pid")
-            if logger:
-                self._loggers.add(logger)
-        return done.returncode == 0
+        if not self.socket.exists():
+            return False
+        with Asker(self.socket) as asker, contextlib.suppress(AssertionError):
+            return bool(asker.result("daemon-status", timeout=0.5)["pid"] == self.pid)
+        return False
 
     def said(self) -> str:
         """What it logged so far."""
@@ -113,7 +140,7 @@ class Relctld:
     def relctl(self, *args: str, check: bool = True, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run the real client against it."""
         done = subprocess.run(
-            [sys.executable, "-m", "relctl", "--socket", str(self.socket), *args],
+            self._client(args),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -125,10 +152,24 @@ class Relctld:
         assert not check or done.returncode == 0, f"relctl {args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def spawn_relctl(self, *args: str) -> "subprocess.Popen[str]":
+        """Start the real client and do not wait for it."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            self._client(args), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=self.environ
+        )
+
+    def _client(self, args: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "relctl", "--socket", str(self.socket), *args]
+
+    def ask(self, op: str, args: Any = None, timeout: float = 30.0) -> dict[str, Any]:
+        """The result of one operation, asked without the client: quick."""
+        with Asker(self.socket) as asker:
+            return asker.result(op, args, timeout)
+
     def status(self, name: str) -> dict[str, Any]:
         """One release of `status --json`."""
-        releases = json.loads(self.relctl("--json", "status", name, check=False).stdout)["releases"]
-        return dict(releases[0])
+        return dict(self.ask("status", {"names": [name]})["releases"][0])
 
     def wait_for(self, name: str, timeout: float = 20.0, **wanted: object) -> dict[str, Any]:
         """Wait until the release's status has these values; its status then."""
@@ -139,13 +180,16 @@ class Relctld:
             return all(seen.get(key) == value for key, value in wanted.items())
 
         wait_until(
-            reached, timeout, what=lambda: f"{name} to be {wanted}; it is {seen}; it said: {self.said()[-2000:]}"
+            reached,
+            timeout,
+            interval=0.03,
+            what=lambda: f"{name} to be {wanted}; it is {seen}; it said: {self.said()[-2000:]}",
         )
         return seen
 
     def events(self, *names: str) -> list[dict[str, Any]]:
         """The history."""
-        return [json.loads(line) for line in self.relctl("--json", "events", *names).stdout.splitlines()]
+        return list(self.ask("events", {"names": list(names), "limit": 10_000})["events"])
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End the daemon alone."""
@@ -174,17 +218,81 @@ class Relctld:
         """End all that is left, by identity, never by name."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
+        if self.process is not None:
             self.process.wait()
+        held = containment.choose(self.run_dir)
         releases = self.run_dir / "releases"
         for folder in releases.iterdir() if releases.is_dir() else ():
             recorded = read_vm(folder)
-            pidfd = open_vm(recorded[1]) if recorded else None
+            if recorded is None:
+                continue
+            epoch, vm = recorded
+            pidfd = open_vm(vm)
             if pidfd is not None:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
-        for pid in self._loggers:
-            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                if b"relctld.logger" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(pid, signal.SIGKILL)
-        containment.choose(self.run_dir).close()
+            for kind in (held, containment.Sweep()):
+                kind.empty(folder.name, epoch, vm.instance, gentle=False)
+        for process in _mentioning(self.run_dir):  # its logger, or one that is just starting
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+                process.wait(10)
+        held.close()
         self._short.cleanup()
+
+
+class Fleet:
+    """Daemons on directories below `folder`. At its end no process is left that knows of that folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._daemons: list[Relctld] = []
+
+    def __call__(
+        self,
+        releases: Releases,
+        daemon: Mapping[str, Any] | None = None,
+        *,
+        wrap: Sequence[str] = (),
+        start: bool = True,
+    ) -> Relctld:
+        """A daemon, started unless told otherwise."""
+        folder = self.folder / f"relctld{len(self._daemons)}"
+        folder.mkdir()
+        made = Relctld(folder, releases, daemon, wrap=wrap)
+        self._daemons.append(made)
+        return made.start() if start else made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for daemon in self._daemons:
+            daemon.close()
+        wait_until(lambda: not mentioning(self.folder), what=lambda: f"the end of {mentioning(self.folder)}")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process lives; one that only waits to be reaped does not."""
+    with contextlib.suppress(psutil.Error):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def mentioning(folder: Path) -> list[str]:
+    """The processes with this folder in their environment or arguments, but for our own ancestors."""
+    return [str(process) for process in _mentioning(folder)]
+
+
+def _mentioning(folder: Path) -> list[psutil.Process]:
+    found, mark = [], str(folder)
+    ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid not in ours and process.status() != psutil.STATUS_ZOMBIE:
+                words = [*process.cmdline(), *process.environ().values()]
+                if any(mark in word for word in words):
+                    found.append(process)
+    return found

@@ -74,7 +74,7 @@ def test_an_effect_that_does_not_come_fails() -> None:
 
 
 def test_a_state_that_is_otherwise_fails() -> None:
-    with pytest.raises(AssertionError, match="state is .*RUNNING"):
+    with pytest.raises(AssertionError, match=r"state is .*RUNNING"):
         bool(running() << rests(State.STOPPED))
 
 

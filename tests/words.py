@@ -59,8 +59,9 @@ def tick() -> Heard:
 def configured(spec: ReleaseSpec) -> Heard:
     """A reload: from here on this spec is in force."""
 
-    def change(p: Playbook) -> None:
-        p.spec = spec
+    def change(p: Playbook) -> ev.Event:
+        before, p.spec = p.spec, spec
+        return ev.Reconfigured(spec.name, before)
 
     return Heard("configured(…)", change)
 
@@ -104,9 +105,7 @@ def halted() -> Heard:
 
 def spawned(pid: int = 100) -> Heard:
     """The VM is past its gate."""
-    return Heard(
-        f"spawned({pid})", lambda p: ev.VmSpawned(p.spec.name, p.state.epoch, Vm(pid, pid * 10, f"i{pid}"))
-    )
+    return Heard(f"spawned({pid})", lambda p: ev.VmSpawned(p.spec.name, p.state.epoch, Vm(pid, pid * 10, f"i{pid}")))
 
 
 def spawn_failed(reason: str, nothing_installed: bool = False) -> Heard:

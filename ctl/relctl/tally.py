@@ -55,7 +55,7 @@ class Tally:
     def finish(self, results: list[Object]) -> None:
         """The reply is here: one result for each release."""
         self._results |= {str(result.get("release")): result for result in results}
-        order = self._names or list(self._results)
+        order = self._names or [str(result.get("release")) for result in results]
         for name in order:
             self._results.setdefault(name, self._failure("failed", "relctld says nothing of it"))
         self._show(order)

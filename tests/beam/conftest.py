@@ -1,17 +1,17 @@
 """Real releases for tests: each test gets its own copy and its own epmd port.
 
 `rapp_root`, `mapp_root`, `papp_root`: a private copy, readable by every user, gone after the test.
+`dapp_root`: the same, laid out as Distillery would.
+`host`: a relctld of the test's own, not started yet; all that its releases started is ended after the test.
 `epmd_port`: give it to a release as ERL_EPMD_PORT; the epmd that appears there is ended after the test.
 Without Erlang these tests are skipped, but fail where the full run was asked for (RELCTL_TEST_FULL=1, CI=true).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import random
 import shutil
-import signal
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +19,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.releases import build
-from tests.waiting import wait_until
+from tests import epmds
+from tests.beam.supervised import Host
+from tests.releases import build, distillery
+from tests.running import Relctld
 
 
 @pytest.fixture
@@ -51,13 +53,29 @@ def papp_root(public_path: Path) -> Path:
 
 
 @pytest.fixture
+def dapp_root(papp_root: Path, public_path: Path) -> Path:
+    """Distillery's layout, version 1.0.0."""
+    return distillery.lay_out(papp_root, public_path / "dapp")
+
+
+@pytest.fixture
+def host(public_path: Path, epmd_port: int) -> Iterator[Host]:
+    """A relctld with a directory that any user may enter."""
+    folder = public_path / "relctl"
+    folder.mkdir()
+    host = Host(Relctld(folder, {}), public_path, epmd_port)
+    yield host
+    host.daemon.close()
+    for process in host.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+@pytest.fixture
 def epmd_port() -> Iterator[int]:
     """A port below the ephemeral range that nobody listens on."""
-    port = next(port for port in iter(lambda: random.randrange(20000, 30000), 0) if _free(port))
-    yield port
-    for epmd in _epmds(port):
-        epmd.send_signal(signal.SIGTERM)
-    wait_until(lambda: not _epmds(port), what=f"the end of the epmd on port {port}")
+    with epmds.private_port() as port:
+        yield port
 
 
 def _copy(name: str, to: Path) -> Path:
@@ -67,24 +85,3 @@ def _copy(name: str, to: Path) -> Path:
         if os.environ.get("RELCTL_TEST_FULL") == "1" or os.environ.get("CI") == "true":
             raise
         pytest.skip(str(error))
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
-
-
-def _epmds(port: int) -> list[psutil.Process]:
-    """The epmd processes that were started for `port`; an epmd daemon keeps its starter's environment."""
-    found = []
-    for process in psutil.process_iter(["name"]):
-        try:
-            if process.name() == "epmd" and process.environ().get("ERL_EPMD_PORT") == str(port):
-                found.append(process)
-        except psutil.Error:  # gone meanwhile, or another user's
-            continue
-    return found

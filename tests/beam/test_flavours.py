@@ -13,18 +13,12 @@ import pytest
 
 from relctld.beam.flavour import Flavour, Release, inspect, versions
 from tests.beam.launching import clean_env, launched
-from tests.releases import distillery
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a release as another user")
 
 OTHER_USER = "nobody"
-
-
-@pytest.fixture
-def dapp_root(papp_root: Path, public_path: Path) -> Path:
-    return distillery.lay_out(papp_root, public_path / "dapp")
 
 
 @pytest.fixture

@@ -77,9 +77,15 @@ class Handlers:
     async def _change(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
         """start, stop, restart: all names are checked before anything is done; then they go on side by side."""
         op, args = Op(request.op), request.args
-        names = self._services.names(configured=True) if args.get("all") is True else self._named(args)
-        if not names and not args.get("all"):
+        everything, configured = args.get("all") is True, self._services.names(configured=True)
+        names = self._named(args)
+        if everything:
+            names = self._services.names() if op is Op.STOP else configured
+        elif not names:
             raise RefusedError("usage", f"{op} needs the name of a release, or --all")
+        if op is not Op.STOP and (left := [name for name in names if name not in configured]):
+            why = f"{', '.join(left)} left the config, and can only be stopped"
+            raise RefusedError("impossible", why, "put it back into the config: relctl reload")
         progress({"accepted": True})
         by = await self._services.user_name(peer.uid)
         wait = args.get("wait") is not False
@@ -108,7 +114,7 @@ class Handlers:
         else:
             error: dict[str, Any] = {"kind": ended.kind, "message": ended.why, "hint": ended.hint}
             if ended.boot:
-                error["log"] = await self._services.last_lines(name, 5)
+                result["log"] = await self._services.last_lines(name, 5)
                 error["hint"] = ended.hint or f"relctl logs {name}"
             result |= {"ok": False, "error": error, "state": self._services.state_of(name)["state"]}
         result["seconds"] = round(loop.time() - begun, 3)

@@ -41,7 +41,10 @@ Handle = Callable[[Request, Peer, SendProgress], Awaitable[dict[str, Any]]]
 
 
 class _Operation:
-    """A request under way or done: where its frames go, and its reply for those who ask again."""
+    """A request under way or done: where its frames go, and its reply for those who ask again.
+
+    `since`: when it came, then when it was answered.
+    """
 
     __slots__ = ("reply", "routes", "since")
 
@@ -144,17 +147,22 @@ class Server:
         operation.reply = encode_reply(reply)
         for route in operation.routes:
             self._reply(route, operation.reply)
+        operation.since = self._loop.time()
+        self._operations.move_to_end(key)
         if request.op in _REPEATABLE:
-            self._operations.pop(key, None)
+            del self._operations[key]
         self._forget_old()
 
     def _forget_old(self) -> None:
-        now = self._loop.time()
-        while self._operations:
-            key, oldest = next(iter(self._operations.items()))
-            too_many = len(self._operations) > _REMEMBER_AT_MOST
-            if oldest.reply is None or not (too_many or now - oldest.since > _REMEMBER):
-                return
+        """Those without a reply stand before the others, and stay."""
+        now, surplus = self._loop.time(), len(self._operations) - _REMEMBER_AT_MOST
+        old: list[tuple[int, str]] = []
+        for key, operation in self._operations.items():
+            if operation.reply is not None:
+                if len(old) >= surplus and now - operation.since <= _REMEMBER:
+                    break
+                old.append(key)
+        for key in old:
             del self._operations[key]
 
     def _reply(self, path: tuple[bytes, ...], frame: bytes) -> None:

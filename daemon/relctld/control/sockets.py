@@ -13,6 +13,8 @@ from pathlib import Path
 
 import zmq
 
+from relctld.config import Access
+from relctld.config.paths import SOCKETS
 from relctld.wire.messages import MAX_FRAME
 
 _BACKLOG = 128
@@ -61,3 +63,14 @@ def endpoint(context: zmq.Context[zmq.Socket[bytes]], kind: int, path: Path, mod
     endpoint.setsockopt(zmq.USE_FD, listener.detach())
     endpoint.bind(f"ipc://{path}")
     return endpoint
+
+
+def mode_for(access: Access) -> int:
+    """Everybody may connect where everybody may view, else only our user and group. The table decides the rest."""
+    return 0o666 if "*" in access.view else 0o660
+
+
+def chmod(run_dir: Path, access: Access) -> None:
+    """After a reload: the mode that both sockets would have been given."""
+    for name in SOCKETS:
+        os.chmod(run_dir / name, mode_for(access))

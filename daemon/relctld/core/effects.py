@@ -135,6 +135,4 @@ class Ignored:
     state: str
 
 
-Effect = (
-    RunHook | CancelHook | SpawnVm | SignalVm | Sweep | AskProbe | RecordWant | Save | Answer | Report | Ignored
-)
+Effect = RunHook | CancelHook | SpawnVm | SignalVm | Sweep | AskProbe | RecordWant | Save | Answer | Report | Ignored

@@ -7,7 +7,7 @@ Rule 2: `chance` is a number from 0 to 1, drawn by the shell, wherever a jitter 
 
 from dataclasses import dataclass
 
-from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, Request, Vm, Want
+from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, ReleaseSpec, Request, Vm, Want
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,14 @@ class Halted:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """A reload changed the spec, which was `before` until now. No reload stops or restarts a node."""
+
+    release: str
+    before: ReleaseSpec
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """A deadline of this release is due."""
 
@@ -139,4 +147,4 @@ class Tick:
 
 VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | Probed
 Aftermath = HookFinished | DumpFound
-Event = Booted | Resumed | Requested | Recorded | Halted | Tick | VmEvent | Aftermath
+Event = Booted | Resumed | Requested | Recorded | Halted | Reconfigured | Tick | VmEvent | Aftermath

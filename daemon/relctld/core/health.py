@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from relctld.core.events import Probed
-from relctld.core.launch import ready
+from relctld.core.launch import no_answer_yet, ready
 from relctld.core.model import Ending, Health, OnHung, State
 from relctld.core.notes import Note
-from relctld.core.turn import Turn, end, forget_delays
+from relctld.core.turn import Turn, end, forget_delays, unprobed
 
 READY_AGAIN = 0.25
 """Seconds between two questions whether a starting release is ready."""
@@ -23,6 +23,8 @@ def probed(t: Turn, event: Probed) -> bool:
         else:
             t.state = replace(s, poll_at=t.now + READY_AGAIN, health_detail=f"not ready: {event.error}")
         return True
+    if unprobed(t.spec):
+        return True  # asked before a reload
     t.state = s = replace(s, poll_at=t.now + t.spec.health.interval)
     if event.error is None:
         t.state = replace(s, misses=0, been_well=True, well_since=s.well_since or t.now)
@@ -30,6 +32,12 @@ def probed(t: Turn, event: Probed) -> bool:
     elif event.credible:
         _missed(t, event.error)
     return True
+
+
+def reprobe(t: Turn) -> None:
+    """From now on this release is asked, or is asked no more."""
+    t.state = replace(t.state, misses=0, been_well=False, poll_at=None if unprobed(t.spec) else t.now)
+    _say_health(t, Health.UNKNOWN, no_answer_yet(t.spec))
 
 
 def _missed(t: Turn, error: str) -> None:

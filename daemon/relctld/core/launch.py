@@ -11,6 +11,7 @@ from relctld.core.model import (
     Hook,
     Launch,
     ProcessProbe,
+    ReleaseSpec,
     ReleaseState,
     State,
     Vm,
@@ -83,7 +84,7 @@ def _adopt(t: Turn, vm: Vm) -> None:
         poll_at = _first_question(t)
     elif (s.state is State.RUNNING and not unprobed(t.spec)) or (s.state is State.STOPPING and not s.dumping):
         poll_at = t.now
-    detail = _no_answer_yet(t) if s.state is State.RUNNING else ""
+    detail = no_answer_yet(t.spec) if s.state is State.RUNNING else ""
     t.state = replace(s, poll_at=poll_at, started=s.started or t.now, health_detail=detail)
     t.report(Note.RESUMED, pid=vm.pid, state=str(s.state))
     if s.want is Want.DOWN and s.state in (State.STARTING, State.RUNNING):
@@ -146,9 +147,7 @@ def spawn_failed(t: Turn, event: SpawnFailed) -> bool:
     if t.state.state is not State.STARTING:
         launch_ended(t, event.reason, event.at, event.chance)
     elif event.nothing_installed:
-        why = Refused(
-            "impossible", f"nothing installed: {event.reason}", "install the release into its root first"
-        )
+        why = Refused("impossible", f"nothing installed: {event.reason}", "install the release into its root first")
         settle(t, waiting(t.state, *STARTS), why)
         rest(t, State.STOPPED)
         t.report(Note.STOPPED, why=f"nothing installed: {event.reason}")
@@ -167,7 +166,7 @@ def ready(t: Turn) -> None:
         poll_at=None if unprobed(t.spec) else t.now,
         since=t.now,
         well_since=t.now,
-        health_detail=_no_answer_yet(t),
+        health_detail=no_answer_yet(t.spec),
     )
     t.report(Note.RUNNING, pid=s.vm.pid if s.vm else None, seconds=seconds(t, s.started))
     settle(t, waiting(t.state, *STARTS, epoch=s.epoch), Done(changed=True))
@@ -179,5 +178,6 @@ def _first_question(t: Turn) -> float:
     return t.now + READY_AFTER if isinstance(t.spec.ready, ProcessProbe) else t.now
 
 
-def _no_answer_yet(t: Turn) -> str:
-    return "no probe: the process is alive" if unprobed(t.spec) else "not probed yet"
+def no_answer_yet(spec: ReleaseSpec) -> str:
+    """The detail of a health that is unknown."""
+    return "no probe: the process is alive" if unprobed(spec) else "not probed yet"

@@ -22,6 +22,7 @@ from relctld.core.events import (
     Halted,
     HookFinished,
     Probed,
+    Reconfigured,
     Recorded,
     Requested,
     Resumed,
@@ -57,9 +58,7 @@ from relctld.core.turn import (
 )
 
 
-def step(
-    state: ReleaseState, event: Event, spec: ReleaseSpec, now: float
-) -> tuple[ReleaseState, tuple[Effect, ...]]:
+def step(state: ReleaseState, event: Event, spec: ReleaseSpec, now: float) -> tuple[ReleaseState, tuple[Effect, ...]]:
     """What `event` makes of `state` at `now` (monotonic seconds), and what is to be done about it."""
     t = Turn(state, spec, now)
     stale = isinstance(event, VmEvent) and event.epoch != state.epoch
@@ -90,6 +89,7 @@ def check(state: ReleaseState) -> None:
     busy = s.vm is not None or s.launch is not Launch.NONE
     ending = s.state in (State.STOPPING, State.KILLING)
     assert s.deadline is not None or s.state not in TRANSIENT, f"{s.state} without a deadline"
+    assert s.deadline is None or s.state in (*TRANSIENT, State.FAILED), f"{s.state} with a deadline"
     assert not (busy and s.state in (*QUIET, State.BACKOFF)), f"{s.state} with something under way"
     assert not (s.vm is not None and s.launch is not Launch.NONE), "a second VM is on its way"
     assert busy or s.state not in (State.STARTING, State.STOPPING), f"{s.state} with nothing under way"
@@ -98,9 +98,7 @@ def check(state: ReleaseState) -> None:
     assert s.ending is not None or s.state is not State.STOPPING, "stopping for no reason"
     assert not s.sweeping or (s.state is State.KILLING and not busy), f"{s.state} while sweeping"
     assert not s.waiters or ending or s.state is State.STARTING, f"{s.state} with somebody waiting"
-    assert all(w.epoch in (s.epoch, s.epoch + 1) for w in s.waiters), (
-        "somebody waits for a past epoch"
-    )
+    assert all(w.epoch in (s.epoch, s.epoch + 1) for w in s.waiters), "somebody waits for a past epoch"
     assert not s.halted or s.state not in (State.STARTING, State.RUNNING, State.BACKOFF), f"{s.state} while halted"
 
 
@@ -137,11 +135,22 @@ def _apply(t: Turn, event: Event) -> bool:
             return exits.dump_found(t, event)
         case Probed():
             return health.probed(t, event)
+        case Reconfigured():
+            _reconfigured(t, event)
         case Tick():
             _tick(t)
         case _ as never:
             assert_never(never)
     return True
+
+
+def _reconfigured(t: Turn, event: Reconfigured) -> None:
+    """Most keys act when they are looked at next; these two would not be looked at."""
+    s = t.state
+    if s.state is State.FAILED and not s.halted and t.spec.retry_failed != event.before.retry_failed:
+        t.state = replace(s, deadline=None if t.spec.retry_failed is None else s.since + t.spec.retry_failed)
+    elif s.state is State.RUNNING and unprobed(t.spec) is not unprobed(event.before):
+        health.reprobe(t)
 
 
 def _tick(t: Turn) -> None:

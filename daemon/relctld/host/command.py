@@ -67,7 +67,9 @@ class Commands:
         tail = bytearray()
         loop.add_reader(read, _take, read, tail)
         try:
-            spawn = loop.run_in_executor(self._pool, self._spawn, argv, dict(env), cwd, identity, umask, write)
+            # The thread's own: should we be cancelled, the number of ours may be another file's before it spawns.
+            output = os.dup(write)
+            spawn = loop.run_in_executor(self._pool, self._spawn, argv, dict(env), cwd, identity, umask, output)
             pid, pidfd = await self._whole(spawn)
             ended: asyncio.Future[ExitStatus] = loop.create_future()
             self._reaper.watch(pid, pidfd, lambda status, _: _settle(ended, status))
@@ -88,23 +90,30 @@ class Commands:
         umask: int,
         output: int,
     ) -> tuple[int, int]:
-        with self._reaper.spawning() as claim:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=env,
-                cwd=cwd,
-                umask=umask,
-                user=identity.uid if identity else None,
-                group=identity.gid if identity else None,
-                extra_groups=list(identity.groups) if identity else None,
-                start_new_session=True,
-            )
-            process.returncode = 0  # the reaper waits for it; Popen must not
-            claim(process.pid)
-        return process.pid, os.pidfd_open(process.pid)
+        try:
+            with self._reaper.spawning() as claim:
+                process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=env,
+                    cwd=cwd,
+                    umask=umask,
+                    user=identity.uid if identity else None,
+                    group=identity.gid if identity else None,
+                    extra_groups=list(identity.groups) if identity else None,
+                    start_new_session=True,
+                )
+                process.returncode = 0  # the reaper waits for it; Popen must not
+                claim(process.pid)
+        finally:
+            os.close(output)
+        try:
+            return process.pid, os.pidfd_open(process.pid)
+        except OSError:
+            self._kill_unwatched(process.pid)
+            raise
 
     async def _whole(self, spawn: asyncio.Future[tuple[int, int]]) -> tuple[int, int]:
         """Wait for a spawn; one that nobody waits for any more is killed as soon as it is there."""
@@ -117,10 +126,14 @@ class Commands:
     def _kill_spawned(self, spawn: asyncio.Future[tuple[int, int]]) -> None:
         if not spawn.cancelled() and spawn.exception() is None:
             pid, pidfd = spawn.result()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
             os.close(pidfd)
-            self._reaper.abandon(pid)
+            self._kill_unwatched(pid)
+
+    def _kill_unwatched(self, pid: int) -> None:
+        """It is claimed, so the pid is still its own."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        self._reaper.abandon(pid)
 
 
 async def _within(ended: asyncio.Future[ExitStatus], pid: int, timeout: float) -> tuple[ExitStatus, bool]:

@@ -2,8 +2,9 @@
 
 * `Cgroups`: a sub-cgroup per release and epoch, below our own where that is delegated to us (or where no systemd
   manages cgroups and we may write). Complete: setsid, double-fork and a wiped environment change nothing.
-* `Sweep`: nothing to hold them; they are found among the descendants of relctld, their subreaper, and by
-  `RELCTL_INSTANCE` in their environment. A process that leaves the tree *and* wipes its environment escapes.
+* `Sweep`: nothing to hold them; they are found by `RELCTL_INSTANCE` in their environment, by the session of the VM,
+  and as descendants of what was found. A process that wipes its environment, leaves the session *and* loses its
+  parent escapes.
 
 An epmd that a VM started is shared by all nodes of the host: it is spared by both.
 
@@ -16,12 +17,12 @@ import select
 import signal
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from relctld.core.model import Vm
-from relctld.host.process import comm, describe, run_state
+from relctld.host.process import comm, describe, start_ticks, stat
 
 GRACE = 0.5
 """Seconds that leftovers of a gentle end have after SIGTERM."""
@@ -143,9 +144,7 @@ class Cgroups:
                 with contextlib.suppress(OSError):
                     (self._spared / "cgroup.procs").write_text(str(pid))
         if gentle:
-            for pid in _pids(group):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGTERM)
+            _ask(group)
             _wait_empty(group, GRACE)
         if _populated(group):
             (group / "cgroup.kill").write_text("1")
@@ -167,6 +166,19 @@ def _pids(group: Path) -> list[int]:
     return found
 
 
+def _ask(group: Path) -> None:
+    """SIGTERM to all. The group is read again behind the pidfds: who has left it meanwhile was given another's pid."""
+    with contextlib.ExitStack() as stack:
+        pidfds = {}
+        for pid in _pids(group):
+            with contextlib.suppress(OSError):
+                pidfds[pid] = os.pidfd_open(pid)
+                stack.callback(os.close, pidfds[pid])
+        for pid in pidfds.keys() & set(_pids(group)):
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(pidfds[pid], signal.SIGTERM)
+
+
 def _remove(group: Path) -> None:
     for folder, _, _ in os.walk(group, topdown=False):
         Path(folder).rmdir()
@@ -186,29 +198,35 @@ def _wait_empty(group: Path, seconds: float) -> None:
 
 
 class Sweep:
-    """No cgroup: find what carries the mark of the VM, stop it all, then kill it all."""
+    """No cgroup: find what belongs to the VM, stop it all, then kill it all."""
 
     kind = "sweep"
 
-    def place(self, name: str, epoch: int, vm: Vm) -> None:
-        """The mark in the environment is all there is."""
+    def __init__(self) -> None:
+        self._vms: dict[str, Vm] = {}
+
+    def place(self, name: str, epoch: int, vm: Vm) -> None:  # noqa: ARG002 the seam's
+        """Remember its session; the mark is in its environment already."""
+        self._vms[vm.instance] = vm
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:  # noqa: ARG002 the seam's
         """Ask if gentle, then freeze until no new one appears, so that nothing forks away, then kill."""
-        pids = marked(instance)
-        if pids and gentle:
-            _signal(instance, pids, signal.SIGTERM)
-            pids = _until_gone(instance, GRACE)
+        found = self._find(instance)
+        if found and gentle:
+            _signal(found, signal.SIGTERM)
+            found = self._until_gone(instance, GRACE)
         end = time.monotonic() + PATIENCE
-        while pids and time.monotonic() < end:
-            frozen: set[int] = set()
-            while new := set(pids) - frozen:
-                _signal(instance, new, signal.SIGSTOP)
+        while found and time.monotonic() < end:
+            frozen: dict[int, int] = {}
+            while new := dict(found.items() - frozen.items()):
+                _signal(new, signal.SIGSTOP)
                 frozen |= new
-                pids = marked(instance)
-            _signal(instance, frozen, signal.SIGKILL)
-            pids = _until_gone(instance, max(0.01, end - time.monotonic()))
-        return tuple(describe(pid) for pid in pids)
+                found = self._find(instance)
+            _signal(frozen, signal.SIGKILL)
+            found = self._until_gone(instance, max(0.01, end - time.monotonic()))
+        if not found:
+            self._vms.pop(instance, None)
+        return tuple(describe(pid) for pid in found)
 
     def oom_killed(self, name: str, epoch: int) -> bool:  # noqa: ARG002 the seam's
         """Nothing tells."""
@@ -217,20 +235,36 @@ class Sweep:
     def close(self) -> None:
         """There is nothing to take away."""
 
+    def _find(self, instance: str) -> dict[int, int]:
+        return belonging(instance, self._vms.get(instance))
 
-def marked(instance: str) -> list[int]:
-    """The processes that carry this instance in their environment, epmd and the dead aside."""
+    def _until_gone(self, instance: str, seconds: float) -> dict[int, int]:
+        end = time.monotonic() + seconds
+        pause = 0.002
+        while (found := self._find(instance)) and time.monotonic() < end:
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        return found
+
+
+def belonging(instance: str, vm: Vm | None = None) -> dict[int, int]:
+    """What carries this mark, is in the VM's session, or descends from such: pid to start ticks.
+
+    epmd and the dead aside. Should another process have got the VM's pid, then its session is not the VM's.
+    """
     mark = f"{_MARK}={instance}".encode()
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and mark in _environment(entry):
-            pid = int(entry)
-            if comm(pid) != "epmd" and run_state(pid) not in (None, "Z", "X"):
-                found.append(pid)
-    return found
+    every = {pid: seen for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if (seen := stat(pid))}
+    every.pop(os.getpid(), None)  # whoever started relctld from inside a node: it and what it supervises are not meant
+    leader = every.get(vm.pid) if vm else None
+    session = vm.pid if vm and (leader is None or leader.ticks == vm.ticks) else None
+    ours = {pid for pid, seen in every.items() if seen.session == session or mark in _environment(pid)}
+    while more := {pid for pid, seen in every.items() if seen.parent in ours} - ours:
+        ours |= more
+    alive = {pid: every[pid].ticks for pid in ours if every[pid].state not in "ZX"}
+    return {pid: ticks for pid, ticks in alive.items() if comm(pid) != "epmd"}
 
 
-def _environment(pid: str) -> list[bytes]:
+def _environment(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read().split(b"\0")
@@ -238,23 +272,13 @@ def _environment(pid: str) -> list[bytes]:
         return []
 
 
-def _signal(instance: str, pids: Iterable[int], number: int) -> None:
-    """Signal those that still are who they were: the mark is looked at again behind a pidfd."""
-    mark = f"{_MARK}={instance}".encode()
-    for pid in pids:
+def _signal(processes: Mapping[int, int], number: int) -> None:
+    """Signal those that still are who they were: the start is compared behind a pidfd."""
+    for pid, ticks in processes.items():
         with contextlib.suppress(OSError):
             pidfd = os.pidfd_open(pid)
             try:
-                if mark in _environment(str(pid)):
+                if start_ticks(pid) == ticks:
                     signal.pidfd_send_signal(pidfd, number)
             finally:
                 os.close(pidfd)
-
-
-def _until_gone(instance: str, seconds: float) -> list[int]:
-    end = time.monotonic() + seconds
-    pause = 0.002
-    while (pids := marked(instance)) and time.monotonic() < end:
-        time.sleep(pause)
-        pause = min(pause * 2, 0.05)
-    return pids

@@ -19,7 +19,7 @@ DEFAULT_PORT = 4369
 UNITS = ("epmd.service", "relctl-epmd.service")
 
 _NAMES_REQ = b"\x00\x01n"  # length, NAMES_REQ (erts, distribution protocol, "EPMD protocol")
-_ANSWER_WITHIN = 2.0
+_ANSWER_WITHIN = 5.0
 
 Spawning = Callable[[], AbstractContextManager[object]]
 """`Reaper.spawning`: a child that is waited for here is nobody else's to reap."""
@@ -44,10 +44,10 @@ def ensure(find: Callable[[], Path | None], env: Mapping[str, str], spawning: Sp
     `find` names the epmd to start, where one must be. `env` is the release's: ERL_EPMD_PORT and ERL_EPMD_ADDRESS
     count, and are given to an epmd that we start.
     """
-    try:
-        port = int(env.get("ERL_EPMD_PORT", DEFAULT_PORT))
-    except ValueError:
-        raise EpmdError(f"ERL_EPMD_PORT is {env['ERL_EPMD_PORT']!r}, not a port") from None
+    wanted_port = env.get("ERL_EPMD_PORT", str(DEFAULT_PORT))
+    if not (wanted_port.isascii() and wanted_port.isdecimal() and 0 < int(wanted_port) < 65536):
+        raise EpmdError(f"ERL_EPMD_PORT is {wanted_port!r}, not a port")
+    port = int(wanted_port)
     if answers(port) or (port == DEFAULT_PORT and _by_systemd(spawning) and _wait(port)):
         return
     epmd = find()

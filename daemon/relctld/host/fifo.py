@@ -18,6 +18,7 @@ def make(path: Path, uid: int, gid: int) -> None:
             os.unlink(path)
     with contextlib.suppress(FileExistsError):
         os.mkfifo(path, 0o600)
+    os.chmod(path, 0o600)  # the directory is ours alone: nobody puts a link there meanwhile
     if os.geteuid() == 0:
         os.chown(path, uid, gid, follow_symlinks=False)
 

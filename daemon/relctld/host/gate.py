@@ -6,23 +6,31 @@ user, groups, umask and cwd are set by C code of `subprocess`, the limits here.
 
 The gate names itself `relctl-gate` (/proc/PID/comm); exec changes that. So a process that ends by that name never
 became the release, whatever its exit code.
+
+The environment goes through the shell as it is, but for what a shell keeps for itself: IFS, OPTIND, PPID, PWD. Of its
+own it adds nothing (dash), or SHLVL=0 (bash).
 """
 
 import contextlib
+import errno
 import os
 import shlex
+import signal
+import stat
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 COMM = "relctl-gate"
+SHELL = "/bin/sh"
 
 # 126 and 127 are the shell's own codes for an exec that failed; 125 says that the daemon never opened the gate.
 _SCRIPT = """echo relctl-gate 2>/dev/null >/proc/$$/comm
 read -r go || exit 125
 echo 0 2>/dev/null >/proc/$$/oom_score_adj
-{limits}exec "$@" </dev/null"""
+{lines}exec "$@" </dev/null"""
+_SHELLS_OWN = ("PWD", "OLDPWD", "SHLVL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +47,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A process that waits at its gate. `go` is the write end of its pipe."""
+    """A process that waits at its gate. `go` is the write end of its pipe; it ends with `open` or with `shut`."""
 
     pid: int
     go: int
 
     def open(self) -> None:
-        """Let it become the release. Raises OSError where it is gone already."""
-        try:
-            os.write(self.go, b"\n")
-        finally:
-            os.close(self.go)
+        """Let it become the release. Raises OSError where it is gone already; it is still to be shut then."""
+        os.write(self.go, b"\n")
+        os.close(self.go)
 
     def shut(self) -> None:
         """End it: it reads end of file."""
@@ -71,11 +77,15 @@ def raise_gate(
 
     `output` is the fd of stdout and stderr; `limits` are lines of `ulimit`, see `limit_lines`.
     """
-    script = _SCRIPT.format(limits="".join(f"{line}\n" for line in limits))
+    program = cwd / argv[0]
+    if _is_foreign(program):
+        raise OSError(errno.ENOEXEC, "no program for this machine", str(program))
+    unset = [f"unset {' '.join(names)}"] if (names := [name for name in _SHELLS_OWN if name not in env]) else []
+    script = _SCRIPT.format(lines="".join(f"{line}\n" for line in (*unset, *limits)))
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", script, "relctl-gate", *argv],
+            [SHELL, "-c", script, "relctl-gate", *argv],
             stdin=read,
             stdout=output,
             stderr=output,
@@ -96,6 +106,17 @@ def raise_gate(
     return Gate(process.pid, write)
 
 
+def ignore_nothing() -> None:
+    """Handle, by doing nothing, every signal that this process ignores. Only in the main thread.
+
+    exec resets a handler, but what is ignored stays so in all children, and a shell may not undo it. SIGPIPE and
+    SIGXFSZ, which Python ignores, are reset by `subprocess`.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
+
+
 def limit_lines(nofile: int | None, core: int | None, soft_nofile: int) -> tuple[str, ...]:
     """What the gate says to `ulimit`. A limit above the hard one is met as far as it goes (`doctor` tells).
 
@@ -105,24 +126,55 @@ def limit_lines(nofile: int | None, core: int | None, soft_nofile: int) -> tuple
     which = "-S " if nofile is None else ""
     lines = [f"ulimit {which}-n {wanted} 2>/dev/null || ulimit -S -n $(ulimit -H -n)"]
     if core is not None:
-        lines.append(f"ulimit -c {core // 512} 2>/dev/null")
+        lines.append(f"ulimit -c {core // 512} 2>/dev/null || ulimit -S -c $(ulimit -H -c)")
     return tuple(lines)
 
 
 def why_not_executed(argv: tuple[str, ...], cwd: Path) -> str:
     """The reason, in words, why an exec of `argv` fails; from the files, after the fact."""
-    program = Path(argv[0])
-    path = program if program.is_absolute() else cwd / program
-    text = shlex.quote(str(path))
+    program = cwd / argv[0]
+    text = shlex.quote(str(program))
     try:
-        with path.open("rb") as file:
-            head = file.read(256)
+        head = _head(program)
     except OSError as error:
         return f"{text}: {(error.strerror or str(error)).lower()}"
     if head.startswith(b"#!"):
-        interpreter = head[2:].split(b"\n")[0].split()
-        if interpreter and not Path(os.fsdecode(interpreter[0])).exists():
-            return f"{text}: its interpreter {os.fsdecode(interpreter[0])} does not exist"
-    if not os.access(path, os.X_OK):
+        words = head[2:].split(b"\n")[0].replace(b"\t", b" ").split(b" ")
+        interpreter = next((os.fsdecode(word) for word in words if word), "")
+        if interpreter.endswith("\r"):
+            return f"{text}: its first line ends with CRLF, and no interpreter has a name like that"
+        if interpreter and not os.path.exists(interpreter):
+            return f"{text}: its interpreter {interpreter} does not exist"
+    if not os.access(program, os.X_OK):
         return f"{text}: not executable"
     return f"{text}: cannot be executed by its user, or is no program for this machine"
+
+
+def _head(program: Path) -> bytes:
+    """How a regular file begins; never waited for (it may be a FIFO). Raises OSError."""
+    fd = os.open(program, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EACCES, "is a directory" if stat.S_ISDIR(mode) else "not a regular file")
+        return os.read(fd, 256)
+    finally:
+        os.close(fd)
+
+
+def _is_foreign(program: Path) -> bool:
+    """Whether it is a binary that the kernel will refuse: dash would then go through it as a script.
+
+    32-bit programs may run, and any may where binfmt_misc knows more. What cannot be read is the gate's to tell.
+    """
+    try:
+        head, own = _head(program), _head(Path("/proc/self/exe"))
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        if set(os.listdir("/proc/sys/fs/binfmt_misc")) - {"register", "status"}:
+            return False
+    if head.startswith(b"\x7fELF"):
+        bits, machine = slice(4, 5), slice(18, 20)
+        return head[bits] == own[bits] and head[machine] != own[machine]
+    return not head or b"\0" in head.split(b"\n")[0]

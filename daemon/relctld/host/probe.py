@@ -5,6 +5,8 @@ Every probe is bounded in time and in what it reads, and ends in None (yes) or a
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -32,8 +34,15 @@ async def ask(probe: Probe, timeout: float, run: RunCommand) -> str | None:
                     return await run(argv, timeout)
     except TimeoutError:
         return f"no answer within {timeout:g} s"
-    except OSError as error:
-        return (error.strerror or str(error) or type(error).__name__).lower()
+    except (OSError, ValueError, OverflowError) as error:  # the latter two: a host or a port that cannot be one
+        return _why(error)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno).lower()
+    text = error.strerror if isinstance(error, OSError) else None
+    return (text or str(error) or type(error).__name__).lower()
 
 
 async def _tcp(host: str, port: int) -> None:
@@ -59,6 +68,6 @@ async def _http(url: str) -> str | None:
         with contextlib.suppress(OSError):
             writer.transport.abort()
     words = line.split(maxsplit=2)
-    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdigit():
+    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdecimal():
         return "the answer is not HTTP"
     return None if 200 <= int(words[1]) < 400 else f"HTTP {' '.join(words[1:]).strip()}"

@@ -8,6 +8,7 @@ import os
 import signal
 import struct
 from functools import cache
+from typing import NamedTuple
 
 from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Vm
 
@@ -15,7 +16,15 @@ from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Vm
 _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_PID = 1
 _PIDFD_INFO_EXIT = 8
-_STATE_FIELD, _START_TICKS_FIELD = 0, 19  # of /proc/PID/stat, counted after the command's name
+
+
+class Stat(NamedTuple):
+    """Of /proc/PID/stat: the kernel's one letter for what it does (R, S, D, Z, T …), pids, start in clock ticks."""
+
+    state: str
+    parent: int
+    session: int
+    ticks: int
 
 
 @cache
@@ -25,24 +34,20 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def _stat(pid: int) -> list[str] | None:
+def stat(pid: int) -> Stat | None:
+    """What the kernel says of a process; None where there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].decode().split()
+            fields = file.read().rpartition(b")")[2].decode().split()
     except OSError:
         return None
+    return Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def start_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since the boot; None where there is none."""
-    fields = _stat(pid)
-    return int(fields[_START_TICKS_FIELD]) if fields else None
-
-
-def run_state(pid: int) -> str | None:
-    """The kernel's one letter for what a process does: R, S, D, Z, T …; None where there is none."""
-    fields = _stat(pid)
-    return fields[_STATE_FIELD] if fields else None
+    found = stat(pid)
+    return found.ticks if found else None
 
 
 def comm(pid: int) -> str:
@@ -56,17 +61,18 @@ def comm(pid: int) -> str:
 
 def describe(pid: int) -> str:
     """A process in words, for an operator who must find it."""
-    state = run_state(pid)
-    return f"pid {pid} ({comm(pid) or '?'}{', state D' if state == 'D' else ''})"
+    found = stat(pid)
+    return f"pid {pid} ({comm(pid) or '?'}{', state D' if found and found.state == 'D' else ''})"
 
 
 def open_vm(vm: Vm) -> int | None:
     """A pidfd of this very process, None where it is gone. The ticks are compared after the open: no race."""
     try:
         pidfd = os.pidfd_open(vm.pid)
-    except OSError:
+    except (OSError, OverflowError):  # a damaged record may hold any number
         return None
-    if start_ticks(vm.pid) == vm.ticks and run_state(vm.pid) != "Z":
+    found = stat(vm.pid)
+    if found and found.ticks == vm.ticks and found.state != "Z":
         return pidfd
     os.close(pidfd)
     return None
@@ -81,15 +87,18 @@ def send(pidfd: int, number: int) -> bool:
     return True
 
 
-def status_of_stranger(pidfd: int) -> ExitStatus:
-    """How a process that is not our child ended, where the kernel tells (Linux 6.15), else unknown."""
+def status_of_stranger(pidfd: int) -> ExitStatus | None:
+    """How a process that is not our child ended, where the kernel tells (Linux 6.15), else unknown.
+
+    None: ask again, its parent has not reaped it yet. A pidfd is readable before that.
+    """
     info = bytearray(struct.pack("=Q", _PIDFD_INFO_PID | _PIDFD_INFO_EXIT) + bytes(56))
     try:
         fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
     except OSError:
         return UNKNOWN_STATUS
     if not struct.unpack_from("=Q", info)[0] & _PIDFD_INFO_EXIT:
-        return UNKNOWN_STATUS
+        return None
     return status_of_wait(struct.unpack_from("=i", info, 60)[0])
 
 

@@ -1,10 +1,12 @@
 """Who ended, and how. Every child is reaped here, by pidfd; what is inherited as a subreaper is reaped as well.
 
-Two races decide the shape:
+Three races decide the shape:
 * A child may end before its spawner, in another thread, has told us that it is ours. So while anything is being
   spawned (`spawning`) no unknown zombie is touched, and a claimed one waits until it is watched.
 * `waitid(P_ALL, WNOWAIT)` shows the same first zombie again and again. So a known one that it shows is handed to
   its watcher at once, and only then the next is asked for.
+* What we adopted is another's child: its pidfd is readable at its end, but how it ended the kernel tells only once
+  that other one has reaped it. So it is asked again for a while.
 """
 
 import asyncio
@@ -15,7 +17,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-from relctld.core.model import ExitStatus
+from relctld.core.model import UNKNOWN_STATUS, ExitStatus
 from relctld.host.process import comm, signal_name, status_of_stranger
 
 OnExit = Callable[[ExitStatus, str], None]
@@ -25,6 +27,8 @@ Claim = Callable[[int], object]
 """Says that this pid will be watched, or abandoned: nobody else reaps it until then."""
 
 _PR_SET_CHILD_SUBREAPER = 36
+_REAPED_WITHIN = 1.0
+_ASK_AGAIN = 0.01
 
 
 def become_subreaper() -> bool:
@@ -34,7 +38,10 @@ def become_subreaper() -> bool:
 
 
 class Reaper:
-    """Watches processes by pidfd and tells their end once. Use from the loop's thread, but for `spawning`."""
+    """Watches processes by pidfd and tells their end once.
+
+    Use from the loop's thread, but for `spawning` and `abandon`.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -57,6 +64,8 @@ class Reaper:
 
     def watch(self, pid: int, pidfd: int, on_exit: OnExit) -> None:
         """Tell the end of this process, child or not; the pidfd is ours from now on and closed at its end."""
+        if pid in self._watched:  # what we adopted under this number is gone, only its news are still on their way
+            self._stranger_ended(pid, self._watched[pid], "", 0.0)
         self._watched[pid] = (pidfd, on_exit)
         self._claimed.discard(pid)
         self._loop.add_reader(pidfd, self._ended, pid)
@@ -93,18 +102,27 @@ class Reaper:
     def _ended(self, pid: int) -> None:
         if pid not in self._watched:
             return
-        pidfd, _ = self._watched[pid]
+        entry = pidfd, _ = self._watched[pid]
         name = comm(pid)
         try:
             info = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
-            status = status_of_stranger(pidfd)
-        else:
-            if info is None:
-                return
+            self._stranger_ended(pid, entry, name, _REAPED_WITHIN)
+            return
+        if info is not None:
             exited = info.si_code == os.CLD_EXITED
             status = ExitStatus(code=info.si_status) if exited else ExitStatus(signal=signal_name(info.si_status))
-        self._forget(pid)(status, name)
+            self._forget(pid)(status, name)
+
+    def _stranger_ended(self, pid: int, entry: tuple[int, OnExit], name: str, patience: float) -> None:
+        if self._watched.get(pid) is not entry:
+            return
+        status = status_of_stranger(entry[0])
+        if status is None and patience > 0:
+            self._loop.remove_reader(entry[0])  # it is readable for good
+            self._loop.call_later(_ASK_AGAIN, self._stranger_ended, pid, entry, name, patience - _ASK_AGAIN)
+        else:
+            self._forget(pid)(status or UNKNOWN_STATUS, name)
 
     def _reap_strays(self) -> None:
         self._dirty = True

@@ -3,8 +3,8 @@
 RUN/releases/NAME/vm.json     {v, boot, epoch, pid, ticks, instance}: the VM, written while it waits at its gate
 RUN/releases/NAME/state.json  {v, boot, state, launched}: what the release was doing, at each change
 
-Both are written to a temporary file and renamed, without fsync. One that is damaged, of another boot or of an
-unknown version counts as absent.
+Both are written to a temporary file and renamed, without fsync; 0600, for the checksums in `launched` are of secrets
+too. One that is damaged, a link, of another boot or of an unknown version counts as absent.
 """
 
 import contextlib
@@ -36,8 +36,7 @@ class Launched:
 
 def write_vm(folder: Path, epoch: int, vm: Vm) -> None:
     """Record a VM that waits at its gate. Raises OSError: then the gate must stay shut."""
-    body = {"v": _VERSION, "boot": boot_id(), "epoch": epoch, **dataclasses.asdict(vm)}
-    _write(folder / "vm.json", body)
+    _write(folder / "vm.json", {"v": _VERSION, "boot": boot_id(), "epoch": epoch, **_fields(vm)})
 
 
 def read_vm(folder: Path) -> tuple[int, Vm] | None:
@@ -50,8 +49,8 @@ def read_vm(folder: Path) -> tuple[int, Vm] | None:
 
 def write_state(folder: Path, state: ReleaseState, launched: Launched) -> None:
     """Save a state. Raises OSError."""
-    kept = {"state": dataclasses.asdict(to_keep(state)), "launched": dataclasses.asdict(launched)}
-    _write(folder / "state.json", {"v": _VERSION, "boot": boot_id(), **kept})
+    body = {"v": _VERSION, "boot": boot_id(), "state": to_keep(state), "launched": launched}
+    _write(folder / "state.json", body)
 
 
 def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
@@ -65,20 +64,39 @@ def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
     return state, launched
 
 
+def forget(folder: Path) -> None:
+    """Remove the records of a release of which nothing is left."""
+    for name in ("vm.json", "state.json"):
+        with contextlib.suppress(OSError):
+            os.unlink(folder / name)
+
+
 def _write(path: Path, body: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(fd, "w") as file:
-        json.dump(body, file)
+    with open(fd, "wb") as file:
+        os.fchmod(fd, 0o600)
+        file.write(json.dumps(body, default=_fields).encode())
     os.rename(temporary, path)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        body = json.loads(path.read_bytes())
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        with open(path, "rb", opener=_open_itself) as file:
+            body = json.loads(file.read())
         if isinstance(body, dict) and body.get("v") == _VERSION and body.get("boot") == boot_id():
             return body
     return {}
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """No link; and nothing that would have to be waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields of a record; `dataclasses.asdict` copies all that lies below, at several times the cost."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def _build(kind: Any, value: Any) -> Any:
@@ -92,12 +110,14 @@ def _build(kind: Any, value: Any) -> Any:
         each = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         return tuple(_build(arg, item) for arg, item in zip(each, value, strict=True))
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TypeError(f"{value!r} is no {kind}")
         hints = get_type_hints(kind)
         return kind(**{name: _build(hints[name], item) for name, item in value.items()})
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(value)
     if kind is float and isinstance(value, int):
         return float(value)
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{value!r} is no {kind}")
     return value

@@ -1,13 +1,13 @@
 """The durable store: wants, totals, last exits and the history of events, in SQLite.
 
-STATE/state.db    release(name, want, epoch, restarts_total, last_exit)
-                  event(seq, at, release, event, fields)
-
 Rule 1: one thread writes (WAL, synchronous FULL); the loop only queues and is told through `done`, on the loop.
 Rule 2: a batch is one transaction: what was told to be done is on the disk, whatever is killed afterwards.
 Rule 3: a damaged store is set aside under a name with its time, never deleted; a store that cannot be written
         keeps its events in memory (bounded) and says so; nothing of this may touch a node.
 Rule 4: the store of a newer relctld is not touched at all.
+Rule 5: what cannot be written can still be read: a full or read-only disk makes nobody forget a want.
+Rule 6: seq never repeats. A store that replaces a damaged one cannot know the last seq: it goes on with the time in
+        milliseconds, which is further on.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,33 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from relctld.core.model import Want
+from relctld.host import database
+from relctld.host.database import Kept
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS release(
-    name TEXT PRIMARY KEY, want TEXT, epoch INTEGER NOT NULL DEFAULT 0,
-    restarts_total INTEGER NOT NULL DEFAULT 0, last_exit TEXT);
-CREATE TABLE IF NOT EXISTS event(
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, release TEXT,
-    event TEXT NOT NULL, fields TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS event_at ON event(at);
-"""
 _WAITING_EVENTS = 10_000
 _RETRY = 2.0
 _PRUNE_EVERY = 1_000
+_PRUNE_AFTER = 3600.0
 
 Written = Callable[[int | None, str | None], None]
 """Called on the loop with the row's number (an event's seq) or an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What the store knows of a release."""
-
-    want: Want | None
-    epoch: int
-    restarts_total: int
-    last_exit: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +63,14 @@ class Store:
         self.path = path
         self.error: str | None = None
         self.set_aside: str | None = None
-        self._keep = keep_seconds, keep_events
+        self.keep_seconds = keep_seconds
+        """How long events are kept; it may change at any time."""
+        self._keep_events = keep_events
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._events_since_prune = 0
+        self._gave_up = False
+        self._since_prune, self._pruned_at = 0, float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._trouble: Callable[[str | None], None] = lambda _: None
         self._thread: threading.Thread | None = None
@@ -92,6 +79,8 @@ class Store:
     def open(self) -> None:
         """Read what is kept. A damaged store is set aside; one that cannot be opened leaves `error`."""
         try:
+            if self.path.exists() and not self.path.stat().st_size:
+                self._put_aside("it is empty")
             try:
                 self.kept = self._read()
             except sqlite3.DatabaseError as error:
@@ -101,6 +90,7 @@ class Store:
                 self.kept = self._read()
         except (OSError, sqlite3.Error) as error:
             self.error = f"cannot use {self.path}: {error}"
+            self.kept = self._read_as_it_lies()
 
     def start(self, loop: asyncio.AbstractEventLoop, trouble: Callable[[str | None], None]) -> None:
         """Begin to write. `trouble` is told on the loop when writing begins to fail (why) and works again (None)."""
@@ -125,10 +115,11 @@ class Store:
         self._put(_Job(sql, (name, str(want)), done, patient=False))
 
     def put_totals(self, name: str, epoch: int, restarts_total: int, last_exit: Mapping[str, Any] | None) -> None:
-        """Record the counters, some time soon."""
+        """Record the counters, some time soon. They never fall, whatever we could not read at our start."""
         sql = """INSERT INTO release(name, epoch, restarts_total, last_exit) VALUES(?, ?, ?, ?)
             ON CONFLICT(name) DO UPDATE SET
-            epoch=excluded.epoch, restarts_total=excluded.restarts_total, last_exit=excluded.last_exit"""
+            epoch=max(epoch, excluded.epoch), restarts_total=max(restarts_total, excluded.restarts_total),
+            last_exit=coalesce(excluded.last_exit, last_exit)"""
         text = None if last_exit is None else json.dumps(last_exit)
         self._put(_Job(sql, (name, epoch, restarts_total, text), None, patient=True))
 
@@ -140,16 +131,20 @@ class Store:
     def _put(self, job: _Job) -> None:
         with self._wake:
             self._jobs.append(job)
-            if len(self._jobs) > _WAITING_EVENTS:  # a disk that has been full for long: the oldest events go
-                with contextlib.suppress(StopIteration):
-                    self._jobs.remove(next(waiting for waiting in self._jobs if waiting.patient))
+            self._forget_oldest()
             self._wake.notify()
+
+    def _forget_oldest(self) -> None:
+        """A disk that has been full for long: the oldest events go. Wants never wait for long."""
+        for _ in range(len(self._jobs) - _WAITING_EVENTS):
+            with contextlib.suppress(StopIteration):
+                self._jobs.remove(next(job for job in self._jobs if job.patient))
 
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
         while batch := self._next_batch():
             try:
-                connection = connection or _connect(self.path)
+                connection = connection or database.connect(self.path)
                 results = self._write(connection, batch)
             except (OSError, sqlite3.Error) as error:
                 self._failed(batch, str(error))
@@ -164,13 +159,13 @@ class Store:
             connection.close()
 
     def _next_batch(self) -> list[_Job]:
-        """What is to be written next; empty when closing and nothing is left (or nothing can be written)."""
+        """What is to be written next; empty when closing and nothing is left, or the last try failed too."""
         with self._wake:
             if self.error and not self._closing and all(job.patient for job in self._jobs):
                 self._wake.wait(_RETRY)
             while not self._jobs and not self._closing:
                 self._wake.wait()
-            if self._closing and self.error:
+            if self._gave_up:
                 return []
             batch = list(self._jobs)
             self._jobs.clear()
@@ -180,16 +175,18 @@ class Store:
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             results = [connection.execute(job.sql, job.values).lastrowid for job in batch]
-            self._events_since_prune += len(results)
-            if self._events_since_prune >= _PRUNE_EVERY:
-                self._events_since_prune = 0
-                _prune(connection, *self._keep)
+            self._since_prune += len(results)
+            if self._since_prune >= _PRUNE_EVERY or time.monotonic() - self._pruned_at > _PRUNE_AFTER:
+                database.prune(connection, self.keep_seconds, self._keep_events)
+                self._since_prune, self._pruned_at = 0, time.monotonic()
         return results
 
     def _failed(self, batch: list[_Job], error: str) -> None:
         self._say(f"cannot write {self.path}: {error}")
         with self._wake:
             self._jobs.extendleft(reversed([job for job in batch if job.patient]))
+            self._forget_oldest()
+            self._gave_up = self._closing
         for job in batch:
             if not job.patient:
                 self._tell(job, None, self.error)
@@ -208,15 +205,23 @@ class Store:
     # -- reading -------------------------------------------------------------------------------
 
     def _read(self) -> dict[str, Kept]:
-        with contextlib.closing(_connect(self.path)) as connection:
+        with contextlib.closing(database.connect(self.path, 5.0)) as connection:
             problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise sqlite3.DatabaseError(problem)
-            rows = connection.execute("SELECT name, want, epoch, restarts_total, last_exit FROM release").fetchall()
-        return {
-            name: Kept(Want(want) if want else None, epoch, total, json.loads(last) if last else None)
-            for name, want, epoch, total, last in rows
-        }
+            return database.kept(connection)
+
+    def _read_as_it_lies(self) -> dict[str, Kept]:
+        """Without a write. Where even SQLite's -shm cannot be made, only if all is in the file itself."""
+        wal = Path(f"{self.path}-wal")
+        for how in ("mode=ro", "immutable=1"):
+            with contextlib.suppress(OSError, sqlite3.Error):
+                if how == "immutable=1" and wal.exists() and wal.stat().st_size:
+                    continue
+                with contextlib.closing(database.open_to_read(self.path, how)) as connection:
+                    if database.version(connection) == database.SCHEMA_VERSION:
+                        return database.kept(connection)
+        return {}
 
     def events(
         self, *, names: Iterable[str] = (), since: str | None = None, after: int = 0, limit: int = 1000
@@ -231,38 +236,19 @@ class Store:
             sql += f" AND release IN ({','.join('?' * len(wanted))})"
         forward = bool(after or since)
         order = "ASC" if forward else "DESC"
-        values = (after, since or "", *wanted, limit)
-        with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=5)) as connection:
+        # Without its Z a time without a fraction stands before those with one.
+        values = (after, (since or "").removesuffix("Z"), *wanted, limit)
+        with contextlib.closing(database.open_to_read(self.path, "mode=ro")) as connection:
             rows = connection.execute(f"{sql} ORDER BY seq {order} LIMIT ?", values).fetchall()
-        events = [EventRow(seq, at, release, event, json.loads(fields)) for seq, at, release, event, fields in rows]
+        events = [
+            EventRow(seq, at, name, event, database.object_of(fields) or {}) for seq, at, name, event, fields in rows
+        ]
         return events if forward else events[::-1]
 
     def _put_aside(self, why: str) -> None:
-        aside = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        aside = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
         os.replace(self.path, aside)
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
         self.set_aside = f"{aside}: {why}"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-    try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > _SCHEMA_VERSION:
-            raise sqlite3.OperationalError(f"its schema {version} is newer than {_SCHEMA_VERSION}, this relctld's")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _prune(connection: sqlite3.Connection, keep_seconds: float, keep_events: int) -> None:
-    oldest = datetime.fromtimestamp(datetime.now(UTC).timestamp() - keep_seconds, UTC)
-    connection.execute("DELETE FROM event WHERE at < ?", (oldest.isoformat(timespec="milliseconds"),))
-    connection.execute("DELETE FROM event WHERE seq <= (SELECT MAX(seq) FROM event) - ?", (keep_events,))

@@ -11,13 +11,14 @@ How bytes move, and why nothing is lost or doubled by SIGKILL at any instant:
 `out` is never spliced into a file on a disk: the kernel holds a pipe's lock for the length of such a write, so a
 stalled disk would stall the VM beyond SIGKILL. Nor is there a second pipe in the middle: what it holds would vanish
 with its last holder, and whoever holds it besides us could neither exit nor be replaced while a disk stalls (the
-same lock). See docs/decisions on the logger.
+same lock).
 
     policy.py    LogPolicy, the plan, the counters: all that the daemon imports of this package, with
     tail.py      what `relctl logs` reads
     hub.py       the main thread: epoll, the plan, who is stuck, when to retry; touches no log directory
     feed.py      one release: what a worker does, and what the main thread does while a worker cannot
     claimed.py   the bounded buffer on tmpfs, with its journal
+    tally.py     the counters of one release
     logfile.py   DIR/current: open, check, where to cut, rotate
     rotated.py   names, retention and compression of what was rotated
     pool.py      threads on demand

@@ -4,6 +4,7 @@ RUN/releases/NAME/claimed, a file on tmpfs: filling it never waits for a device,
 and survives SIGKILL of everybody at once:
 
     0      the journal: one struct, replaced by one small pwrite, which SIGKILL cannot tear
+    512    in a stand-in on /dev/shm: the path of the link that leads here
     4096   what was claimed, in order; it ends where the file ends; truncated whenever all of it is in the log
 
 Exactly once, without a record per write. In: splice(2) takes from the FIFO what it adds to the file. Out: nothing
@@ -24,10 +25,11 @@ from typing import NamedTuple
 from .kernel import move, on_tmpfs, punch
 
 CAPACITY = 8 << 20  # bytes, for one release
-_DATA = 4096
-_CHUNK = 1 << 17  # what one write to the log takes, and what cannot be dropped meanwhile
+_OWNER, _DATA = 512, 4096  # offsets; at the first the path of the link, in a stand-in
+_CHUNK = 1 << 18  # what one write to the log takes, and cannot be dropped meanwhile; small enough to stay in a cache
 _JOURNAL = struct.Struct("<8s11q")
 _MAGIC = b"relctl-1"
+_SHARED = "/dev/shm"  # noqa: S108  names are random or checked to be ours, links not followed
 
 
 class Gap(NamedTuple):
@@ -44,32 +46,60 @@ class Gap(NamedTuple):
 def open_in_memory(path: str) -> tuple[int, str]:
     """Open (and make) the file at `path`, or, where that is on a disk, its stand-in: (fd, path, "" if it has none).
 
-    The stand-in is found again by the identity of the directory. Should others have taken its name, an anonymous
-    memory file must do: then what waits for a disk in trouble is lost when the logger is killed.
+    The stand-in lies in /dev/shm under a name of its own, and `path` is a link to it. Where even that cannot be, an
+    anonymous memory file must do: then what waits for a disk in trouble is lost when the logger is killed.
     """
-    directory = os.path.dirname(path)
-    for place in (path, None):
-        if place is None:
-            where = os.stat(directory)
-            place = f"/dev/shm/relctl-{os.geteuid()}-{where.st_dev:x}-{where.st_ino:x}"  # noqa: PLW2901, S108  checked below
-        with contextlib.suppress(OSError):
-            if place == path and os.path.lexists(path) and not os.path.isfile(path):
-                os.unlink(path)
-            fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-            found = os.fstat(fd)
-            if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and on_tmpfs(fd):
-                return fd, place
-            os.close(fd)
-            if place == path:
-                os.unlink(path)
+    prefix = f"{_SHARED}/relctl-{os.geteuid()}-"
+    with contextlib.suppress(OSError):
+        linked = os.readlink(path)
+        if linked.startswith(prefix) and (fd := _open_own(linked, 0)) >= 0:
+            return fd, linked
+    with contextlib.suppress(OSError):
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+            os.unlink(path)  # a dead link, or what somebody else took it for
+        if (fd := _open_own(path, os.O_CREAT)) >= 0:
+            return fd, path
+        os.unlink(path)
+        _sweep()
+        stand_in = prefix + os.urandom(8).hex()
+        os.symlink(stand_in, path)  # first: a stand-in that has an owner always has its link, so no sweep takes it
+        if (fd := _open_own(stand_in, os.O_CREAT | os.O_EXCL)) >= 0:
+            os.pwrite(fd, path.encode(), _OWNER)
+            return fd, stand_in
     return os.memfd_create("relctl-claimed"), ""
+
+
+def _sweep() -> None:
+    """Remove stand-ins that no link leads to any more: whole run directories were deleted after a kill."""
+    prefix = f"relctl-{os.geteuid()}-"
+    for name in os.listdir(_SHARED):
+        if name.startswith(prefix):
+            stand_in = os.path.join(_SHARED, name)
+            with contextlib.suppress(OSError):
+                fd = _open_own(stand_in, 0)
+                owner = os.pread(fd, _DATA - _OWNER, _OWNER).rstrip(b"\0")
+                os.close(fd)
+                if owner and (not os.path.islink(owner) or os.readlink(owner) != stand_in.encode()):
+                    os.unlink(stand_in)
+
+
+def _open_own(path: str, flags: int) -> int:
+    """Open a file of our own on tmpfs; -1 for anything else."""
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o600)
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and on_tmpfs(fd):
+        return fd
+    os.close(fd)
+    return -1
 
 
 class Claimed:
     """A queue of bytes with a journal."""
 
     def __init__(self, path: str) -> None:
-        self._fd, self._path = open_in_memory(path)
+        self._fd, place = open_in_memory(path)
+        self._paths = {path, place} - {""}
+        self.borrowed = place != path  # outside the run directory, so nobody but us would ever remove it
         self.head = self.tail = self.held = _DATA
         self.gap = Gap()
         self.bytes_dropped = self.lines_dropped = 0
@@ -80,9 +110,9 @@ class Claimed:
     def close(self, *, remove: bool = False) -> None:
         """Let go of the file; what it holds stays for the next logger, unless it is removed."""
         os.close(self._fd)
-        if remove and self._path:
+        for path in self._paths if remove else ():
             with contextlib.suppress(OSError):
-                os.unlink(self._path)
+                os.unlink(path)
 
     def _load(self) -> None:
         raw = os.pread(self._fd, _JOURNAL.size, 0)
@@ -139,7 +169,7 @@ class Claimed:
             self._point, self._inode, self._base = self.head, inode, size
             self._save()
 
-    def take(self, out: int, count: int) -> int:
+    def take(self, out: int, count: int = _CHUNK) -> int:
         """Move what the FIFO holds in here; 0 when it is empty or this is full. OSError: no memory left."""
         room = min(self.capacity - self.used, count)
         moved = move(out, self._fd, room, self.tail) if room > 0 else 0
@@ -148,7 +178,7 @@ class Claimed:
 
     def worn(self) -> bool:
         """Is so much of it in the log that `rewind` is due, also while more comes?"""
-        return self.tail >= _DATA + CAPACITY // 8
+        return self.tail >= _DATA + _CHUNK
 
     def fair_share(self) -> int:
         """Bytes that one release may hold: at most an eighth of what the file system has left for everybody."""

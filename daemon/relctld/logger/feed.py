@@ -14,14 +14,14 @@ from collections.abc import Callable
 from . import kernel, rotated
 from .claimed import Claimed
 from .logfile import LogFile
-from .policy import Counters, LogPolicy, read_counters, write_counters
+from .policy import LogPolicy
 from .report import say, utc, wall
+from .tally import Tally
 
 STALLED = 1.0  # seconds without progress after which the main thread takes over
 _LINGER = 0.0015  # seconds that a worker waits for more after a small move: batches small writes
 _SMALL = 1 << 16
 _RETRY_FIRST, _RETRY_LAST = 0.2, 1.0  # seconds
-_EXPORT_EVERY = 1.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -46,26 +46,18 @@ class Feed:
         self.failing = False  # the last attempt failed, the next is due at `retry_at`
         self.leaving = self.left = False  # no longer in the plan; and all that it had is written
         self.stopping = False
-        self.progress = self.retry_at = self.export_at = 0.0  # monotonic
+        self.progress = self.retry_at = 0.0  # monotonic
         self._delay = _RETRY_FIRST
-        self._error: str | None = None
-        self._reason = 0  # the errno that goes with it
+        self.tally = Tally(policy, self.claimed)
+        self._reason = 0  # the errno of the last failure
         self._ready_for = ""  # the directory that was looked through
         self._recovered = False
         self._gave_back, self._compress = gave_back, compress
-        self._count_from(read_counters(policy.beside("log.json")))
-
-    def _count_from(self, before: Counters) -> None:
-        """The journal of `claimed` counts drops to the byte, but may have begun later than the counters did."""
-        self._exported: Counters | None = None
-        self._bytes_in, self._bytes_out = before.bytes_in, before.bytes_out
-        self._bytes_before = max(0, before.bytes_dropped - self.claimed.bytes_dropped)
-        self._lines_before = max(0, before.lines_dropped - self.claimed.lines_dropped)
 
     def close(self) -> None:
         """Let go of everything; call when no worker has it."""
         os.close(self.out)
-        self.claimed.close(remove=self.left)
+        self.claimed.close(remove=self.claimed.empty and (self.left or self.claimed.borrowed))
         self.log.close()
 
     # ---- what a worker does
@@ -112,19 +104,22 @@ class Feed:
             return False
 
     def _trouble(self, reason: int, why: str) -> None:
-        self._error = f"cannot write {os.path.join(self.policy.dir, 'current')}: {why}"
         self._reason = reason
-        self.export_at = 0.0
+        self._cannot_write("cannot-write", why)
         if reason not in _NO_ROOM:
             self.log.close()  # whatever it is, a fresh open finds out whether it is over
-        say("error", "cannot-write", self.policy.name, self._error)
+
+    def _cannot_write(self, event: str, why: str) -> None:
+        error = f"cannot write {os.path.join(self.policy.dir, 'current')}: {why}"
+        self.tally.fail(error)
+        say("error", event, self.policy.name, error)
 
     def _well(self) -> None:
         self.progress = time.monotonic()
         self.failing = False
         self._delay, self._reason = _RETRY_FIRST, 0
-        if self._error:
-            self._error, self.export_at = None, 0.0
+        if self.tally.error:
+            self.tally.fail(None)
             say("info", "writing-again", self.policy.name)
 
     def _move_all(self) -> None:
@@ -180,10 +175,10 @@ class Feed:
     def _claim(self) -> int:
         with self.lock:
             try:
-                moved = self.claimed.take(self.out, kernel.PIPE_MAX)
+                moved = self.claimed.take(self.out)
             except OSError as err:  # of the run directory: no reason to delete logs
                 raise RuntimeError(f"the run directory: {err.strerror}") from err
-            self._bytes_in += moved
+            self.tally.bytes_in += moved
             return moved
 
     def _write_claimed(self, policy: LogPolicy) -> None:
@@ -202,7 +197,7 @@ class Feed:
             log.size += written
             with self.lock:
                 claimed.wrote(written)
-            self._bytes_out += written
+            self.tally.bytes_out += written
             self.progress = time.monotonic()
             if full and written == count:
                 if log.rotate():
@@ -255,10 +250,8 @@ class Feed:
 
     def taken_over(self) -> None:
         """Say that the worker is stuck; it says itself when it no longer is."""
-        if self._error is None:
-            self._error = f"cannot write {os.path.join(self.policy.dir, 'current')}: the disk stalled"
-            self.export_at = 0.0
-            say("error", "log-stalled", self.policy.name, self._error)
+        if self.tally.error is None:
+            self._cannot_write("log-stalled", "the disk stalled")
 
     def drain(self, now: float) -> bool:
         """Take from `out` what no worker can take now. Returns whether to wait for more here: else a worker will."""
@@ -268,7 +261,7 @@ class Feed:
             if self.claimed.empty:
                 self.claimed.capacity = self.claimed.fair_share()
             try:
-                self._bytes_in += self.claimed.take(self.out, kernel.PIPE_MAX)
+                self.tally.bytes_in += self.claimed.take(self.out, kernel.PIPE_MAX)
                 full = self.claimed.full
             except OSError:  # the run directory is full
                 full = True
@@ -276,32 +269,13 @@ class Feed:
 
     def _drop(self) -> bool:
         if not self.claimed.gap.end:
-            self.export_at = 0.0
+            self.tally.due_at = 0.0
         reason = self._reason if self.failing else 0
         return self.claimed.drop(reason, int(wall() * 1_000_000)) > 0
 
-    def counters(self) -> Counters:
-        """As of now."""
-        claimed = self.claimed
-        return Counters(
-            self._bytes_in,
-            self._bytes_out,
-            self._bytes_before + claimed.bytes_dropped,
-            self._lines_before + claimed.lines_dropped,
-            self._error or self.log.rotate_error,
-        )
-
     def export(self, now: float) -> None:
         """Write the counters, if they changed and it is time."""
-        counters = self.counters()
-        if counters == self._exported or now < self.export_at:
-            return
-        self.export_at = now + _EXPORT_EVERY
-        try:
-            write_counters(self.policy.beside("log.json"), counters)
-            self._exported = counters
-        except OSError as err:
-            say("warning", "cannot-count", self.policy.name, str(err))
+        self.tally.export(self.policy, self.log.rotate_error, now)
 
     def due(self, now: float) -> float | None:
         """When the main thread must look at it again without being asked; None: not before something comes."""
@@ -309,6 +283,6 @@ class Feed:
             if self.busy:
                 return now + STALLED if self.stalled(now) else self.progress + STALLED
             times = [self.retry_at] if self.failing else []
-        if self.counters() != self._exported:
-            times.append(self.export_at)
+        if self.tally.changed(self.log.rotate_error):
+            times.append(self.tally.due_at)
         return min(times, default=None)

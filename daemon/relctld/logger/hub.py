@@ -51,7 +51,11 @@ class Hub:
         self._read_plan()  # after the wake FIFO is open: a plan written from here on is announced to us
         notify("READY=1")
         while not self._stopping:
-            self._turn(None)
+            try:
+                self._turn(None)
+            except Exception as err:  # noqa: BLE001  whatever it is, the other releases must go on
+                say("error", "surprise", error=f"{type(err).__name__}: {err}")
+                time.sleep(0.1)  # should it come again at once
         notify("STOPPING=1")
         self._finish()
 
@@ -87,7 +91,7 @@ class Hub:
         now = time.monotonic()
         if feed.drain(now):
             self._arm(feed)
-            if feed.export_at <= now:
+            if feed.tally.due_at <= now:
                 self._look_at = now
         elif not feed.busy and not feed.failing and not self._stopping:
             self._hand(feed)
@@ -188,28 +192,29 @@ class Hub:
             self._hand(feed)
         share = kernel.pipe_share(len(self._wanted))
         for name, policy in self._wanted.items():
-            if name not in self._feeds:
-                self._open(policy)
             if name in self._feeds:
                 kernel.resize_pipe(self._feeds[name].out, share)
+            else:
+                self._open(policy, share)
 
     @staticmethod
     def _replaced(feed: Feed, policy: LogPolicy) -> bool:
         return os.path.exists(policy.fifo_out) and not kernel.same_file(feed.out, policy.fifo_out)
 
-    def _open(self, policy: LogPolicy) -> None:
+    def _open(self, policy: LogPolicy, pipe_size: int) -> None:
         try:
             feed = Feed(policy, self._gave_back, self._compressor.ask)
         except OSError as err:
             self._reopen_at = time.monotonic() + _RETRY_OPEN
             say("error", "cannot-open", policy.name, f"cannot open {policy.fifo_out}: {err.strerror or err}")
             return
+        kernel.resize_pipe(feed.out, pipe_size)
         self._feeds[policy.name] = self._by_fd[feed.out] = feed
         self._epoll.register(feed.out, 0)
         self._hand(feed)  # who also finishes what a killed logger began
 
     def _close(self, feed: Feed) -> None:
-        feed.export_at = 0.0
+        feed.tally.due_at = 0.0
         feed.export(time.monotonic())
         self._epoll.unregister(feed.out)
         del self._feeds[feed.policy.name], self._by_fd[feed.out]
@@ -224,5 +229,7 @@ class Hub:
         while any(f.busy for f in self._feeds.values()) and (left := deadline - time.monotonic()) > 0:
             self._turn(left)
         for feed in self._feeds.values():
-            feed.export_at = 0.0
+            feed.tally.due_at = 0.0
             feed.export(time.monotonic())
+            if not feed.busy:
+                feed.close()

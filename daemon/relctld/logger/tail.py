@@ -126,21 +126,18 @@ def read_after(directory: str, cursor: Cursor, limit_bytes: int) -> tuple[bytes,
         log = next(f for f in _files(directory) if f.stem > after)
         path = os.path.join(directory, log.name)
         try:
-            if not _begins(path, head):
-                offset, head = 0, [0, 0]
-            data = _read(path, offset, limit_bytes - size)
+            at = offset if _begins(path, head) else 0
+            data = _read(path, at, limit_bytes - size)
             begin = _head(path)
         except FileNotFoundError:  # renamed, compressed or deleted since we looked; or nothing was written yet
             races += 1
             continue
         if log.name == "current" and next(f for f in _files(directory) if f.stem > after) != log:
             races += 1
-            continue  # rotated meanwhile: what we opened may already have been the file after that
+            continue  # rotated meanwhile: what we opened may have been the file after that; believe nothing of it
         out.append(data)
         size += len(data)
-        offset += len(data)
-        if data or head == [0, 0]:
-            head = begin
+        offset, head = at + len(data), begin
         if log.name == "current":
             break
         if size < limit_bytes:  # a rotated file grows no more
@@ -164,6 +161,59 @@ def read_last(directory: str, lines: int, limit_bytes: int) -> tuple[bytes, Curs
         if [f.stem for f in _files(directory)] == [f.stem for f in files]:
             return found  # nothing was rotated meanwhile: `current` was what we took it for
     return b"", {"after": "", "offset": 0, "head": [0, 0]}
+
+
+def seek_last(directory: str, lines: int) -> Cursor:
+    """The cursor before the last `lines` whole lines, however long they are; `read_after` goes on from there.
+
+    Reads what it counts, twice at most: for where `read_last` may not return so much.
+    """
+    for _ in range(_TRIES):
+        files = _files(directory)
+        try:
+            found = _begin_of_last(directory, files, lines)
+        except FileNotFoundError:
+            continue
+        if [f.stem for f in _files(directory)] == [f.stem for f in files]:
+            return found
+    return {"after": "", "offset": 0, "head": [0, 0]}
+
+
+def _begin_of_last(directory: str, files: list[Rotated], lines: int) -> Cursor:
+    for at, log in reversed(tuple(enumerate(files))):
+        after = files[at - 1].stem if at else ""
+        path = os.path.join(directory, log.name)
+        try:
+            here = sum(block.count(b"\n") for block in _blocks(path))
+        except FileNotFoundError:
+            if log.name != "current":
+                raise
+            continue  # it is being rotated, or nothing was ever written
+        if here >= lines:
+            return {"after": after, "offset": _behind(path, here - lines), "head": _head(path)}
+        lines -= here
+    return {"after": "", "offset": 0, "head": [0, 0]}
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    with _opened(path) as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def _behind(path: str, lines: int) -> int:
+    """The offset behind the first `lines` lines of a file."""
+    offset = 0
+    for block in _blocks(path) if lines else ():
+        here = block.count(b"\n")
+        if here < lines:
+            lines, offset = lines - here, offset + len(block)
+            continue
+        at = -1
+        for _ in range(lines):
+            at = block.index(b"\n", at + 1)
+        return offset + at + 1
+    return offset
 
 
 def _last_of(directory: str, files: list[Rotated], lines: int, limit: int) -> tuple[bytes, Cursor]:

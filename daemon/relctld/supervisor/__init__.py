@@ -5,6 +5,8 @@
     interpreter carries out effects; decides nothing and awaits nothing
     launcher    what a launch takes, in a worker thread: user, directories, flavour, environment, gate
     managed     one release as the shell holds it: spec, state, and the handles of its VM
+    roster      which releases there are: taken up, joined and left by reloads, forgotten
+    resume      what a former daemon left of a release
     facts       what `status` shows beyond the state: use of the machine, versions on disk, dropped output
     loggers     the plan of the logger, and a logger where none runs
 

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -25,28 +24,32 @@ from relctld.control import sockets
 from relctld.control.handlers import Handlers
 from relctld.control.server import RefusedError, Server
 from relctld.core import fleet
-from relctld.core.events import Halted, Requested
-from relctld.core.model import OnStop, Op, ReleaseSpec, Request, State
+from relctld.core.events import Halted
+from relctld.core.model import OnStop, State
 from relctld.core.notes import Note
-from relctld.host import containment, fifo
+from relctld.host import containment
 from relctld.host.command import Commands
+from relctld.host.gate import ignore_nothing
 from relctld.host.reaper import Reaper, become_subreaper
 from relctld.host.store import Store
 from relctld.host.systemd import Notifier, own_job, own_unit
-from relctld.supervisor import resume
 from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.interpreter import Interpreter
 from relctld.supervisor.journal import Journal
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.managed import Managed
-from relctld.supervisor.reload import Loaded, Reloader, unconfigured_spec
+from relctld.supervisor.reload import Loaded, Reloader
+from relctld.supervisor.roster import Roster
 from relctld.supervisor.services import Services
 
 log = structlog.get_logger()
 
-_WORKERS = 64
-"""Threads at most; they are made on demand. Each may hang on a disk or a name service without harm to the others."""
+_WORKERS = 512
+"""Threads at most for what keeps releases going; they are made on demand. Each release has a few of these at most."""
+
+_ERRANDS = 64
+"""The same for what operators ask and for log directories: full of what hangs, they delay only their like."""
 
 _EXTEND_EVERY = 5.0
 
@@ -69,6 +72,9 @@ class Daemon:
         config = self._first_config
         os.umask(0o022)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):  # not the end of us, and not before we listen
+            signal.signal(number, signal.SIG_IGN)
+        ignore_nothing()
         self._run_dir.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         if self._run_dir.stat().st_uid != os.geteuid() or self._run_dir.is_symlink():
             raise PermissionError(f"{self._run_dir} belongs to somebody else; relctld keeps its sockets there")
@@ -88,7 +94,7 @@ class Daemon:
     async def run(self) -> None:
         """Run until told to stop."""
         self._assemble()
-        self._take_up()
+        self._roster.take_up(self._first_config)
         await self._open_the_door()
         how, by = await self._asked_to_stop()
         await self._go_down(how, by)
@@ -100,13 +106,14 @@ class Daemon:
         loop.set_exception_handler(lambda _, context: log.error("surprise", **_in_words(context)))
         self._stop_asked = loop.create_future()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
+        self._errands = ThreadPoolExecutor(_ERRANDS, thread_name_prefix="errand")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
         self._notifier = Notifier(self._environ)
         self._reaper = Reaper(loop)
         self._containment = containment.choose(self._run_dir)
         self._journal = Journal(self._store)
         self._store.start(loop, self._store_trouble)
-        launcher = Launcher(self._reaper, self._containment, self._pool, self._environ, self._soft_nofile)
+        launcher = Launcher(self._reaper, self._containment, self._errands, self._environ, self._soft_nofile)
         self._interpreter = Interpreter(
             reaper=self._reaper,
             containment=self._containment,
@@ -115,45 +122,32 @@ class Daemon:
             store=self._store,
             journal=self._journal,
             pool=self._pool,
+            errands=self._errands,
             scribe=self._scribe,
         )
         self._shell = self._interpreter.shell
         launcher.roots = lambda: [managed.spec.root for managed in tuple(self._shell.releases.values())]
-        self._shell.stepped += [self._totals, self._came_to_rest, self._tell_systemd]
         self._facts = FactFinder(self._pool)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
-        self._reloader = Reloader(config, self._journal, self._pool, os.geteuid(), self._environ, error)
-
-    def _take_up(self) -> None:
-        """Every release of the config, and every living VM of a former self."""
-        config = self._first_config
-        for spec in config.releases:
-            self._manage(spec)
-        for name in resume.left_behind(self._run_dir / "releases", frozenset(self._shell.releases)):
-            managed = self._manage(ReleaseSpec(name, Path("/"), enabled=False))
-            managed.unconfigured, managed.spec = True, unconfigured_spec(managed)
-
-    def _manage(self, spec: ReleaseSpec) -> Managed:
-        folder = self._run_dir / "releases" / spec.name
-        found = resume.find(spec, folder, self._store.kept.get(spec.name), self._loop.time())
-        managed = Managed(spec, found.state, folder, self._first_config.log_dir / spec.name, found.launched)
-        managed.instance = found.instance
-        folder.mkdir(mode=0o711, exist_ok=True)
-        fifo.make(folder / "out", *fifo.owner(folder / "out"))
-        managed.output = fifo.open_both_ways(folder / "out")
-        self._shell.releases[spec.name] = managed
-        if found.vm is not None and found.pidfd is not None:
-            self._interpreter.adopt(managed, found.vm, found.pidfd)
-        self._shell.post(found.event)
-        return managed
+        self._reloader = Reloader(config, self._journal, self._errands, os.geteuid(), self._environ, error)
+        self._roster = Roster(
+            run_dir=self._run_dir,
+            log_dir=config.log_dir,
+            interpreter=self._interpreter,
+            store=self._store,
+            scribe=self._scribe,
+            changed=self._plan_logs,
+        )
+        self._roster.forgotten.append(self._facts.forget)
+        self._shell.stepped += [self._is_quiet, self._tell_systemd]
 
     async def _open_the_door(self) -> None:
         loaded = await self._loop.run_in_executor(self._pool, Loaded.of, self._first_config)
         for warning in (*loaded.config.warnings, *loaded.table.warnings):
             log.warning("config.warning", warning=warning)
-        mode = 0o666 if "*" in loaded.config.access.view else 0o660
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        mode = sockets.mode_for(loaded.config.access)
         control = sockets.endpoint(context, zmq.ROUTER, self._run_dir / "control.sock", mode)
         events = sockets.endpoint(context, zmq.XPUB, self._run_dir / "events.sock", mode)
         events.setsockopt(zmq.XPUB_MANUAL, 1)
@@ -162,7 +156,7 @@ class Daemon:
             facts=self._facts,
             loggers=self._loggers,
             store=self._store,
-            pool=self._pool,
+            errands=self._errands,
             describe=self.describe,
             stop=lambda by: self._ask_to_stop(None, by),
             reload=self._reload,
@@ -170,14 +164,12 @@ class Daemon:
         self._interpreter.answer = services.answer
         self._server = Server(control, events, Handlers(services).handle, loaded.table)
         self._journal.publish = self._server.publish
-        await self._loop.run_in_executor(self._pool, self._loggers.plan, tuple(self._shell.releases.values()))
+        await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
         self._loggers.start(self._shell.releases)
         self._tell_beginning()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop, number, signal.Signals(number).name)
         self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         self._notifier.ready()
         self._watchdog()
 
@@ -210,31 +202,12 @@ class Daemon:
 
     # -- while it runs -------------------------------------------------------------------------
 
-    def _totals(self, managed: Managed) -> None:
-        """Into the store what must outlive the boot, when it changed."""
-        state = managed.state
-        totals = (state.epoch, state.restarts_total, state.last_exit)
-        if totals != managed.totals:
-            managed.totals = totals
-            self._store.put_totals(
-                managed.name, state.epoch, state.restarts_total, resume.last_exit_object(state.last_exit)
-            )
-
-    def _came_to_rest(self, managed: Managed) -> None:
-        """A release that left the config is forgotten once nothing of it is left; a daemon that stops may go."""
-        if managed.unconfigured and fleet.is_quiet([managed.state]):
-            self._loop.call_soon(self._forget, managed)
+    def _is_quiet(self, _: Managed) -> None:
+        """Nothing runs and nothing is under way: a daemon that stops may go."""
         if fleet.is_quiet(m.state for m in self._shell.releases.values()):
             self._quiet.set()
         else:
             self._quiet.clear()
-
-    def _forget(self, managed: Managed) -> None:
-        if self._shell.releases.get(managed.name) is managed and managed.unconfigured:
-            del self._shell.releases[managed.name]
-            self._facts.forget(managed.name)
-            managed.close()
-            self._plan_logs()
 
     def _tell_systemd(self, _: Managed) -> None:
         """One line for `systemctl status`, once for all that happens in one go."""
@@ -251,7 +224,8 @@ class Daemon:
             self._journal.report(None, Note.STORE_FULL, {"error": error})
 
     def _plan_logs(self) -> None:
-        self._pool.submit(self._loggers.plan, tuple(self._shell.releases.values()))
+        """By the scribe, so that no older plan comes after a newer one."""
+        self._scribe.submit(self._loggers.plan, tuple(self._shell.releases.values()))
 
     def _watchdog(self) -> None:
         interval = self._notifier.watchdog_interval
@@ -270,7 +244,11 @@ class Daemon:
 
     async def _reload(self, plan_only: bool, stop_removed: bool, by: str) -> dict[str, Any]:
         def apply(loaded: Loaded, plan: Plan) -> list[str]:
-            return self._apply(loaded, plan, by if stop_removed else None)
+            self._server.table = loaded.table
+            sockets.chmod(self._run_dir, loaded.config.access)
+            self._store.keep_seconds = loaded.config.events_keep
+            self._roster.apply(loaded.config, plan, by if stop_removed else None)
+            return [name for name, managed in self._shell.releases.items() if managed.restart_pending()]
 
         if plan_only:
             return await self._reloader.reload(plan_only=True, by=by, apply=apply)
@@ -279,27 +257,6 @@ class Daemon:
             return await self._reloader.reload(plan_only=False, by=by, apply=apply)
         finally:
             self._notifier.ready()
-
-    def _apply(self, loaded: Loaded, plan: Plan, stop_removed_by: str | None) -> list[str]:
-        self._server.table = loaded.table
-        for spec in loaded.config.releases:
-            managed = self._shell.releases.get(spec.name)
-            if managed is None:
-                self._manage(spec)
-            else:
-                managed.spec, managed.unconfigured = spec, False
-        for name in plan.removed:
-            managed = self._shell.releases[name]
-            managed.unconfigured, managed.spec = True, unconfigured_spec(managed)
-            if stop_removed_by is not None:
-                request = Request(f"reload/{name}", Op.STOP, stop_removed_by, self._loop.time())
-                self._shell.post(Requested(name, request))
-            self._came_to_rest(managed)
-        order = [spec.name for spec in loaded.config.releases]
-        rest = [name for name in self._shell.releases if name not in order]
-        self._shell.releases = {name: self._shell.releases[name] for name in (*order, *rest)}
-        self._plan_logs()
-        return [name for name, managed in self._shell.releases.items() if managed.restart_pending()]
 
     # -- down ----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ _WITHIN = 0.025
 class Facts:
     """What was last seen of one release."""
 
+    vm: Vm | None = None
     usage: Usage | None = None
     release: Release | None = None
     trouble: str = ""
@@ -57,21 +58,19 @@ class FactFinder:
     async def look(self, releases: Iterable[Managed]) -> dict[str, Facts]:
         """Facts of these releases: fresh where they could be had in time."""
         wanted = [(m.name, m.spec, m.folder, m.state.vm) for m in releases]
-        idle = [job for job in wanted if job[0] not in self._busy]
-        if idle:
-            self._busy |= {job[0] for job in idle}
-            loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._pool, self._gather, idle)
+        if wanted:
+            work = asyncio.get_running_loop().run_in_executor(self._pool, self._gather, wanted)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(work), _WITHIN)
         return {name: self._known.get(name, _NONE) for name, *_ in wanted}
 
     def _gather(self, jobs: list[tuple[str, ReleaseSpec, Path, Vm | None]]) -> None:
-        """In a worker thread. The quick facts of all come first; a root that hangs delays only what follows it."""
+        """In a worker thread. The quick facts of all come first; the next look passes a root that hangs in this one."""
         for name, _, folder, vm in jobs:
             counters = read_counters(str(folder / "log.json"))
             known = self._known.get(name, _NONE)
             self._known[name] = Facts(
+                vm,
                 self._stat.look(vm) if vm else None,
                 known.release,
                 known.trouble,
@@ -80,12 +79,14 @@ class FactFinder:
                 counters.error,
             )
         for name, spec, _, _ in jobs:
-            release, trouble = self._installed(name, spec)
-            known = self._known[name]
-            self._known[name] = Facts(
-                known.usage, release, trouble, known.bytes_dropped, known.lines_dropped, known.log_error
-            )
-            self._busy.discard(name)
+            if name in self._busy:
+                continue
+            self._busy.add(name)
+            try:
+                release, trouble = self._installed(name, spec)
+            finally:
+                self._busy.discard(name)
+            self._known[name] = replace(self._known.get(name, _NONE), release=release, trouble=trouble)
 
     def _installed(self, name: str, spec: ReleaseSpec) -> tuple[Release | None, str]:
         """What lies in the root now; read anew only when one of its deciding files has changed."""
@@ -111,7 +112,7 @@ def _stamp(root: Path, name: str) -> tuple[int, ...]:
     times = []
     for file in files:
         try:
-            times.append(os.stat(root / file).st_mtime_ns)
+            times.append(os.stat(f"{root}/{file}").st_mtime_ns)
         except OSError:
             times.append(0)
     return tuple(times)
@@ -121,7 +122,8 @@ def release_object(managed: Managed, facts: Facts, now: float) -> dict[str, Any]
     """A release as `status --json` shows it (CONTRACT, *JSON*)."""
     state, launched = managed.state, managed.launched
     running = state.vm is not None
-    last, usage, installed = state.last_exit, facts.usage, facts.release
+    last, installed = state.last_exit, facts.release
+    usage = facts.usage if running and facts.vm == state.vm else None
     return {
         "name": managed.name,
         "enabled": managed.spec.enabled,

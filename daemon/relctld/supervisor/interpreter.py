@@ -70,6 +70,7 @@ class Interpreter:
         store: Store,
         journal: Journal,
         pool: Executor,
+        errands: Executor,
         scribe: Executor,
     ) -> None:
         self._reaper = reaper
@@ -79,6 +80,7 @@ class Interpreter:
         self._store = store
         self._journal = journal
         self._pool = pool
+        self._errands = errands
         self._scribe = scribe
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -257,7 +259,7 @@ class Interpreter:
             crashdump.prune(folder, keep)
             return (found.slogan or "no slogan") if found else None
 
-        slogan = await self._loop.run_in_executor(self._pool, look)
+        slogan = await self._loop.run_in_executor(self._errands, look)
         if slogan is not None:
             self.shell.post(DumpFound(managed.name, epoch, slogan))
 

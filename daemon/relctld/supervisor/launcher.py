@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from relctld.beam.flavour import NothingInstalled, Release, inspect
 from relctld.beam.layout import ReleaseError, newest_epmd
 from relctld.config import EnvFileError, fingerprints, read_env
 from relctld.core.model import ReleaseSpec, Vm
-from relctld.host import epmd, fifo, process
+from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment
 from relctld.host.gate import Gate, Identity, limit_lines, raise_gate
 from relctld.host.reaper import Reaper
@@ -75,6 +75,7 @@ class Launcher:
         self._pool = pool
         self._environ = environ
         self._soft_nofile = soft_nofile
+        self._crash_folders: dict[Path, Future[None]] = {}
         self.roots: Callable[[], Iterable[Path]] = tuple
         """The roots of all releases, set by who knows them: the newest epmd among them is started."""
 
@@ -84,7 +85,9 @@ class Launcher:
             return self._launch(spec, place, epoch)
         except NothingInstalled as error:
             raise LaunchError(f"{spec.root} is missing or empty", nothing_installed=True) from error
-        except (ReleaseError, UnknownUserError, EnvFileError, epmd.EpmdError, OSError) as error:
+        except OSError as error:
+            raise LaunchError(_in_words(error)) from error
+        except (ReleaseError, UnknownUserError, EnvFileError, epmd.EpmdError) as error:
             raise LaunchError(str(error)) from error
 
     def _launch(self, spec: ReleaseSpec, place: Place, epoch: int) -> Launch:
@@ -95,20 +98,21 @@ class Launcher:
         if release is not None:
             env = {**release.env, **env}
         for directory in spec.directories:
-            own_directory(directory, identity, 0o750)
+            folders.own(directory, identity, 0o750)
         self._crash_dump(spec, place, epoch, identity, env)
         instance = secrets.token_hex(16)
         env |= {"RELCTL_INSTANCE": instance, "RELCTL_RELEASE": spec.name, "RELCTL_EPOCH": str(epoch)}
         if release is not None and release.epmd_needed:
             epmd.ensure(lambda: newest_epmd(self.roots()), env, self._reaper.spawning)
-        argv, cwd = _command(spec, release), spec.cwd or spec.root
-        vm, pidfd = self._through_the_gate(spec, place, epoch, instance, argv, cwd, env, identity)
         launched = Launched(
             version=release.boot_version if release else None,
             flavour=str(release.flavour) if release else None,
             node=spec.node.name or (release.node if release else None),
             fingerprints=fingerprints(spec),
         )
+        argv, cwd = _command(spec, release), spec.cwd or spec.root
+        # The last that may fail: a VM beyond its gate that nobody was told of would get a second beside it.
+        vm, pidfd = self._through_the_gate(spec, place, epoch, instance, argv, cwd, env, identity)
         return Launch(vm, pidfd, argv, cwd, launched, release.warnings if release else ())
 
     def _through_the_gate(
@@ -137,6 +141,8 @@ class Launcher:
             return self._recorded(spec.name, place, epoch, instance, gate)
         except BaseException:
             self._reaper.abandon(gate.pid)
+            with contextlib.suppress(OSError):
+                self._containment.empty(spec.name, epoch, instance, gentle=False)
             raise
 
     def _recorded(self, name: str, place: Place, epoch: int, instance: str, gate: Gate) -> tuple[Vm, int]:
@@ -175,11 +181,16 @@ class Launcher:
         return env | dict(spec.env)
 
     def _crash_dump(self, spec: ReleaseSpec, place: Place, epoch: int, identity: Identity, env: dict[str, str]) -> None:
-        """A path of its own for each VM's dump. A log disk that hangs must not keep a node from starting."""
+        """A path of its own for each VM's dump. A log disk that hangs must not keep a node from starting.
+
+        Nor may it take one worker more with each start: as long as one hangs there, no other is sent.
+        """
         folder = place.log / "crash"
-        made = self._pool.submit(make_crash_folder, place.log, identity)
-        with contextlib.suppress(OSError, FutureTimeoutError):
-            made.result(_CRASH_DIR_WITHIN)
+        hanging = self._crash_folders.get(folder)
+        if hanging is None or hanging.done():
+            made = self._crash_folders[folder] = self._pool.submit(make_crash_folder, place.log, identity)
+            with contextlib.suppress(OSError, FutureTimeoutError):
+                made.result(_CRASH_DIR_WITHIN)
         if spec.crash.keep == 0:
             env.setdefault("ERL_CRASH_DUMP_SECONDS", "0")
             return
@@ -208,32 +219,23 @@ def _command(spec: ReleaseSpec, release: Release | None) -> tuple[str, ...]:
     return (str(spec.root / program), *spec.command[1:])
 
 
+def _in_words(error: OSError) -> str:
+    why = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {why}" if error.filename else why
+
+
 def make_run_folder(folder: Path, identity: Identity) -> Path:
     """RUN/releases/NAME with its FIFO, and an empty scratch directory that is the node's own."""
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     fifo.make(folder / "out", identity.uid, identity.gid)
     scratch = folder / "scratch"
-    if scratch.exists():
+    with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(scratch)
-    own_directory(scratch, identity, 0o700)
+    folders.own(scratch, identity, 0o700)
     return scratch
 
 
 def make_crash_folder(log_folder: Path, identity: Identity) -> None:
     """LOG/NAME/crash, where the node's user writes its dumps."""
     log_folder.mkdir(mode=0o751, parents=True, exist_ok=True)
-    own_directory(log_folder / "crash", identity, 0o750)
-
-
-def own_directory(path: Path, identity: Identity, mode: int) -> None:
-    """Make a directory of the node's user; one that is there only gets its owner. Its name may be no link."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=mode)
-    if os.geteuid() != 0:
-        return
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fchown(fd, identity.uid, identity.gid)
-    finally:
-        os.close(fd)
+    folders.own(log_folder / "crash", identity, 0o750)

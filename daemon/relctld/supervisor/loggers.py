@@ -26,6 +26,7 @@ from relctld.supervisor.managed import Managed
 log = structlog.get_logger()
 
 _LOOK_EVERY = 5.0
+_REPLACED_AFTER = 0.5
 
 
 class Loggers:
@@ -73,7 +74,7 @@ class Loggers:
         self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
         folders = [(managed.name, managed.folder) for managed in self._releases.values()]
         self._loop.run_in_executor(self._pool, self._changed, folders).add_done_callback(self._tell_losses)
-        if self._ours is not None:
+        if self._ours is not None or self._adopted():
             return
         # systemd restarts its own unit within a second: only one that stays away is replaced by us.
         self._missing = 0 if self._runs() else self._missing + 1
@@ -138,12 +139,36 @@ class Loggers:
             log.error("logger.unstarted", error=str(spawn.exception()))
             return
         pid, pidfd = spawn.result()
-        self._ours, self._missing = pid, 0
-        self._reaper.watch(pid, pidfd, lambda *_: self._ended())
+        self._watch(pid, pidfd)
         self._journal.report(None, Note.LOGGER_STARTED, {"pid": pid})
 
+    def _adopted(self) -> bool:
+        """Take back a logger that a former daemon started: it is ours to end. systemd's knows its INVOCATION_ID."""
+        try:
+            pid = int((self._run_dir / "logger.lock").read_text())
+            pidfd = os.pidfd_open(pid)
+        except (OSError, ValueError):
+            return False
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            started = b"relctld.logger" in words and os.fsencode(self._run_dir) in words
+            if started and not any(line.startswith(b"INVOCATION_ID=") for line in environ) and self._runs():
+                self._watch(pid, pidfd)
+                return True
+        os.close(pidfd)
+        return False
+
+    def _watch(self, pid: int, pidfd: int) -> None:
+        self._ours, self._missing = pid, 0
+        self._reaper.watch(pid, pidfd, lambda *_: self._ended())
+
     def _ended(self) -> None:
-        self._ours = None
+        """One of ours: nobody else will replace it."""
+        self._ours, self._missing = None, 1
+        if self._timer is not None and not self._timer.cancelled():
+            self._timer.cancel()
+            self._timer = self._loop.call_later(_REPLACED_AFTER, self._look)
 
     def _say(self, line: str) -> bool:
         """One line into the logger's wake-up FIFO; it is there as long as the run directory is."""

@@ -45,7 +45,7 @@ class Managed:
 
     def restart_pending(self) -> list[str]:
         """The keys whose new value waits for the next VM."""
-        if self.state.vm is None:
+        if self.state.vm is None or self.launched_spec == self.spec:
             return []
         if self.launched_spec is not None:
             return [change.key for change in changed_keys(self.launched_spec, self.spec) if not change.at_once]

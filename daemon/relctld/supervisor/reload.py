@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from relctld.config import Config, ConfigError, Plan, diff, keep_good, load
 from relctld.control.access import Table
 from relctld.control.access import look_up as look_up_access
 from relctld.control.server import RefusedError
-from relctld.core.model import ReleaseSpec, Restart
 from relctld.core.notes import Note
 from relctld.supervisor.journal import Journal
-from relctld.supervisor.managed import Managed
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +96,3 @@ def _keep(config: Config) -> str | None:
     except OSError as error:
         return f"no copy of this config could be kept: {error}"
     return None
-
-
-def unconfigured_spec(managed: Managed) -> ReleaseSpec:
-    """What a release that left the config is held to: it may run on, and is not started again."""
-    return replace(managed.spec, restart=Restart.TEMPORARY)

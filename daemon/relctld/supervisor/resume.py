@@ -15,8 +15,8 @@ from typing import Any
 from relctld.core.events import Booted, Event, Resumed
 from relctld.core.model import Cause, ExitStatus, LastExit, ReleaseSpec, ReleaseState, State, Vm, Want
 from relctld.host import process, records
+from relctld.host.database import Kept
 from relctld.host.records import Launched
-from relctld.host.store import Kept
 from relctld.supervisor.journal import timestamp
 
 

@@ -42,7 +42,7 @@ class Services:
         facts: FactFinder,
         loggers: Loggers,
         store: Store,
-        pool: Executor,
+        errands: Executor,
         describe: Callable[[], dict[str, Any]],
         stop: Callable[[str], None],
         reload: Callable[[bool, bool, str], Any],
@@ -51,7 +51,7 @@ class Services:
         self._facts = facts
         self._loggers = loggers
         self._store = store
-        self._pool = pool
+        self._errands = errands
         self._loop = asyncio.get_running_loop()
         self._user_names: dict[int, str] = {}
         self._waiting: dict[str, Answered] = {}
@@ -103,7 +103,7 @@ class Services:
         """A user's name; its number where the name service does not answer in time."""
         if uid not in self._user_names:
             try:
-                work = self._loop.run_in_executor(self._pool, name_of, uid)
+                work = self._loop.run_in_executor(self._errands, name_of, uid)
                 self._user_names[uid] = await asyncio.wait_for(asyncio.shield(work), _NAME_WITHIN)
             except TimeoutError:
                 return str(uid)
@@ -124,7 +124,7 @@ class Services:
 
     async def last_lines(self, name: str, count: int) -> list[str]:
         """The last lines of a log, for an error message: what can be had soon, else nothing."""
-        work = self._loop.run_in_executor(self._pool, tail.read_last, str(self._log_folder(name)), count, 8192)
+        work = self._loop.run_in_executor(self._errands, tail.read_last, str(self._log_folder(name)), count, 8192)
         with contextlib.suppress(OSError, TimeoutError):
             data, _ = await asyncio.wait_for(asyncio.shield(work), _LAST_LINES_WITHIN)
             return bytes(data).decode("utf-8", "replace").splitlines()
@@ -133,9 +133,16 @@ class Services:
     async def read_log(self, name: str, lines: int, cursor: dict[str, Any] | None) -> tuple[bytes, dict[str, Any]]:
         """The last lines of a log, or what came after a cursor. Raises OSError."""
         folder = str(self._log_folder(name))
-        if cursor is None:
-            return await self._loop.run_in_executor(self._pool, tail.read_last, folder, lines, LOG_CHUNK)
-        return await self._loop.run_in_executor(self._pool, tail.read_after, folder, cursor, LOG_CHUNK)
+
+        def read() -> tuple[bytes, dict[str, Any]]:
+            if cursor is not None:
+                return tail.read_after(folder, cursor, LOG_CHUNK)
+            data, behind = tail.read_last(folder, lines, LOG_CHUNK)
+            if data.count(b"\n") >= lines:
+                return data, behind
+            return tail.read_after(folder, tail.seek_last(folder, lines), LOG_CHUNK)  # too much for one reply
+
+        return await self._loop.run_in_executor(self._errands, read)
 
     def rotate(self, name: str) -> str | None:
         """Begin a new log file; None or why not."""
@@ -151,12 +158,12 @@ class Services:
                 raise OSError(str(error)) from error
             return [event_object(row.seq, row.at, row.release, row.event, row.fields) for row in rows]
 
-        return await self._loop.run_in_executor(self._pool, read)
+        return await self._loop.run_in_executor(self._errands, read)
 
     async def crashes(self, name: str) -> list[dict[str, Any]]:
         """The crash dumps of a release, newest first. Raises OSError."""
         folder = self._log_folder(name) / "crash"
-        dumps = await self._loop.run_in_executor(self._pool, crashdump.list_dumps, folder)
+        dumps = await self._loop.run_in_executor(self._errands, crashdump.list_dumps, folder)
         return [_dump_object(n, dump) for n, dump in enumerate(dumps, 1)]
 
     async def crash_head(self, name: str, n: int) -> tuple[dict[str, Any], str] | None:
@@ -171,7 +178,7 @@ class Services:
             with open(fd, "rb") as file:
                 return _dump_object(n, dumps[n - 1]), file.read(_DUMP_HEAD).decode("utf-8", "replace")
 
-        return await self._loop.run_in_executor(self._pool, read)
+        return await self._loop.run_in_executor(self._errands, read)
 
     async def reload(self, *, plan: bool, stop_removed: bool, by: str) -> dict[str, Any]:
         """Apply the changed config, or only say what that would change."""

@@ -116,13 +116,21 @@ serve(App, Socket) ->
 %% GET /health          200, or what /status set      GET /status/N     sets it
 %% GET /version         the running version           GET /lines/N      print N lines
 %% GET /crash/HOW       as DEMO_CRASH                 GET /hang         accept, never answer
+%% GET /env             the OS environment, a line each
+%% GET /fds             how many descriptors the VM may open
 http(App, ["health"], _) -> {application:get_env(App, http_status, 200), "health\n"};
 http(App, ["status", N], _) -> application:set_env(App, http_status, list_to_integer(N)), {200, "set\n"};
 http(App, ["version"], _) -> {200, [vsn(App), "\n"]};
 http(App, ["lines", N], _) -> lines(App, list_to_integer(N)), {200, "printed\n"};
 http(App, ["crash", How], _) -> crash(App, How), {200, "crashing\n"};
 http(_App, ["hang"], _) -> timer:sleep(infinity);
+http(_App, ["env"], _) -> {200, [[Line, "\n"] || Line <- os:getenv()]};
+http(_App, ["fds"], _) -> {200, io_lib:format("~b~n", [max_fds(erlang:system_info(check_io))])};
 http(_App, _, _) -> {404, "not found\n"}.
+
+%% One poll set's report, or a list of such.
+max_fds([[_ | _] = Report | _]) -> max_fds(Report);
+max_fds(Report) -> proplists:get_value(max_fds, Report).
 
 print(App, Format, Args) ->
     io:format(user, "~s " ++ Format ++ "~n", [App | Args]).

@@ -1,0 +1,58 @@
+"""relctl itself, as the harness of the tests runs it: private directories, the real daemon, the real client."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.running import Relctld, plain_root
+
+from bench.driver import STOP_WITHIN, Child, Driver
+
+
+class Relctl(Driver):
+    """A daemon, its logger, and releases whose command is the child. A first restart is at once, again and again."""
+
+    name = "relctl"
+
+    def __init__(self, program: Path) -> None:
+        super().__init__(program)
+        self._daemon: Relctld | None = None
+
+    def start(self, children: Sequence[Child]) -> None:
+        root = plain_root(self.folder / "root")
+        common: dict[str, Any] = {
+            "root": root,
+            "intensity": 1_000_000,
+            "period": "100ms",
+            "stop_timeout": f"{STOP_WITHIN}s",
+            "backoff": {"first": "0s"},
+        }
+        releases = {c.name: {**common, "command": self.beats.argv(c.name, *c.words)} for c in children}
+        self._daemon = Relctld(self.folder, releases)
+        self._daemon.start()
+
+    def status(self) -> list[str]:
+        return [*self._client(), "status"]
+
+    def stop(self, name: str) -> list[str]:
+        return [*self._client(), "stop", name]
+
+    def own(self) -> list[int]:
+        """The daemon and its logger."""
+        assert self._daemon is not None
+        told = json.loads(self._daemon.relctl("--json", "daemon", "status").stdout)
+        return [told["pid"], *([told["logger_pid"]] if told.get("logger_pid") else [])]
+
+    def close(self) -> None:
+        if self._daemon is not None:
+            self._daemon.close()
+        super().close()
+
+    def _client(self) -> list[str]:
+        """The command as it is installed: `relctl`, not `python -m relctl`."""
+        assert self._daemon is not None
+        installed = Path(sys.executable).parent / "relctl"
+        program = [str(installed)] if installed.exists() else [sys.executable, "-m", "relctl"]
+        return [*program, "--socket", str(self._daemon.socket)]

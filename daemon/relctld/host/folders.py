@@ -1,0 +1,49 @@
+"""Directories that relctld makes for a release's user, below paths that this user may shape."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from relctld.host.gate import Identity
+
+_WRITABLE_BY_OTHERS = 0o022
+
+
+def own(path: Path, identity: Identity, mode: int) -> None:
+    """Make a directory of the node's user, its parents ours; one that is there only gets its owner. Raises OSError.
+
+    As root its name may be no link, and on the way to it links are followed only where nobody else could have put
+    them: a node's user must not lead us to somebody else's directory.
+    """
+    root = os.geteuid() == 0
+    fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        *parents, name = Path(os.path.abspath(path)).parts[1:]
+        for part in parents:
+            fd = _enter(fd, part, 0o755, 0 if not root or _is_trusted(fd) else os.O_NOFOLLOW)
+        fd = _enter(fd, name, mode, os.O_NOFOLLOW if root else 0)
+        if root:
+            os.chown(f"/proc/self/fd/{fd}", identity.uid, identity.gid)
+    except OSError as error:
+        why = "is a link" if os.path.islink(path) else error.strerror
+        raise OSError(error.errno, why, str(path)) from error
+    finally:
+        os.close(fd)
+
+
+def _enter(above: int, name: str, mode: int, flags: int) -> int:
+    """Open a directory, made if need be, in place of the one above."""
+    flags |= os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        fd = os.open(name, flags, dir_fd=above)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, mode, dir_fd=above)
+        fd = os.open(name, flags, dir_fd=above)
+    os.close(above)
+    return fd
+
+
+def _is_trusted(fd: int) -> bool:
+    status = os.fstat(fd)
+    return status.st_uid == 0 and not status.st_mode & _WRITABLE_BY_OTHERS

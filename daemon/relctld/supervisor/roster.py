@@ -1,0 +1,120 @@
+"""Which releases there are: taken up at the start, joined and left by reloads, forgotten when nothing of them is left.
+
+A release that left the config and runs stays, `unconfigured`: it may run on and be stopped, and is not started again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+
+from relctld.config import Config, Plan
+from relctld.core import fleet
+from relctld.core.events import Reconfigured, Requested
+from relctld.core.model import Op, ReleaseSpec, Request, Restart
+from relctld.host import fifo, records
+from relctld.host.database import Kept
+from relctld.host.store import Store
+from relctld.supervisor import resume
+from relctld.supervisor.interpreter import Interpreter
+from relctld.supervisor.managed import Managed
+
+
+class Roster:
+    """Adds releases to the shell and takes them out. `changed` is called when the logger must know."""
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path,
+        log_dir: Path,
+        interpreter: Interpreter,
+        store: Store,
+        scribe: Executor,
+        changed: Callable[[], None],
+    ) -> None:
+        self._folder = run_dir / "releases"
+        self._log_dir = log_dir
+        self._interpreter = interpreter
+        self._shell = interpreter.shell
+        self._store = store
+        self._scribe = scribe
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self.forgotten: list[Callable[[str], None]] = []
+        """Called with the name of a release of which nothing is left."""
+        self._shell.stepped += [self._keep_totals, self._came_to_rest]
+
+    def take_up(self, config: Config) -> None:
+        """Every release of the config, and every living VM of a former self."""
+        for spec in config.releases:
+            self._manage(spec)
+        for name in resume.left_behind(self._folder, frozenset(self._shell.releases)):
+            self._leave(self._manage(ReleaseSpec(name, Path("/"), enabled=False)))
+
+    def apply(self, config: Config, plan: Plan, stop_removed_by: str | None) -> None:
+        """Make the releases agree with a changed config; no node is stopped or restarted, but on request."""
+        releases = self._shell.releases
+        for spec in config.releases:
+            managed = releases.get(spec.name)
+            if managed is None:
+                self._manage(spec)
+                continue
+            before, managed.spec, managed.unconfigured = managed.spec, spec, False
+            if spec != before:
+                self._shell.post(Reconfigured(spec.name, before))
+        for name in plan.removed:
+            self._leave(releases[name])
+            if stop_removed_by is not None:
+                request = Request(f"reload/{name}", Op.STOP, stop_removed_by, self._loop.time())
+                self._shell.post(Requested(name, request))
+            self._came_to_rest(releases[name])
+        configured = [spec.name for spec in config.releases]
+        for name in (*configured, *(name for name in tuple(releases) if name not in configured)):
+            releases[name] = releases.pop(name)  # in the order of the config; others hold this very dict
+        self._changed()
+
+    def _manage(self, spec: ReleaseSpec) -> Managed:
+        folder = self._folder / spec.name
+        found = resume.find(spec, folder, self._store.kept.get(spec.name), self._loop.time())
+        managed = Managed(spec, found.state, folder, self._log_dir / spec.name, found.launched)
+        managed.instance = found.instance
+        folder.mkdir(mode=0o711, exist_ok=True)
+        fifo.make(folder / "out", *fifo.owner(folder / "out"))
+        managed.output = fifo.open_both_ways(folder / "out")
+        self._shell.releases[spec.name] = managed
+        if found.vm is not None and found.pidfd is not None:
+            self._interpreter.adopt(managed, found.vm, found.pidfd)
+        self._shell.post(found.event)
+        return managed
+
+    def _leave(self, managed: Managed) -> None:
+        managed.unconfigured, managed.spec = True, replace(managed.spec, restart=Restart.TEMPORARY)
+
+    def _came_to_rest(self, managed: Managed) -> None:
+        if managed.unconfigured and fleet.is_quiet([managed.state]):
+            self._loop.call_soon(self._forget, managed)
+
+    def _forget(self, managed: Managed) -> None:
+        """Should it ever come back, it begins as its want says: so its records go, but not what the store keeps."""
+        name, state = managed.name, managed.state
+        if self._shell.releases.get(name) is managed and managed.unconfigured and fleet.is_quiet([managed.state]):
+            del self._shell.releases[name]
+            managed.close()
+            last = resume.last_exit_object(state.last_exit)
+            self._store.kept[name] = Kept(state.want, state.epoch, state.restarts_total, last)
+            self._scribe.submit(records.forget, managed.folder)
+            for tell in self.forgotten:
+                tell(name)
+            self._changed()
+
+    def _keep_totals(self, managed: Managed) -> None:
+        """Into the store what must outlive the boot, when it changed."""
+        state = managed.state
+        totals = (state.epoch, state.restarts_total, state.last_exit)
+        if totals != managed.totals:
+            managed.totals = totals
+            self._store.put_totals(
+                managed.name, state.epoch, state.restarts_total, resume.last_exit_object(state.last_exit)
+            )

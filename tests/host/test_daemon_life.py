@@ -1,0 +1,228 @@
+"""How releases live and end under a real daemon: restarts, backoff, FAILED, policies, causes."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.fakes import fake
+from tests.running import Fleet, Relctld, alive
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.host
+
+QUICK = {"base": "0.05s", "jitter": 0}
+
+
+def last_exit(daemon: Relctld, name: str) -> dict[str, Any]:
+    return dict(daemon.status(name)["last_exit"] or {})
+
+
+def noted(daemon: Relctld, name: str, *kinds: str) -> list[dict[str, Any]]:
+    return [event for event in daemon.events(name) if event["event"] in kinds]
+
+
+def kill_vm(daemon: Relctld, name: str, number: int = signal.SIGKILL) -> int:
+    """Kill the VM and wait until its end was seen."""
+    pid = int(daemon.wait_for(name, state="running")["pid"])
+    os.kill(pid, number)
+    wait_until(lambda: last_exit(daemon, name).get("pid") == pid, what=f"the end of pid {pid}")
+    return pid
+
+
+def test_a_killed_vm_is_started_again_at_once(relctld: Fleet, tmp_path: Path) -> None:
+    daemon = relctld({"web": fake(tmp_path / "web"), "api": fake(tmp_path / "api")})
+    other = daemon.wait_for("api", state="running")
+    pid = kill_vm(daemon, "web")
+    now = daemon.wait_for("web", state="running")
+    assert now == now | {"epoch": 2, "restarts": 1, "restarts_total": 1, "want": "up"}
+    assert now["pid"] != pid
+    assert now["last_exit"] == now["last_exit"] | {"cause": "killed", "signal": "SIGKILL", "code": None, "pid": pid}
+    assert not noted(daemon, "web", "backoff")
+    assert daemon.status("api")["pid"] == other["pid"]
+
+
+def test_a_crash_loop_backs_off_then_fails_and_others_are_untouched(relctld: Fleet, tmp_path: Path) -> None:
+    backoff = {"base": "0.1s", "factor": 3.0, "max": "0.2s", "jitter": 0.25}
+    daemon = relctld(
+        {
+            "loop": fake(tmp_path / "loop", "exit", 1, intensity=4, ready="process", backoff=backoff),
+            "api": fake(tmp_path / "api"),
+        }
+    )
+    other = daemon.wait_for("api", state="running")
+    now = daemon.wait_for("loop", state="failed")
+    assert now == now | {"want": "up", "pid": None, "restarts": 4, "epoch": 5, "os": None, "uptime_s": None}
+    delays = [event["delay_s"] for event in noted(daemon, "loop", "backoff")]
+    for delay, plain in zip(delays, (0.1, 0.2, 0.2), strict=True):
+        assert 0.75 * plain <= delay <= 1.25 * plain
+    [failed] = noted(daemon, "loop", "failed")
+    assert failed == failed | {"restarts": 4, "period_s": 60.0}
+    assert daemon.relctl("status", check=False).returncode == 3
+    assert daemon.relctl("status", "api").returncode == 0
+    assert daemon.status("api")["pid"] == other["pid"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "restarted"),
+    [
+        ("permanent", 0, True),
+        ("transient", 0, False),
+        ("transient", 2, True),
+        ("temporary", 2, False),
+    ],
+)
+def test_restart_policies(relctld: Fleet, tmp_path: Path, policy: str, code: int, restarted: bool) -> None:
+    go, once = tmp_path / "go", tmp_path / "once"
+    table = fake(tmp_path / "web", "unless", once, "wait", go, "unless", once, "exit", code, restart=policy)
+    daemon = relctld({"web": table})
+    daemon.wait_for("web", state="running")
+    # The second VM must find `once`, the first must not: so it is made before `go`, which the first one awaits.
+    go.touch()
+    now = daemon.wait_for("web", state="running" if restarted else "stopped", epoch=2 if restarted else 1)
+    assert now["last_exit"] == now["last_exit"] | {"cause": "halted", "code": code}
+    assert now["want"] == "up"
+    if not restarted:
+        assert noted(daemon, "web", "stopped")[-1]["why"] == f"restart is {policy}"
+        assert daemon.relctl("status", check=False).returncode == 3
+
+
+def test_a_failed_release_is_tried_again_after_retry_failed(relctld: Fleet, tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    table = fake(tmp_path / "web", "unless", mended, "exit", 1, intensity=0, ready="process", retry_failed="0.5s")
+    daemon = relctld({"web": table})
+    wait_until(lambda: noted(daemon, "web", "failed"), what="a failure")
+    mended.touch()
+    now = daemon.wait_for("web", state="running")
+    assert now["epoch"] >= 2
+
+
+def test_exits_are_told_apart(relctld: Fleet, tmp_path: Path) -> None:
+    never = {"restart": "temporary"}
+    script = tmp_path / "no-interpreter"
+    script.write_text("#!/no/such/shell\n")
+    script.chmod(0o755)
+    daemon = relctld(
+        {
+            "code": fake(tmp_path / "code", "wait", tmp_path / "go", "exit", 7, **never),
+            "signal": fake(tmp_path / "signal", "wait", tmp_path / "go", "die", "SIGSEGV", **never),
+            "halted": fake(tmp_path / "halted", "wait", tmp_path / "go", "exit", 0, **never),
+            "boot": fake(tmp_path / "boot", "exit", 9, ready="process", **never),
+            "late": fake(tmp_path / "late", ready="exec:false", start_timeout="0.3s", **never),
+            "exec": fake(tmp_path / "exec", ready="process", **never) | {"command": [str(script)]},
+            "dumped": fake(tmp_path / "dumped", "wait", tmp_path / "go", "dump", "out of luck", "exit", 1, **never),
+        }
+    )
+    for name in ("code", "signal", "halted", "dumped"):
+        daemon.wait_for(name, state="running")
+    (tmp_path / "go").touch()
+    expected: dict[str, tuple[str, int | None, str | None]] = {
+        "code": ("halted", 7, None),
+        "signal": ("killed", None, "SIGSEGV"),
+        "halted": ("halted", 0, None),
+        "boot": ("boot-failed", 9, None),
+        "late": ("boot-failed", None, "SIGTERM"),
+        "exec": ("exec-failed", 127, None),
+        "dumped": ("crash-dump", 1, None),
+    }
+    for name, (cause, code, number) in expected.items():
+        daemon.wait_for(name, state="stopped")
+        if cause == "crash-dump":
+            wait_until(lambda: noted(daemon, "dumped", "crash-dump"), what="the dump to be found")
+        seen = last_exit(daemon, name)
+        assert (seen["cause"], seen["code"], seen["signal"]) == (cause, code, number), name
+    assert "not ready within 0.3 s" in last_exit(daemon, "late")["detail"]
+    assert "/no/such/shell does not exist" in last_exit(daemon, "exec")["detail"]
+    assert last_exit(daemon, "dumped")["detail"] == "out of luck"
+
+
+def test_what_dies_at_the_gate_is_no_vm(relctld: Fleet, tmp_path: Path) -> None:
+    """Killed between fork and exec, by anybody: the boot failed, and a new one follows."""
+    table = fake(tmp_path / "web", backoff=QUICK)
+    daemon = relctld({"web": {**table, "command": ["/bin/sh", "-c", "kill -9 $$"], "ready": "process", "intensity": 1}})
+    now = daemon.wait_for("web", state="failed")
+    assert now["last_exit"] == now["last_exit"] | {"cause": "boot-failed", "signal": "SIGKILL"}
+
+
+@pytest.mark.parametrize("kind", ["plain", "setsid", "double", "bare"])
+def test_a_stop_leaves_nothing_behind(relctld: Fleet, tmp_path: Path, kind: str) -> None:
+    """Descendants that ignore SIGTERM, in other sessions, orphaned, or without the mark in their environment."""
+    daemon = relctld({"web": fake(tmp_path / "web", "child", kind, "touch", tmp_path / "ready")})
+    if kind == "bare" and daemon.ask("daemon-status")["containment"] != "cgroup":
+        pytest.skip("without cgroups a process that wipes its environment and leaves the tree escapes")
+    wait_until((tmp_path / "ready").exists)
+    pid = int(daemon.wait_for("web", state="running")["pid"])
+    [descendant] = {child.pid for child in _below(pid, daemon.pid) if "descendant" in child.cmdline()}
+    done = daemon.relctl("stop", "web")
+    assert done.returncode == 0
+    assert not alive(pid)
+    assert not alive(descendant)
+
+
+def _below(*pids: int) -> list[psutil.Process]:
+    return [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
+
+
+def test_descendants_of_a_killed_vm_are_gone_before_the_next_starts(relctld: Fleet, tmp_path: Path) -> None:
+    daemon = relctld({"web": fake(tmp_path / "web", "alone", tmp_path / "lock", "child", "double")})
+    for _ in range(3):
+        kill_vm(daemon, "web")
+        daemon.wait_for("web", state="running")
+    assert not (tmp_path / "lock.twice").exists()
+
+
+def test_what_ignores_sigterm_is_killed_in_time(relctld: Fleet, tmp_path: Path) -> None:
+    table = fake(tmp_path / "web", "ignore", "touch", tmp_path / "ready", stop_timeout="0.4s")
+    daemon = relctld({"web": table})
+    wait_until((tmp_path / "ready").exists)
+    daemon.wait_for("web", state="running")
+    done = daemon.relctl("stop", "web")
+    assert done.returncode == 0
+    seen = last_exit(daemon, "web")
+    assert seen == seen | {"cause": "stopped", "signal": "SIGKILL"}
+    assert [event["why"] for event in noted(daemon, "web", "stopping", "killing")] == ["stop", "out of time"]
+
+
+def test_sigterm_is_sent_again_to_one_that_lost_it(relctld: Fleet, tmp_path: Path) -> None:
+    """A booting BEAM loses SIGTERM; here a script whose shell ignores it until its second line."""
+    (tmp_path / "boot").write_text(
+        f"#!/bin/sh\ntrap '' TERM\ntouch {tmp_path}/deaf\n"
+        f"until [ -e {tmp_path}/hear ]; do sleep 0.05; done\ntrap 'exit 0' TERM\nwhile :; do sleep 0.05; done\n"
+    )
+    (tmp_path / "boot").chmod(0o755)
+    daemon = relctld({"web": fake(tmp_path / "web") | {"command": [str(tmp_path / "boot")]}})
+    wait_until((tmp_path / "deaf").exists)
+    daemon.wait_for("web", state="running")
+    daemon.relctl("stop", "web", "--no-wait")
+    daemon.wait_for("web", state="stopping")
+    (tmp_path / "hear").touch()
+    daemon.wait_for("web", state="stopped")
+    seen = last_exit(daemon, "web")
+    assert seen == seen | {"cause": "stopped", "code": 0}
+
+
+def test_a_slow_stop_delays_nobody_else(relctld: Fleet, tmp_path: Path) -> None:
+    daemon = relctld(
+        {"slow": fake(tmp_path / "slow", "until", tmp_path / "go", stop_timeout="60s"), "web": fake(tmp_path / "web")}
+    )
+    daemon.wait_for("slow", state="running")
+    daemon.relctl("stop", "slow", "--no-wait")
+    daemon.wait_for("slow", state="stopping")
+    for count in (1, 2, 3):
+        kill_vm(daemon, "web")
+        daemon.wait_for("web", state="running", restarts=count)
+    assert daemon.status("slow")["state"] == "stopping"
+    (tmp_path / "go").touch()
+    daemon.wait_for("slow", state="stopped")
+
+
+def test_a_flood_of_output_stops_nobody(relctld: Fleet, tmp_path: Path) -> None:
+    daemon = relctld({"web": fake(tmp_path / "web", "flood", 100_000, "touch", tmp_path / "done")})
+    wait_until((tmp_path / "done").exists, 30)
+    current = daemon.log_dir / "web" / "current"
+    wait_until(lambda: current.stat().st_size == 10_000_000, 30, what="all lines in the log")
+    last = daemon.relctl("logs", "web", "-n", "2").stdout.splitlines()
+    assert [line[:9] for line in last] == ["000099998", "000099999"]

@@ -1,0 +1,94 @@
+"""Names of rotated logs, retention, where to cut."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relctld.logger import rotated
+from relctld.logger.logfile import find_cut
+from relctld.logger.policy import LogPolicy
+from relctld.logger.rotated import Rotated, listing, micros_of, next_stem, retain, stem_at
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+moments = st.integers(0, 253_000_000_000_000_000).map(lambda micros: EPOCH + timedelta(microseconds=micros))
+
+
+def micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+@given(moments)
+def test_stem_is_the_utc_time(moment: datetime) -> None:
+    stem = stem_at(micros(moment))
+    assert stem == moment.strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+    assert micros_of(stem) == micros(moment)
+
+
+@given(st.lists(moments, min_size=1, max_size=20))
+def test_stems_increase_whatever_the_clock_does(clock: list[datetime]) -> None:
+    stems = [""]
+    for moment in clock:
+        stems.append(next_stem(stems[-1], micros(moment)))
+    assert stems == sorted(set(stems))
+
+
+@given(st.lists(st.sampled_from([b"a", b"bb", b"\n"]), max_size=40).map(b"".join), st.integers(0, 60), st.booleans())
+def test_cut_is_at_a_line_start_and_the_best_one(data: bytes, room: int, fresh: bool) -> None:
+    starts = [0] * fresh + [n + 1 for n, byte in enumerate(data) if byte == 10]
+    cut = find_cut(data, room, fresh)
+    if cut < 0:
+        assert not starts
+    else:
+        assert cut in starts
+        fitting = [n for n in starts if n <= room]
+        assert cut == (max(fitting) if fitting else min(starts))
+
+
+def make(folder: Path, *names: str) -> str:
+    for name in names:
+        (folder / name).write_bytes(b"x" * 100)
+    return str(folder)
+
+
+A, B, C = (f"2026-11-22T00-37-4{n}.000000Z" for n in range(3))
+
+
+def test_listing_knows_its_own(tmp_path: Path) -> None:
+    directory = make(
+        tmp_path, "current", "notes.log", f"{C}.log", f"{A}.log.gz", f"{B}.log", f"{B}.log.gz", f"{C}.log.gz.tmp"
+    )
+    assert listing(directory) == [
+        Rotated(A, f"{A}.log.gz"),
+        Rotated(B, f"{B}.log", f"{B}.log.gz"),
+        Rotated(C, f"{C}.log"),
+    ]
+
+
+def test_retain_keeps_the_newest(tmp_path: Path) -> None:
+    directory = make(tmp_path, f"{A}.log", f"{B}.log", f"{B}.log.gz", f"{C}.log", "current")
+    policy = LogPolicy("web", "", "", directory, max_size=100, keep=2, max_total=None)
+    retain(directory, policy, 0)
+    assert [log.stem for log in listing(directory)] == [B, C]
+    retain(directory, policy._replace(keep=None, max_total=250), 0)
+    assert [log.stem for log in listing(directory)] == [C]
+    retain(directory, policy._replace(keep=0), 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["current"]
+
+
+def test_full_disk_never_takes_the_last_rotated_log(tmp_path: Path) -> None:
+    directory = make(tmp_path, f"{A}.log", f"{B}.log")
+    assert rotated.delete_oldest(directory)
+    assert not rotated.delete_oldest(directory)
+    assert [log.stem for log in listing(directory)] == [B]
+
+
+def test_compress_replaces_the_original(tmp_path: Path) -> None:
+    directory = make(tmp_path, f"{A}.log", f"{A}.log.gz.tmp")
+    rotated.compress(directory, listing(directory)[0])
+    assert [p.name for p in tmp_path.iterdir()] == [f"{A}.log.gz"]
+    assert gzip.decompress((tmp_path / f"{A}.log.gz").read_bytes()) == b"x" * 100
