@@ -1,7 +1,10 @@
 """relctl itself, as the harness of the tests runs it: private directories, the real daemon, the real client."""
 
 import json
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ class Relctl(Driver):
     def __init__(self, program: Path) -> None:
         super().__init__(program)
         self._daemon: Relctld | None = None
+        self._run_dir: Path | None = None
 
     def start(self, children: Sequence[Child]) -> None:
         root = plain_root(self.folder / "root")
@@ -30,7 +34,10 @@ class Relctl(Driver):
             "backoff": {"first": "0s"},
         }
         releases = {c.name: {**common, "command": self.beats.argv(c.name, *c.words)} for c in children}
-        self._daemon = Relctld(self.folder, releases)
+        self._daemon = Relctld(self.folder, {})
+        self._daemon.run_dir = self._run_dir = Path(tempfile.mkdtemp(prefix="rb-", dir=_tmpfs()))
+        self._daemon.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: compiled once
+        self._daemon.configure(releases)
         self._daemon.start()
 
     def status(self) -> list[str]:
@@ -48,6 +55,8 @@ class Relctl(Driver):
     def close(self) -> None:
         if self._daemon is not None:
             self._daemon.close()
+        if self._run_dir is not None:
+            shutil.rmtree(self._run_dir, ignore_errors=True)
         super().close()
 
     def _client(self) -> list[str]:
@@ -56,3 +65,10 @@ class Relctl(Driver):
         installed = Path(sys.executable).parent / "relctl"
         program = [str(installed)] if installed.exists() else [sys.executable, "-m", "relctl"]
         return [*program, "--socket", str(self._daemon.socket)]
+
+
+def _tmpfs() -> str:
+    """Where a run directory belongs: in memory."""
+    return next(
+        (folder for folder in ("/run", "/dev/shm") if os.path.ismount(folder) and os.access(folder, os.W_OK)), ""
+    )

@@ -4,6 +4,7 @@ Prints what it measured and asserts nothing. Exit codes: 0 · 1 a bench could no
 """
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -29,6 +30,8 @@ BENCHES = {"restart": restart.run, "head": head.run, "idle": idle.run, "status":
 def main() -> int:
     """Run the benches asked for."""
     arguments = _arguments()
+    for package in ("daemon", "ctl"):
+        compileall.compile_dir(RESULTS.parents[1] / package, quiet=2)  # as an installation does
     become_subreaper()  # what a killed tool leaves comes to us, and is reaped
     known, absent = peers.ready()
     drivers: list[type[Driver]] = [Relctl, *known]
@@ -45,6 +48,7 @@ def main() -> int:
             print(f"note: {note}")
         print()
         for name in arguments.benches or BENCHES:
+            print(f"-- {name}, load {os.getloadavg()[0]:.1f}")
             try:
                 results[name] = BENCHES[name](Rig(drivers, program, arguments.quick))
             except (BenchError, OSError, AssertionError) as error:

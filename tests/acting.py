@@ -13,11 +13,9 @@ from importlib import import_module
 import zmq
 
 from relctl import cli
-from relctld.wire import codec, messages
 
 
 def main(uid: int, gid: int, groups: list[int], words: list[str]) -> int:
-    assert (codec, messages)
     for module in {module for verb, module in cli.VERBS.items() if verb != "completion"}:
         import_module(f"relctl.verbs.{module}")
     os.setgroups(groups)

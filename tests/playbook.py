@@ -193,9 +193,7 @@ class Playbook:
         """Move the clock; AssertionError where a deadline would be slept over."""
         due = lifecycle.next_deadline(self.state)
         if due is not None and due < self.now + seconds:
-            raise AssertionError(
-                f"later({seconds:g}) sleeps over what is due in {due - self.now:g} s: tick() first"
-            )
+            raise AssertionError(f"later({seconds:g}) sleeps over what is due in {due - self.now:g} s: tick() first")
         self.now += seconds
 
     def to_deadline(self) -> ev.Event:

@@ -271,7 +271,12 @@ class Fleet:
     ) -> None:
         for daemon in self._daemons:
             daemon.close()
-        wait_until(lambda: not mentioning(self.folder), what=lambda: f"the end of {mentioning(self.folder)}")
+        try:
+            wait_until(lambda: not _mentioning(self.folder), 5, what=lambda: f"the end of {_mentioning(self.folder)}")
+        finally:
+            for process in _mentioning(self.folder):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
 
 
 def alive(pid: int) -> bool:
@@ -281,12 +286,8 @@ def alive(pid: int) -> bool:
     return False
 
 
-def mentioning(folder: Path) -> list[str]:
-    """The processes with this folder in their environment or arguments, but for our own ancestors."""
-    return [str(process) for process in _mentioning(folder)]
-
-
 def _mentioning(folder: Path) -> list[psutil.Process]:
+    """The processes with this folder in their environment or arguments, but for our own ancestors."""
     found, mark = [], str(folder)
     ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter():

@@ -18,9 +18,7 @@ pytestmark = pytest.mark.beam
     ("how", "slogan"),
     [("dump", "demo crash"), ("app", "Kernel pid terminated (application_controller)")],
 )
-def test_a_real_dump_is_summarised(
-    how: str, slogan: str, papp_root: Path, public_path: Path, epmd_port: int
-) -> None:
+def test_a_real_dump_is_summarised(how: str, slogan: str, papp_root: Path, public_path: Path, epmd_port: int) -> None:
     now = datetime.now(UTC)
     env = clean_env(public_path, epmd_port) | {"DEMO_CRASH": how, "DEMO_CRASH_AFTER_MS": "1"}
     env |= {"ERL_CRASH_DUMP": str(public_path / dump_name(3, now)), "ERL_CRASH_DUMP_SECONDS": "30"}

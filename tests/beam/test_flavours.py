@@ -37,9 +37,7 @@ def root(request: pytest.FixtureRequest) -> Path:
 def registered(release: Release, epmd_port: int) -> list[str]:
     assert release.epmd
     env = {"ERL_EPMD_PORT": str(epmd_port)}
-    done = subprocess.run(
-        [release.epmd, "-names"], env=env, capture_output=True, text=True, timeout=10, check=False
-    )
+    done = subprocess.run([release.epmd, "-names"], env=env, capture_output=True, text=True, timeout=10, check=False)
     return re.findall(r"^name (\S+) at port", done.stdout, re.MULTILINE)
 
 
@@ -88,9 +86,7 @@ def test_another_user_starts_a_tree_that_belongs_to_root(
 
 
 @as_root
-def test_without_scratch_relx_cannot_render_as_another_user(
-    rapp_root: Path, public_path: Path, epmd_port: int
-) -> None:
+def test_without_scratch_relx_cannot_render_as_another_user(rapp_root: Path, public_path: Path, epmd_port: int) -> None:
     release = inspect(rapp_root)
     assert release.env == {}
     with launched(release, clean_env(public_path, epmd_port), public_path, OTHER_USER) as vm:

@@ -41,6 +41,7 @@ def test_the_life_of_a_release(name: str, user: str, request: pytest.FixtureRequ
     daemon.relctl("start", "web")
 
     first = daemon.status("web")
+    assert first["epoch"] == 1, daemon.relctl("logs", "web").stdout + daemon.said()
     assert (first["state"], first["flavour"], first["version"]) == ("running", FLAVOURS[name], "1.0.0")
     assert first["node"] == f"{'papp' if name == 'dapp' else name}@127.0.0.1"
     assert is_vm(first["pid"])
@@ -65,6 +66,8 @@ def test_the_life_of_a_release(name: str, user: str, request: pytest.FixtureRequ
     now = daemon.status("web")
     assert (now["state"], now["pid"], now["version"], now["boot_version"]) == ("stopped", None, None, "1.0.0")
     assert files(root) == tree, "a start wrote into the release"
+    spawned = [event["pid"] for event in daemon.events("web") if event["event"] == "spawned"]
+    assert spawned == [first["pid"], second["pid"], third["pid"]], "what was launched did not become the VM"
 
 
 @as_root
@@ -117,4 +120,4 @@ def test_a_tree_that_is_none_says_what_was_looked_for(host: Host) -> None:
     assert done.returncode == 1
     assert "no release that we know: looked for bin/NAME made by relx, mix or Distillery" in done.stderr
     crashed(daemon, "web", "exec-failed")
-    assert notes(daemon, "web")[-1] == "failed"
+    wait_until(lambda: notes(daemon, "web")[-1] == "failed", what="its history")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.beam.supervised import OTHER_USER, Host, crashed, get, http_ready, notes
 from tests.epmds import free_port
+from tests.running import Relctld
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
@@ -88,6 +89,11 @@ def test_user_limits_umask_and_cwd(papp_root: Path, host: Host) -> None:
     assert environment(port)["USER"] == OTHER_USER
 
 
+def said(daemon: Relctld) -> list[str]:
+    """What the history says of the health of web."""
+    return [event["health"] for event in daemon.events("web") if event["event"] == "health"]
+
+
 def test_a_node_that_answers_503_is_hung_and_restarted(papp_root: Path, host: Host) -> None:
     port = free_port()
     probe = {"probe": f"http://127.0.0.1:{port}/health", "interval": "200ms", "timeout": "2s", "failures": 2}
@@ -100,8 +106,7 @@ def test_a_node_that_answers_503_is_hung_and_restarted(papp_root: Path, host: Ho
     assert "503" in last["detail"]
     now = daemon.wait_for("web", state="running", health="well")
     assert (now["restarts"], now["epoch"]) == (1, 2)
-    said = [event["health"] for event in daemon.events("web") if event["event"] == "health"]
-    assert said == ["well", "hung", "well"]
+    wait_until(lambda: said(daemon) == ["well", "hung", "well"], what=lambda: f"its health: {said(daemon)}")
 
 
 def test_a_node_that_is_not_ready_yet_is_starting(papp_root: Path, host: Host) -> None:
@@ -113,4 +118,4 @@ def test_a_node_that_is_not_ready_yet_is_starting(papp_root: Path, host: Host) -
     assert now["state"] == "starting"
     assert get(port, "/status/200")[0] == 200
     daemon.wait_for("web", state="running")
-    assert notes(daemon, "web") == ["starting", "spawned", "running"]
+    wait_until(lambda: notes(daemon, "web") == ["starting", "spawned", "running"], what="its history")

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,13 @@ def test_stop_while_booting_really_stops(papp_root: Path, host: Host) -> None:
     for epoch, (moment, reached) in enumerate(MOMENTS.items(), 1):
         daemon.relctl("start", "--no-wait", "web")
         pid = wait_until(lambda: daemon.status("web")["pid"], what="a pid")
-        wait_until(lambda reached=reached, pid=pid: reached(daemon, pid), what=moment)
+        wait_until(partial(reached, daemon, pid), what=moment)
         daemon.relctl("stop", "web")
         now = daemon.status("web")
         assert (now["state"], now["epoch"], now["last_exit"]["cause"]) == ("stopped", epoch, "stopped"), moment
         assert host.names() == [], moment
         assert get(port, "/health") == (0, ""), moment
+    wait_until(lambda: notes(daemon, "web").count("stopped") == len(MOMENTS), what="its history")
     assert not {"running", "killing", "failed"} & set(notes(daemon, "web"))
 
 
@@ -63,7 +65,7 @@ def test_a_node_that_does_not_stop_is_killed_with_all_it_started(
     assert host.names() == []
     last = daemon.status("web")["last_exit"]
     assert (last["cause"], last["signal"], last["code"]) == ("stopped", "SIGKILL", None)
-    assert "killing" in notes(daemon, "web")
+    wait_until(lambda: "killing" in notes(daemon, "web"), what="its history")
 
 
 def test_a_slow_stop_within_its_time_is_waited_for(papp_root: Path, host: Host) -> None:
@@ -71,7 +73,7 @@ def test_a_slow_stop_within_its_time_is_waited_for(papp_root: Path, host: Host) 
     daemon.wait_for("web", state="running")
     wait_until(lambda: "started" in log(daemon), what="its start")
     daemon.relctl("stop", "web")
-    wait_until(lambda: log(daemon).endswith("papp stopped\n"), what=lambda: log(daemon)[-200:])
+    wait_until(lambda: "\npapp stopped\n" in log(daemon), what=lambda: log(daemon)[-200:])
     assert daemon.status("web")["last_exit"]["code"] == 0
 
 

@@ -36,6 +36,15 @@ def need_root(why: str) -> None:
     pytest.skip(f"only root can test this: {why}")
 
 
+def epmd_binary() -> str:
+    """A real epmd; without Erlang the test is skipped, but fails in a full run."""
+    if found := shutil.which("epmd"):
+        return found
+    if os.environ.get("RELCTL_TEST_FULL") == "1":
+        pytest.fail("no epmd: Erlang is not installed")
+    pytest.skip("no epmd: Erlang is not installed")
+
+
 @contextmanager
 def public_folder() -> Iterator[Path]:
     """A directory that every user may enter, which pytest's are not."""

@@ -123,7 +123,7 @@ def test_the_last_good_config_starts_the_daemon(relctld: Fleet, tmp_path: Path) 
     daemon.start()
     assert daemon.status("web")["state"] == "running"
     assert "not TOML" in daemon.ask("status")["daemon"]["config"]["error"]
-    assert [event for event in daemon.events() if event["event"] == "config-refused"]
+    wait_until(lambda: "config-refused" in [event["event"] for event in daemon.events()], what="the event")
     assert "not TOML" in daemon.relctl("status").stderr
 
 

@@ -69,12 +69,12 @@ class Gates:
 
 
 @pytest.fixture(params=SHELLS)
-def shell(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """/bin/sh is one of these; it goes by its name."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/sh").symlink_to(str(shutil.which(request.param)))
-    monkeypatch.setattr(gate, "SHELL", str(tmp_path / "bin/sh"))
-    return str(request.param)
+    with public_folder() as folder:
+        (folder / "sh").symlink_to(str(shutil.which(request.param)))
+        monkeypatch.setattr(gate, "SHELL", str(folder / "sh"))
+        yield request.param
 
 
 @pytest.fixture
@@ -97,6 +97,12 @@ def fds(pid: int) -> dict[int, tuple[str, int]]:
         flags = Path(f"/proc/{pid}/fdinfo/{name}").read_text().split("flags:")[1].split()[0]
         found[int(name)] = (os.readlink(f"/proc/{pid}/fd/{name}"), int(flags, 8) & os.O_ACCMODE)
     return found
+
+
+def limit(pid: int, name: str) -> tuple[str, str]:
+    """Soft and hard."""
+    (line,) = (line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith(name))
+    return tuple(line.removeprefix(name).split()[:2])  # type: ignore[return-value]
 
 
 def environment(pid: int) -> dict[str, str]:
@@ -135,8 +141,7 @@ def test_a_vm_gets_what_is_listed_here_and_nothing_else(gates: Gates, shell: str
     assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"/bin/sleep\0" + b"60\0"
     assert Path(f"/proc/{pid}/cgroup").read_text() == Path("/proc/self/cgroup").read_text()
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "0\n"
-    us = resource.prlimit(0, resource.RLIMIT_NOFILE)
-    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == us
+    assert limit(pid, "Max open files") == limit(os.getpid(), "Max open files")
 
 
 def test_values_of_the_environment_are_not_touched(gates: Gates, shell: str) -> None:
@@ -148,17 +153,15 @@ def test_values_of_the_environment_are_not_touched(gates: Gates, shell: str) -> 
         "BYTES": os.fsdecode(b"\xff\xfe"),
         "go": "mine",
         "ENV": "/nonexistent",
-        "PS4": "+",
         "HOME": "/home/web",
     }
     pid = gates.opened("/bin/sleep", "60", env=env).pid
-    # `go` is the name that the gate reads its byte into; the price of a shell.
-    assert environment(pid) == env | added_by(shell) | {"go": ""} or environment(pid) == env | added_by(shell)
+    assert environment(pid) == env | added_by(shell)
 
 
 def test_names_and_arguments_survive(gates: Gates, shell: str) -> None:
     name = gates.folder / "a b'c\"d\n$HOME *;ü"
-    script(name, "#!/bin/sh\nprintf '%s\\0' \"$0\" \"$@\"\n")
+    script(name, '#!/bin/sh\nprintf \'%s\\0\' "$0" "$@"\n')
     arguments = ["", " ", "a b", "'", '"', "\n", "$HOME", "`id`", "*", "-n", "--", "\\", "☃", os.fsdecode(b"\xff")]
     assert gates.run(str(name), *arguments)[0] == 0
     assert gates.output.read() == b"".join(os.fsencode(word) + b"\0" for word in (str(name), *arguments))
@@ -183,16 +186,15 @@ def test_another_user_with_its_groups(gates: Gates, shell: str) -> None:
 
 def test_limits_are_soft_and_hard(gates: Gates, shell: str) -> None:
     pid = gates.opened("/bin/sleep", "60", limits=limit_lines(100, 1_048_576, 64)).pid
-    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (100, 100)
-    assert resource.prlimit(pid, resource.RLIMIT_CORE) == (1_048_576, 1_048_576)
+    assert limit(pid, "Max open files") == ("100", "100")
+    assert limit(pid, "Max core file size") == ("1048576", "1048576")
 
 
 def test_without_a_limit_it_gets_what_the_daemon_was_given(gates: Gates, shell: str) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    core = resource.getrlimit(resource.RLIMIT_CORE)
     pid = gates.opened("/bin/sleep", "60", limits=limit_lines(None, None, 77)).pid
-    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (77, hard)
-    assert resource.prlimit(pid, resource.RLIMIT_CORE) == core
+    assert limit(pid, "Max open files") == ("77", str(hard))
+    assert limit(pid, "Max core file size") == limit(os.getpid(), "Max core file size")
 
 
 def test_a_limit_above_the_hard_one_is_met_as_far_as_it_goes(gates: Gates, shell: str) -> None:
@@ -200,8 +202,8 @@ def test_a_limit_above_the_hard_one_is_met_as_far_as_it_goes(gates: Gates, shell
     lines = ("ulimit -H -c 8", *limit_lines(hard + 1, 1_048_576, 64))
     # What root may not raise, its release's user may even less.
     pid = gates.opened("/bin/sleep", "60", limits=lines, identity=NOBODY if ROOT else None).pid
-    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (hard, hard)
-    assert resource.prlimit(pid, resource.RLIMIT_CORE) == (4096, 4096)
+    assert limit(pid, "Max open files") == (str(hard), str(hard))
+    assert limit(pid, "Max core file size") == ("4096", "4096")
 
 
 # -- what cannot be executed -------------------------------------------------------------------
@@ -238,7 +240,7 @@ REASONS: list[tuple[Callable[[Path], object], str, int, str]] = [
     (no_x_bit, "web", 126, "not executable"),
     (Path.mkdir, "web", 126, "is a directory"),
     (a_fifo, "web", 126, "not a regular file"),
-    (below_a_file, "out/web", 126, "not a directory"),
+    (below_a_file, "out/web", 127, "not a directory"),
 ]
 
 
@@ -246,11 +248,13 @@ REASONS: list[tuple[Callable[[Path], object], str, int, str]] = [
 def test_what_cannot_be_executed_never_had_another_name(
     gates: Gates, shell: str, make: Callable[[Path], object], name: str, code: int, why: str
 ) -> None:
+    if make is a_fifo and shell == "bash":
+        pytest.skip("bash waits for the FIFO's writer; it looks for a script in what cannot be executed")
     program = gates.folder / name
     make(program)
     ended, comm = gates.run(str(program))
     assert comm == COMM
-    assert ended == code or (ended in (126, 127) and shell != "dash")
+    assert ended == code or (shell == "bash" and ended in (126, 127))
     assert why_not_executed((str(program),), gates.folder) == f"{program}: {why}"
     assert why_not_executed((name,), gates.folder) == f"{program}: {why}"
 
@@ -311,7 +315,8 @@ _DIES = """
 import os, sys, signal
 from pathlib import Path
 from relctld.host.gate import raise_gate
-gate = raise_gate(("/usr/bin/touch", sys.argv[1] + "/touched"), env={}, cwd=Path("/"), umask=0o22, output=1, identity=None)
+argv = ("/usr/bin/touch", sys.argv[1] + "/touched")
+gate = raise_gate(argv, env={}, cwd=Path("/"), umask=0o22, output=1, identity=None)
 print(gate.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -143,12 +144,9 @@ def test_block_leaves_the_pipe_full(rig: Rig, small: Path) -> None:
     writer = rig.writer("web", lines, per_write=5)
     wait_until(full(rig), what="the disk to be full")
     wait_until(lambda: rig.counters("web").bytes_in >= 8 << 20, what="what can be held to be held")
-    before = rig.counters("web")
-    os.set_blocking(rig.fds["web"], False)
-    with pytest.raises(BlockingIOError):
-        os.write(rig.fds["web"], bytes(4096))
+    wait_until(lambda: not select.select([], [rig.fds["web"]], [], 0)[1], what="the pipe to be full")
     assert writer.poll() is None
-    assert rig.counters("web").bytes_in == before.bytes_in
+    assert rig.counters("web").bytes_dropped == 0
     enlarge(small)
     assert writer.wait(20) == 0
     wait_accounted(rig, lines * LINE)
@@ -287,7 +285,7 @@ def test_kill_while_it_writes_what_it_held(rig: Rig, small: Path) -> None:
     writer = rig.writer("web", 150_000)  # 15 MB: about half is dropped
     wait_until(full(rig), what="the disk to be full")
     assert writer.wait(20) == 0
-    for size in range(2, 14):
+    for size in range(2, 9):
         grows = changes(lambda: (small / "current").stat().st_size)
         subprocess.run(["mount", "-o", f"remount,size={size}m", str(small)], check=True)
         wait_until(grows, interval=0.0002, what="a write")

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from relctld.core import effects as fx
 from relctld.core import events as ev
-from relctld.core.lifecycle import next_deadline, step
-from relctld.core.model import TRANSIENT, ExitStatus, Launch, Op, ReleaseSpec, State, Vm, Want
+from relctld.core.lifecycle import next_deadline
+from relctld.core.model import TRANSIENT, ExitStatus, Launch, Op, ReleaseSpec, ReleaseState, State, Want
 from tests.machine.explore import LONG, PLAIN, REPORTING, RICH
 from tests.machine.host import NAME, ModelHost
 
@@ -25,9 +25,10 @@ class OneRelease(RuleBasedStateMachine):
 
     host: ModelHost
 
-    @initialize(spec=st.sampled_from([PLAIN, RICH, REPORTING]), chance=st.floats(0.0, 1.0))
-    def begin(self, spec: ReleaseSpec, chance: float) -> None:
-        self.host = ModelHost(spec, chance=chance)
+    @initialize(spec=st.sampled_from([PLAIN, RICH, REPORTING]), want=st.sampled_from(Want), chance=st.floats(0.0, 1.0))
+    def begin(self, spec: ReleaseSpec, want: Want, chance: float) -> None:
+        self.host = ModelHost(spec, ReleaseState(NAME, want=want), durable=want, chance=chance)
+        self.host.post(ev.Booted(NAME))
 
     # -- operators -------------------------------------------------------------------------------
 
@@ -74,17 +75,14 @@ class OneRelease(RuleBasedStateMachine):
     def vm_ends(self, status: ExitStatus, left: int) -> None:
         self.host.vm_ends(status, left)
 
-    @precondition(lambda self: self.host.process is not None and self.host.process.killed)
-    @rule(left=st.integers(0, 2))
-    def vm_is_killed(self, left: int) -> None:
-        self.host.vm_ends(ExitStatus(signal="SIGKILL"), left)
-
     # -- time, and the daemon --------------------------------------------------------------------
 
-    @precondition(lambda self: next_deadline(self.host.state) is not None)
-    @rule()
-    def tick(self) -> None:
-        self.host.tick()
+    @rule(times=st.integers(1, 4))
+    def time_passes(self, times: int) -> None:
+        """And nothing happens but what is due."""
+        for _ in range(times):
+            if next_deadline(self.host.state) is not None:
+                self.host.tick()
 
     @rule(seconds=st.floats(0.0, 100.0))
     def late(self, seconds: float) -> None:
@@ -101,26 +99,13 @@ class OneRelease(RuleBasedStateMachine):
     def halt(self) -> None:
         self.host.post(ev.Halted(NAME))
 
-    @rule(spawned=st.booleans(), written=st.booleans(), vm_dies=st.booleans())
-    def daemon_dies(self, spawned: bool, written: bool, vm_dies: bool) -> None:
-        self.host.daemon_dies(spawned, written, vm_dies)
-
-    @rule(effects=st.integers(0, 6))
-    def daemon_dies_soon(self, effects: int) -> None:
-        """It will be killed after so many effects, in the middle of a step."""
-        self.host.die_after = effects
-
-    @rule(epochs=st.integers(1, 3), status=STATUS)
-    def an_old_fact_comes_late(self, epochs: int, status: ExitStatus) -> None:
-        s, epoch = self.host.state, self.host.state.epoch - epochs
-        for event in (
-            ev.VmExited(NAME, epoch, status, ""),
-            ev.VmSpawned(NAME, epoch, Vm(1, 1, "")),
-            ev.Swept(NAME, epoch, (), 0.5),
-        ):
-            after, effects = step(s, event, self.host.spec, self.host.now)
-            assert after is s
-            assert [type(effect) for effect in effects] == [fx.Ignored]
+    @rule(after=st.none() | st.integers(0, 6), spawned=st.booleans(), written=st.booleans(), vm_dies=st.booleans())
+    def daemon_dies(self, after: int | None, spawned: bool, written: bool, vm_dies: bool) -> None:
+        """Now, or after so many effects, in the middle of a step."""
+        if after is None:
+            self.host.daemon_dies(spawned, written, vm_dies)
+        else:
+            self.host.die_after = after
 
     # -- always ----------------------------------------------------------------------------------
 

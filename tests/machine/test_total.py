@@ -150,6 +150,19 @@ def test_a_new_daemon_spawns_no_vm_beside_one_that_lives(moves: list[Move]) -> N
     each(moves, holds, "a VM that lives is taken up")
 
 
+def test_what_is_under_way_is_awaited(moves: list[Move]) -> None:
+    """A VM is believed gone, a launch or a sweep over, only when the host says so."""
+    over = ev.VmSpawned | ev.SpawnFailed | ev.HookFinished | ev.Resumed
+
+    def holds(m: Move) -> bool:
+        event, b, a = m.case.event, m.before, m.after
+        vm = b.vm is None or a.vm == b.vm or isinstance(event, ev.VmExited | ev.Resumed)
+        launch = b.launch is Launch.NONE or a.launch is b.launch or isinstance(event, over)
+        return vm and launch and (a.sweeping or not b.sweeping or isinstance(event, ev.Swept | ev.Resumed))
+
+    each(moves, holds, "what is under way is awaited")
+
+
 def test_an_epoch_is_never_used_again(moves: list[Move]) -> None:
     def holds(m: Move) -> bool:
         begun = of(m, fx.SpawnVm) and m.before.launch is not Launch.HOOK

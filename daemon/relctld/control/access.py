@@ -100,6 +100,13 @@ def look_up(access: Access) -> Table:
     return Table(everybody, MappingProxyType(uids), MappingProxyType(gids), tuple(warnings))
 
 
+def without_names(access: Access) -> Table:
+    """What of the table holds before any name was looked up."""
+    levels = ((Level.ADMIN, access.admin), (Level.OPERATE, access.operate), (Level.VIEW, access.view))
+    everybody = next((level for level, names in levels if "*" in names), None)
+    return Table(everybody, MappingProxyType({}), MappingProxyType({}))
+
+
 def groups_of(peer: Peer) -> frozenset[int]:
     """The groups of the process that connected; its primary one alone where it cannot be seen any more."""
     groups = {peer.gid}

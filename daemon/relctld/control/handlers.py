@@ -21,6 +21,8 @@ LOG_CHUNK = 256 << 10
 _MOST_LINES = 100_000
 _MOST_EVENTS = 10_000
 _ACCEPT_WITHIN = 0.2
+_LARGEST_FILE = 1 << 62
+_LARGEST_HEAD = 1 << 10
 
 
 class Services(Protocol):
@@ -123,14 +125,10 @@ class Handlers:
 
     async def _logs(self, args: dict[str, Any]) -> dict[str, Any]:
         name = self._one_name(args)
-        cursor = args.get("cursor")
-        if cursor is not None and not isinstance(cursor, dict):
-            raise RefusedError("usage", "a cursor is what an earlier reply held")
+        cursor = _cursor(args)
         lines = _number(args, "lines", 10, _MOST_LINES)
         try:
             data, cursor = await self._services.read_log(name, lines, cursor)
-        except (ValueError, TypeError, KeyError):
-            raise RefusedError("usage", "a cursor is what an earlier reply held") from None
         except OSError as error:
             raise RefusedError("failed", f"the log cannot be read: {error}") from None
         return {"data": base64.b64encode(data).decode(), "cursor": cursor, "more": len(data) >= LOG_CHUNK}
@@ -216,3 +214,14 @@ def _number(args: dict[str, Any], key: str, default: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise RefusedError("usage", f"{key} is a number from 0 to {most}")
     return value
+
+
+def _cursor(args: dict[str, Any]) -> dict[str, Any] | None:
+    cursor: dict[str, Any] | None = args.get("cursor")
+    match cursor:
+        case None:
+            return None
+        case {"after": str(), "offset": int(offset), "head": [int(length), int()]}:
+            if 0 <= offset <= _LARGEST_FILE and 0 <= length <= _LARGEST_HEAD:
+                return cursor
+    raise RefusedError("usage", "a cursor is what an earlier reply held")

@@ -23,6 +23,7 @@ log = structlog.get_logger()
 _REMEMBER = 600.0
 _REMEMBER_AT_MOST = 10_000
 _FRAMES_A_TURN = 64
+_LONGEST_TOPIC = 256
 _REPEATABLE = frozenset({"status", "logs", "events", "crashes", "daemon-status"})
 """Operations that change nothing: a repeat is simply answered again."""
 
@@ -189,7 +190,7 @@ class Server:
             peer = Peer.of(str(_property(frame, "Peer-Address")))
             if body[:1] == b"\x00":
                 self._events.setsockopt(zmq.UNSUBSCRIBE, body[1:])
-            elif peer is not None and self.table.allows(peer, "events"):
+            elif len(body) <= _LONGEST_TOPIC and peer is not None and self.table.allows(peer, "events"):
                 self._events.setsockopt(zmq.SUBSCRIBE, body[1:])
         self._loop.call_soon(self._events_ready)
 

@@ -43,11 +43,9 @@ def listen(path: Path, mode: int) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    before = os.umask(0o777 & ~mode)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
+    # Not by umask, which is the whole process's: what other threads make meanwhile would get wrong modes.
+    os.fchmod(listener.fileno(), mode)  # bind() makes the file with this mode, less our umask
+    listener.bind(str(path))
     os.chmod(path, mode)
     listener.listen(_BACKLOG)
     return listener

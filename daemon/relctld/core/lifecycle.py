@@ -10,8 +10,9 @@ Rule 3: KILLING is left only when the VM is gone, its launch has ended and a swe
                                                               └─swept, too many restarts→ FAILED
 """
 
-from dataclasses import replace
-from typing import assert_never
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Any, assert_never
 
 from relctld.core import exits, health, launch, requests
 from relctld.core.effects import AskProbe, Effect, Ignored, Save, Signal, SignalVm
@@ -64,23 +65,28 @@ def step(state: ReleaseState, event: Event, spec: ReleaseSpec, now: float) -> tu
     stale = isinstance(event, VmEvent) and event.epoch != state.epoch
     if stale or not _apply(t, event):
         return state, (Ignored(state.name, type(event).__name__, str(state.state)),)
-    save = (Save(state.name),) if to_keep(t.state) != to_keep(state) else ()
+    save = (Save(state.name),) if _kept(t.state) != _kept(state) else ()
     return t.state, (*save, *t.effects)
 
 
 def to_keep(state: ReleaseState) -> ReleaseState:
     """What of a state is worth saving for the next daemon: all but what is asked anew, or dies with this one."""
-    return replace(
-        state,
-        poll_at=None,
-        misses=0,
-        health=Health.UNKNOWN,
-        health_detail="",
-        waiters=(),
-        recording=(),
-        sweeping=False,
-        told=False,
-    )
+    return replace(state, **_NOT_KEPT)
+
+
+_NOT_KEPT: dict[str, Any] = {
+    "poll_at": None,
+    "misses": 0,
+    "health": Health.UNKNOWN,
+    "health_detail": "",
+    "waiters": (),
+    "recording": (),
+    "sweeping": False,
+    "told": False,
+}
+
+_kept = attrgetter(*(field.name for field in fields(ReleaseState) if field.name not in _NOT_KEPT))
+"""What `to_keep` leaves as it is, to be compared at each step."""
 
 
 def check(state: ReleaseState) -> None:

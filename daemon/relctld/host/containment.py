@@ -180,6 +180,9 @@ def _ask(group: Path) -> None:
 
 
 def _remove(group: Path) -> None:
+    with contextlib.suppress(OSError):  # as a rule there are no groups below it
+        group.rmdir()
+        return
     for folder, _, _ in os.walk(group, topdown=False):
         Path(folder).rmdir()
 
@@ -257,7 +260,12 @@ def belonging(instance: str, vm: Vm | None = None) -> dict[int, int]:
     every.pop(os.getpid(), None)  # whoever started relctld from inside a node: it and what it supervises are not meant
     leader = every.get(vm.pid) if vm else None
     session = vm.pid if vm and (leader is None or leader.ticks == vm.ticks) else None
-    ours = {pid for pid, seen in every.items() if seen.session == session or mark in _environment(pid)}
+    since = vm.ticks if vm else 0  # nothing of a VM is older than it: fewer environments are to be read
+    ours = {
+        pid
+        for pid, seen in every.items()
+        if seen.session == session or (seen.ticks >= since and mark in _environment(pid))
+    }
     while more := {pid for pid, seen in every.items() if seen.parent in ours} - ours:
         ours |= more
     alive = {pid: every[pid].ticks for pid in ours if every[pid].state not in "ZX"}

@@ -9,6 +9,7 @@ The functions raise sqlite3.Error, and OSError where a directory cannot be read.
 import contextlib
 import json
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,15 @@ class Kept:
     last_exit: dict[str, Any] | None
 
 
+@contextlib.contextmanager
+def damage_as_errors() -> Iterator[None]:
+    """SQLite quotes damaged names in its messages, and Python's module cannot decode them: it raises ValueError."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(error.object.decode("utf-8", "replace")) from error
+
+
 def connect(path: Path, timeout: float = 30.0) -> sqlite3.Connection:
     """Open to write, the schema made where it is not there; a lock of another's is waited for `timeout` seconds."""
     connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
@@ -51,7 +61,7 @@ def connect(path: Path, timeout: float = 30.0) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         if found == 0:
             _create(connection, replaces_another=any(path.parent.glob(f"{path.name}.damaged-*")))
-    except sqlite3.Error:
+    except BaseException:
         connection.close()
         raise
     return connection

@@ -7,8 +7,8 @@ user, groups, umask and cwd are set by C code of `subprocess`, the limits here.
 The gate names itself `relctl-gate` (/proc/PID/comm); exec changes that. So a process that ends by that name never
 became the release, whatever its exit code.
 
-The environment goes through the shell as it is, but for what a shell keeps for itself: IFS, OPTIND, PPID, PWD. Of its
-own it adds nothing (dash), or SHLVL=0 (bash).
+The environment goes through the shell as it is, but for what a shell keeps for itself (IFS, OPTIND, PPID, PS4, PWD,
+_). Of its own it adds nothing (dash), or SHLVL=0 (bash).
 """
 
 import contextlib
@@ -26,8 +26,8 @@ COMM = "relctl-gate"
 SHELL = "/bin/sh"
 
 # 126 and 127 are the shell's own codes for an exec that failed; 125 says that the daemon never opened the gate.
-_SCRIPT = """echo relctl-gate 2>/dev/null >/proc/$$/comm
-read -r go || exit 125
+_SCRIPT = """printf relctl-gate 2>/dev/null >/proc/$$/comm
+read -r _ || exit 125
 echo 0 2>/dev/null >/proc/$$/oom_score_adj
 {lines}exec "$@" </dev/null"""
 _SHELLS_OWN = ("PWD", "OLDPWD", "SHLVL")

@@ -59,9 +59,18 @@ def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
     try:
         state = _build(ReleaseState, body["state"])
         launched = _build(Launched, body["launched"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return state, launched
+
+
+def is_damaged(folder: Path) -> bool:
+    """Whether there is a record of a VM that tells nothing, not even that it is of another boot."""
+    path = folder / "vm.json"
+    if not os.path.lexists(path) or read_vm(folder) is not None:
+        return False
+    body = _json(path)
+    return not isinstance(body, dict) or body.get("boot") == boot_id() or not isinstance(body.get("boot"), str)
 
 
 def forget(folder: Path) -> None:
@@ -81,12 +90,15 @@ def _write(path: Path, body: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        with open(path, "rb", opener=_open_itself) as file:
-            body = json.loads(file.read())
-        if isinstance(body, dict) and body.get("v") == _VERSION and body.get("boot") == boot_id():
-            return body
-    return {}
+    body = _json(path)
+    known = isinstance(body, dict) and body.get("v") == _VERSION and body.get("boot") == boot_id()
+    return dict(body) if known else {}
+
+
+def _json(path: Path) -> Any:
+    with contextlib.suppress(OSError, ValueError, RecursionError), open(path, "rb", opener=_open_itself) as file:
+        return json.loads(file.read())
+    return None
 
 
 def _open_itself(path: str, flags: int) -> int:
@@ -95,8 +107,8 @@ def _open_itself(path: str, flags: int) -> int:
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    """The fields of a record; `dataclasses.asdict` copies all that lies below, at several times the cost."""
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    """The fields of a record (all have slots). `dataclasses.asdict` would copy all that lies below, for more."""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def _build(kind: Any, value: Any) -> Any:

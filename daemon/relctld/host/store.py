@@ -32,6 +32,7 @@ _WAITING_EVENTS = 10_000
 _RETRY = 2.0
 _PRUNE_EVERY = 1_000
 _PRUNE_AFTER = 3600.0
+_LEAST = 512  # bytes, of a store with anything in it
 
 Written = Callable[[int | None, str | None], None]
 """Called on the loop with the row's number (an event's seq) or an error."""
@@ -79,8 +80,8 @@ class Store:
     def open(self) -> None:
         """Read what is kept. A damaged store is set aside; one that cannot be opened leaves `error`."""
         try:
-            if self.path.exists() and not self.path.stat().st_size:
-                self._put_aside("it is empty")
+            if self.path.is_file() and self.path.stat().st_size < _LEAST:  # SQLite would take it for a new one
+                self._put_aside("it is cut off")
             try:
                 self.kept = self._read()
             except sqlite3.DatabaseError as error:
@@ -144,8 +145,9 @@ class Store:
         connection: sqlite3.Connection | None = None
         while batch := self._next_batch():
             try:
-                connection = connection or database.connect(self.path)
-                results = self._write(connection, batch)
+                with database.damage_as_errors():
+                    connection = connection or database.connect(self.path)
+                    results = self._write(connection, batch)
             except (OSError, sqlite3.Error) as error:
                 self._failed(batch, str(error))
                 if connection is not None:
@@ -205,7 +207,7 @@ class Store:
     # -- reading -------------------------------------------------------------------------------
 
     def _read(self) -> dict[str, Kept]:
-        with contextlib.closing(database.connect(self.path, 5.0)) as connection:
+        with database.damage_as_errors(), contextlib.closing(database.connect(self.path, 5.0)) as connection:
             problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise sqlite3.DatabaseError(problem)
@@ -215,7 +217,7 @@ class Store:
         """Without a write. Where even SQLite's -shm cannot be made, only if all is in the file itself."""
         wal = Path(f"{self.path}-wal")
         for how in ("mode=ro", "immutable=1"):
-            with contextlib.suppress(OSError, sqlite3.Error):
+            with contextlib.suppress(OSError, sqlite3.Error), database.damage_as_errors():
                 if how == "immutable=1" and wal.exists() and wal.stat().st_size:
                     continue
                 with contextlib.closing(database.open_to_read(self.path, how)) as connection:
@@ -238,7 +240,8 @@ class Store:
         order = "ASC" if forward else "DESC"
         # Without its Z a time without a fraction stands before those with one.
         values = (after, (since or "").removesuffix("Z"), *wanted, limit)
-        with contextlib.closing(database.open_to_read(self.path, "mode=ro")) as connection:
+        opened = contextlib.closing(database.open_to_read(self.path, "mode=ro"))
+        with database.damage_as_errors(), opened as connection:
             rows = connection.execute(f"{sql} ORDER BY seq {order} LIMIT ?", values).fetchall()
         events = [
             EventRow(seq, at, name, event, database.object_of(fields) or {}) for seq, at, name, event, fields in rows

@@ -23,6 +23,11 @@ class Usage:
     fds: int | None
 
 
+def age(vm: Vm) -> float:
+    """Seconds since a VM was started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - vm.ticks / _TICKS
+
+
 class VmStat:
     """Remembers the last look at each VM, so that processor use is of the time between two looks."""
 
@@ -36,8 +41,7 @@ class VmStat:
             self.forget(vm)
             return None
         now, used = time.monotonic(), (fields[_UTIME] + fields[_STIME]) / _TICKS
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - vm.ticks / _TICKS
-        before, used_before = self._last.get(vm, (now - age, 0.0))
+        before, used_before = self._last.get(vm, (now - age(vm), 0.0))
         percent = 100 * max(0.0, used - used_before) / max(0.001, now - before)
         if now - before > 0.5:  # two looks at once would only show noise
             self._last[vm] = (now, used)

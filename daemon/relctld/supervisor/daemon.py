@@ -21,6 +21,8 @@ import zmq
 from relctld import __version__
 from relctld.config import Config, Plan
 from relctld.control import sockets
+from relctld.control.access import Table, without_names
+from relctld.control.access import look_up as look_up_access
 from relctld.control.handlers import Handlers
 from relctld.control.server import RefusedError, Server
 from relctld.core import fleet
@@ -51,6 +53,7 @@ _WORKERS = 512
 _ERRANDS = 64
 """The same for what operators ask and for log directories: full of what hangs, they delay only their like."""
 
+_NAMES_WITHIN = 2.0
 _EXTEND_EVERY = 5.0
 
 
@@ -94,6 +97,7 @@ class Daemon:
     async def run(self) -> None:
         """Run until told to stop."""
         self._assemble()
+        self._tell_beginning()
         self._roster.take_up(self._first_config)
         await self._open_the_door()
         how, by = await self._asked_to_stop()
@@ -127,7 +131,7 @@ class Daemon:
         )
         self._shell = self._interpreter.shell
         launcher.roots = lambda: [managed.spec.root for managed in tuple(self._shell.releases.values())]
-        self._facts = FactFinder(self._pool)
+        self._facts = FactFinder(self._errands)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
         self._reloader = Reloader(config, self._journal, self._errands, os.geteuid(), self._environ, error)
@@ -143,11 +147,9 @@ class Daemon:
         self._shell.stepped += [self._is_quiet, self._tell_systemd]
 
     async def _open_the_door(self) -> None:
-        loaded = await self._loop.run_in_executor(self._pool, Loaded.of, self._first_config)
-        for warning in (*loaded.config.warnings, *loaded.table.warnings):
-            log.warning("config.warning", warning=warning)
+        table = await self._look_up_access()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        mode = sockets.mode_for(loaded.config.access)
+        mode = sockets.mode_for(self._first_config.access)
         control = sockets.endpoint(context, zmq.ROUTER, self._run_dir / "control.sock", mode)
         events = sockets.endpoint(context, zmq.XPUB, self._run_dir / "events.sock", mode)
         events.setsockopt(zmq.XPUB_MANUAL, 1)
@@ -162,16 +164,31 @@ class Daemon:
             reload=self._reload,
         )
         self._interpreter.answer = services.answer
-        self._server = Server(control, events, Handlers(services).handle, loaded.table)
+        self._server = Server(control, events, Handlers(services).handle, table)
         self._journal.publish = self._server.publish
         await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
         self._loggers.start(self._shell.releases)
-        self._tell_beginning()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop, number, signal.Signals(number).name)
         self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self._notifier.ready()
         self._watchdog()
+
+    async def _look_up_access(self) -> Table:
+        """The access table; while the name service hangs, the part of it that needs no names."""
+        access = self._first_config.access
+        partly = without_names(access)
+
+        def found(work: "asyncio.Future[Table]") -> None:
+            for warning in (*self._first_config.warnings, *work.result().warnings):
+                log.warning("config.warning", warning=warning)
+            if self._server.table is partly:
+                self._server.table = work.result()
+
+        looking = self._loop.run_in_executor(self._errands, look_up_access, access)
+        await asyncio.wait((looking,), timeout=_NAMES_WITHIN)
+        looking.add_done_callback(found)  # at the earliest when the door is there
+        return looking.result() if looking.done() else partly
 
     def _tell_beginning(self) -> None:
         path = str(self._first_config.path)

@@ -1,99 +1,123 @@
 """What `status` shows beyond the state: use of the machine, what a cold boot would take, dropped output.
 
-Rule: `status` is answered in time whatever a disk does. So all of it is gathered in worker threads, a thread per
-release that hangs at most, and what is not there in time is shown as it was last seen.
+Rule: `status` is answered in time whatever a disk does. So all of it is gathered in worker threads, and what is not
+there in time is shown as it was last seen; of a VM only what was seen of that very one.
 """
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Iterable
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from relctld.beam.flavour import Release, inspect
 from relctld.beam.layout import ReleaseError
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.host.vmstat import Usage, VmStat
-from relctld.logger.policy import read_counters
+from relctld.logger.policy import Counters, read_counters
 from relctld.supervisor.managed import Managed
 
 _WITHIN = 0.025
 """Seconds that an answer waits for fresh facts."""
 
+_HANGS_AFTER = 0.2
+"""Seconds after which an inspection of roots is no longer waited for: another one goes round it."""
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What was last seen of one release."""
+_LOOKERS = 2
+
+
+class Seen(NamedTuple):
+    """What was last seen of a VM and of its output."""
 
     vm: Vm | None = None
     usage: Usage | None = None
+    counters: Counters = Counters()
+
+
+class Installed(NamedTuple):
+    """What lay in a root, or why that cannot be told."""
+
     release: Release | None = None
     trouble: str = ""
-    bytes_dropped: int = 0
-    lines_dropped: int = 0
-    log_error: str | None = None
 
 
-_NONE = Facts()
+class Facts(NamedTuple):
+    """What is known of one release."""
+
+    seen: Seen
+    installed: Installed
+
+
+class _Job(NamedTuple):
+    """A release to look at."""
+
+    name: str
+    spec: ReleaseSpec
+    folder: Path
+    vm: Vm | None
 
 
 class FactFinder:
-    """Gathers facts, remembers the last ones."""
+    """Gathers facts, remembers the last ones. `errands` may be full of what hangs."""
 
-    def __init__(self, pool: Executor) -> None:
-        self._pool = pool
+    def __init__(self, errands: Executor) -> None:
+        self._errands = errands
+        self._quick = ThreadPoolExecutor(_LOOKERS, thread_name_prefix="looker")
         self._stat = VmStat()
-        self._known: dict[str, Facts] = {}
-        self._stamps: dict[str, tuple[ReleaseSpec, tuple[int, ...], Release | None, str]] = {}
-        self._busy: set[str] = set()
+        self._seen: dict[str, Seen] = {}
+        self._roots: dict[str, Installed] = {}
+        self._stamps: dict[str, tuple[ReleaseSpec, tuple[int, ...]]] = {}
+        self._inspection: asyncio.Future[None] | None = None
+        self._inspected_since = 0.0
+        self._inspecting: set[str] = set()
 
     def forget(self, name: str) -> None:
         """The release is gone from the config."""
-        self._known.pop(name, None)
-        self._stamps.pop(name, None)
+        for known in (self._seen, self._roots, self._stamps):
+            known.pop(name, None)
 
     async def look(self, releases: Iterable[Managed]) -> dict[str, Facts]:
         """Facts of these releases: fresh where they could be had in time."""
-        wanted = [(m.name, m.spec, m.folder, m.state.vm) for m in releases]
+        wanted = tuple(_Job(m.name, m.spec, m.folder, m.state.vm) for m in releases)
         if wanted:
-            work = asyncio.get_running_loop().run_in_executor(self._pool, self._gather, wanted)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(work), _WITHIN)
-        return {name: self._known.get(name, _NONE) for name, *_ in wanted}
+            quick = asyncio.get_running_loop().run_in_executor(self._quick, self._look_at_vms, wanted)
+            await asyncio.wait((quick, self._inspect(wanted)), timeout=_WITHIN)
+        nothing, unknown = Seen(), Installed()
+        return {name: Facts(self._seen.get(name, nothing), self._roots.get(name, unknown)) for name, *_ in wanted}
 
-    def _gather(self, jobs: list[tuple[str, ReleaseSpec, Path, Vm | None]]) -> None:
-        """In a worker thread. The quick facts of all come first; the next look passes a root that hangs in this one."""
+    def _inspect(self, wanted: tuple["_Job", ...]) -> "asyncio.Future[None]":
+        """Join the inspection of roots that is under way; one that hangs is left to itself."""
+        loop = asyncio.get_running_loop()
+        running = self._inspection
+        if running is None or running.done() or loop.time() - self._inspected_since > _HANGS_AFTER:
+            self._inspected_since = loop.time()
+            self._inspection = running = loop.run_in_executor(self._errands, self._look_at_roots, wanted)
+        return running
+
+    def _look_at_vms(self, jobs: tuple["_Job", ...]) -> None:
+        """In a worker thread: /proc and the run directory, which hang for nobody."""
         for name, _, folder, vm in jobs:
-            counters = read_counters(str(folder / "log.json"))
-            known = self._known.get(name, _NONE)
-            self._known[name] = Facts(
-                vm,
-                self._stat.look(vm) if vm else None,
-                known.release,
-                known.trouble,
-                counters.bytes_dropped,
-                counters.lines_dropped,
-                counters.error,
-            )
-        for name, spec, _, _ in jobs:
-            if name in self._busy:
-                continue
-            self._busy.add(name)
-            try:
-                release, trouble = self._installed(name, spec)
-            finally:
-                self._busy.discard(name)
-            self._known[name] = replace(self._known.get(name, _NONE), release=release, trouble=trouble)
+            usage = self._stat.look(vm) if vm else None
+            self._seen[name] = Seen(vm, usage, read_counters(str(folder / "log.json")))
 
-    def _installed(self, name: str, spec: ReleaseSpec) -> tuple[Release | None, str]:
+    def _look_at_roots(self, jobs: tuple["_Job", ...]) -> None:
+        """In a worker thread: a root that hangs in another one is passed over."""
+        for name, spec, _, _ in jobs:
+            if name in self._inspecting:
+                continue
+            self._inspecting.add(name)
+            try:
+                self._look_at_root(name, spec)
+            finally:
+                self._inspecting.discard(name)
+
+    def _look_at_root(self, name: str, spec: ReleaseSpec) -> None:
         """What lies in the root now; read anew only when one of its deciding files has changed."""
         stamp = _stamp(spec.root, spec.release_name or spec.name)
         before = self._stamps.get(name)
         if before is not None and before[0] is spec and before[1] == stamp:
-            return before[2], before[3]
+            return
         release, trouble = None, ""
         try:
             release = inspect(spec.root, spec.flavour, spec.release_name, env=dict(spec.env))
@@ -103,8 +127,8 @@ class FactFinder:
             trouble = f"cannot read {spec.root}: {error}"
         if release is not None:
             stamp = _stamp(spec.root, release.name)
-        self._stamps[name] = (spec, stamp, release, trouble)
-        return release, trouble
+        self._roots[name] = Installed(release, trouble)
+        self._stamps[name] = (spec, stamp)
 
 
 def _stamp(root: Path, name: str) -> tuple[int, ...]:
@@ -122,15 +146,15 @@ def release_object(managed: Managed, facts: Facts, now: float) -> dict[str, Any]
     """A release as `status --json` shows it (CONTRACT, *JSON*)."""
     state, launched = managed.state, managed.launched
     running = state.vm is not None
-    last, installed = state.last_exit, facts.release
-    usage = facts.usage if running and facts.vm == state.vm else None
+    last, (seen, (installed, trouble)) = state.last_exit, facts
+    usage = seen.usage if running and seen.vm == state.vm else None
     return {
         "name": managed.name,
         "enabled": managed.spec.enabled,
         "state": str(state.state),
         "want": str(state.want),
         "health": str(state.health),
-        "health_detail": state.health_detail or (facts.trouble if not running else ""),
+        "health_detail": state.health_detail or (trouble if not running else ""),
         "version": launched.version if running else None,
         "boot_version": installed.boot_version if installed else None,
         "flavour": launched.flavour if running else (str(installed.flavour) if installed else None),
@@ -153,9 +177,9 @@ def release_object(managed: Managed, facts: Facts, now: float) -> dict[str, Any]
         "unconfigured": managed.unconfigured,
         "upgrade": None,
         "log": {
-            "bytes_dropped": facts.bytes_dropped,
-            "lines_dropped": facts.lines_dropped,
-            "error": facts.log_error,
+            "bytes_dropped": seen.counters.bytes_dropped,
+            "lines_dropped": seen.counters.lines_dropped,
+            "error": seen.counters.error,
         },
         "os": usage and {
             "rss_bytes": usage.rss_bytes,

@@ -195,21 +195,28 @@ class Interpreter:
         self.shell.post(Probed(managed.name, effect.epoch, error, credible=in_time and others))
 
     def _run_hook(self, managed: Managed, effect: RunHook) -> None:
-        task = self.task(f"hook {effect.hook} {managed.name}", self._hook(managed, effect))
+        error: list[str | None] = ["cancelled"]
+
+        def finished(_: asyncio.Task[None]) -> None:
+            # Not by the task itself: one that is cancelled before its first step would never say so.
+            outcome = HookFinished(managed.name, effect.epoch, effect.hook, error[0], timestamp(), chance())
+            self.shell.post(outcome)
+
+        async def run() -> None:
+            error[0] = await self._hook(managed, effect)
+
+        task = self.task(f"hook {effect.hook} {managed.name}", run())
+        task.add_done_callback(finished)
         if effect.hook is Hook.PRE_START:
             managed.hook = task
 
-    async def _hook(self, managed: Managed, effect: RunHook) -> None:
+    async def _hook(self, managed: Managed, effect: RunHook) -> str | None:
         hooks, name = managed.spec.hooks, managed.name
         last = managed.state.last_exit
         more = {"RELCTL_HOOK": str(effect.hook), "RELCTL_RELEASE": name, "RELCTL_EPOCH": str(effect.epoch)}
         if last is not None and effect.hook in (Hook.ON_CRASH, Hook.POST_STOP):
             more |= {"RELCTL_CAUSE": str(last.cause), "RELCTL_PID": str(last.pid or "")}
-        error: str | None = "cancelled"
-        try:
-            error = await self._command(managed, hooks.argv[effect.hook], hooks.timeout, more)
-        finally:
-            self.shell.post(HookFinished(name, effect.epoch, effect.hook, error, timestamp(), chance()))
+        return await self._command(managed, hooks.argv[effect.hook], hooks.timeout, more)
 
     async def _command(
         self, managed: Managed, argv: tuple[str, ...], timeout: float, more: dict[str, str]

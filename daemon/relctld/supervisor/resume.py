@@ -1,10 +1,10 @@
 """What a release was when the daemon came up: from the records of this boot, the store, and the config.
 
-| record of this boot                     | event   | state                                        |
-|-----------------------------------------|---------|----------------------------------------------|
-| none, or of a daemon that was stopped   | Booted  | stopped; the want from the store, else the config |
-| any, and its VM lives                   | Resumed | as it was                                    |
-| any, and its VM is gone                 | Resumed | as it was; the core finds the VM missing     |
+| record of this boot       | event   | state                                             |
+|---------------------------|---------|---------------------------------------------------|
+| none                      | Booted  | stopped; the want from the store, else the config |
+| any, and its VM lives     | Resumed | as it was                                         |
+| any, and its VM is gone   | Resumed | as it was; the core finds the VM missing          |
 """
 
 import contextlib
@@ -14,9 +14,10 @@ from typing import Any
 
 from relctld.core.events import Booted, Event, Resumed
 from relctld.core.model import Cause, ExitStatus, LastExit, ReleaseSpec, ReleaseState, State, Vm, Want
-from relctld.host import process, records
+from relctld.host import process, records, unrecorded
 from relctld.host.database import Kept
 from relctld.host.records import Launched
+from relctld.host.vmstat import age
 from relctld.supervisor.journal import timestamp
 
 
@@ -34,7 +35,7 @@ class Found:
 
 def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float) -> Found:
     """Look for what a former daemon left of this release."""
-    saved, recorded = records.read_state(folder), records.read_vm(folder)
+    saved, recorded = records.read_state(folder), recorded_vm(folder)
     state, launched = saved or (ReleaseState(spec.name), Launched())
     want = kept.want if kept and kept.want else None
     if want is None:
@@ -49,8 +50,9 @@ def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float) -> Foun
             # It was recorded at its gate, and we died before we could save that it was starting.
             deadline = now + spec.start_timeout
             state = replace(state, epoch=epoch, state=State.STARTING, deadline=deadline, since=now, ending=None)
+            state = replace(state, started=now - age(vm))
         state = replace(state, epoch=max(epoch, state.epoch))
-    if pidfd is None and (saved is None or state.halted):
+    if pidfd is None and saved is None:
         fresh = ReleaseState(spec.name, want=want, epoch=state.epoch)
         fresh = replace(fresh, restarts_total=state.restarts_total, last_exit=state.last_exit)
         return Found(fresh, launched, Booted(spec.name), instance, None, None)
@@ -58,12 +60,23 @@ def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float) -> Foun
     return Found(state, launched, Resumed(spec.name, alive, want, timestamp()), instance, alive, pidfd)
 
 
+def recorded_vm(folder: Path) -> tuple[int, Vm] | None:
+    """The latest VM of this boot and its epoch: by its own record, else by other traces where that is damaged."""
+    recorded = records.read_vm(folder)
+    if recorded is None and records.is_damaged(folder):
+        saved = records.read_state(folder)
+        if saved is not None and saved[0].vm is not None:
+            return saved[0].epoch, saved[0].vm
+        return unrecorded.find(folder / "out")
+    return recorded
+
+
 def left_behind(releases: Path, configured: frozenset[str]) -> list[str]:
     """The releases that left the config and still have a living VM."""
     found = []
     for folder in sorted(releases.iterdir()) if releases.is_dir() else []:
-        recorded = records.read_vm(folder)
-        if folder.name in configured or recorded is None:
+        recorded = None if folder.name in configured else recorded_vm(folder)
+        if recorded is None:
             continue
         pidfd = process.open_vm(recorded[1])
         if pidfd is not None:

@@ -9,6 +9,8 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
+import structlog
+
 from relctld.config import Config, Plan
 from relctld.core import fleet
 from relctld.core.events import Reconfigured, Requested
@@ -19,6 +21,8 @@ from relctld.host.store import Store
 from relctld.supervisor import resume
 from relctld.supervisor.interpreter import Interpreter
 from relctld.supervisor.managed import Managed
+
+log = structlog.get_logger()
 
 
 class Roster:
@@ -80,9 +84,12 @@ class Roster:
         found = resume.find(spec, folder, self._store.kept.get(spec.name), self._loop.time())
         managed = Managed(spec, found.state, folder, self._log_dir / spec.name, found.launched)
         managed.instance = found.instance
-        folder.mkdir(mode=0o711, exist_ok=True)
-        fifo.make(folder / "out", *fifo.owner(folder / "out"))
-        managed.output = fifo.open_both_ways(folder / "out")
+        try:
+            folder.mkdir(mode=0o711, exist_ok=True)
+            fifo.make(folder / "out", *fifo.owner(folder / "out"))
+            managed.output = fifo.open_both_ways(folder / "out")
+        except OSError as error:  # its start will fail, and say so; the others' must not
+            log.error("release.output", release=spec.name, error=str(error))
         self._shell.releases[spec.name] = managed
         if found.vm is not None and found.pidfd is not None:
             self._interpreter.adopt(managed, found.vm, found.pidfd)

@@ -3,13 +3,14 @@
 Rule 1: one event at a time, on the loop's thread, without an await: what the core decides is carried out before the
         next event is looked at.
 Rule 2: the timer is armed once after each round, for the earliest deadline of all; so a stale timer cannot exist.
-Rule 3: a surprise (a bug of ours) costs one event, never the daemon.
+Rule 3: a surprise (a bug of ours) costs one event or one effect, never the daemon.
 """
 
 import asyncio
+import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
@@ -61,20 +62,27 @@ class Shell:
             if managed is None:
                 log.debug("event.for_nobody", release=event.release, event_type=type(event).__name__)
                 continue
-            try:
+            with self._surprises(event.release, event):
                 self._step(managed, event)
-            except Exception:
-                log.exception("surprise", release=event.release, event_type=type(event).__name__)
         self._arm()
 
     def _step(self, managed: Managed, event: Event) -> None:
         before = managed.state
         managed.state, effects = step(before, event, managed.spec, self._loop.time())
         for effect in effects:
-            self._interpret(managed, effect)
-        if managed.state is not before:
-            for listener in self.stepped:
+            with self._surprises(managed.name, effect):
+                self._interpret(managed, effect)
+        for listener in self.stepped if managed.state is not before else ():
+            with self._surprises(managed.name, listener):
                 listener(managed)
+
+    @contextlib.contextmanager
+    def _surprises(self, release: str, cause: object) -> Iterator[None]:
+        """What goes wrong in one thing is told, and the next is done all the same."""
+        try:
+            yield
+        except Exception:
+            log.exception("surprise", release=release, cause=type(cause).__name__)
 
     def _arm(self) -> None:
         at = fleet.next_tick(managed.state for managed in self.releases.values())

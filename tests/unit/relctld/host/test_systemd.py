@@ -303,9 +303,7 @@ def take(files: list[Path], names: str | None, pid: str = "") -> dict[str, objec
     ],
     ids=["names", "a name short", "no names", "not for us"],
 )
-def test_stored_fds_come_back_by_name(
-    tmp_path: Path, names: str | None, pid: str, files: dict[str, list[str]]
-) -> None:
+def test_stored_fds_come_back_by_name(tmp_path: Path, names: str | None, pid: str, files: dict[str, list[str]]) -> None:
     answer = take([tmp_path / name for name in "abc"], names, pid)
     assert answer == {"files": files, "inherited": False, "left": [], "again": {}}
 

@@ -1,0 +1,38 @@
+"""A VM whose record is damaged is found by what it holds, so that no second copy starts beside it.
+
+Its stdout is its release's FIFO, it leads its session, and its environment has the mark and the epoch. Of several
+the oldest is meant: what it started itself came later.
+"""
+
+import os
+from pathlib import Path
+
+from relctld.core.model import Vm
+from relctld.host.process import stat
+
+_WANTED = (b"RELCTL_INSTANCE", b"RELCTL_EPOCH")
+
+
+def find(output: Path) -> tuple[int, Vm] | None:
+    """The epoch and the identity of the VM that writes into this FIFO; looks at every process of the host."""
+    try:
+        fifo = os.stat(output, follow_symlinks=False)
+    except OSError:
+        return None
+    found = [vm for entry in os.listdir("/proc") if entry.isdigit() and (vm := _vm(int(entry), fifo)) is not None]
+    return min(found, key=lambda each: (each[1].ticks, each[1].pid), default=None)
+
+
+def _vm(pid: int, fifo: os.stat_result) -> tuple[int, Vm] | None:
+    try:
+        if not os.path.samestat(os.stat(f"/proc/{pid}/fd/1"), fifo):
+            return None
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = dict(line.split(b"=", 1) for line in file.read().split(b"\0") if b"=" in line)
+    except OSError:
+        return None
+    process = stat(pid)
+    instance, epoch = (environ.get(name, b"").decode("ascii", "replace") for name in _WANTED)
+    if process is None or process.state == "Z" or process.session != pid or not instance or not epoch.isdecimal():
+        return None
+    return int(epoch), Vm(pid, process.ticks, instance)
