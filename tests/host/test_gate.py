@@ -248,13 +248,12 @@ REASONS: list[tuple[Callable[[Path], object], str, int, str]] = [
 def test_what_cannot_be_executed_never_had_another_name(
     gates: Gates, shell: str, make: Callable[[Path], object], name: str, code: int, why: str
 ) -> None:
-    if make is a_fifo and shell == "bash":
-        pytest.skip("bash waits for the FIFO's writer; it looks for a script in what cannot be executed")
     program = gates.folder / name
     make(program)
-    ended, comm = gates.run(str(program))
-    assert comm == COMM
-    assert ended == code or (shell == "bash" and ended in (126, 127))
+    if make is not a_fifo or shell != "bash":  # bash would look for a script in it, and wait for its writer
+        ended, comm = gates.run(str(program))
+        assert comm == COMM
+        assert ended == code or (shell == "bash" and ended in (126, 127))
     assert why_not_executed((str(program),), gates.folder) == f"{program}: {why}"
     assert why_not_executed((name,), gates.folder) == f"{program}: {why}"
 

@@ -27,7 +27,7 @@ from relctld.host.reaper import Reaper
 from relctld.host.records import Launched, read_vm
 from relctld.supervisor import launcher as module
 from relctld.supervisor.launcher import Launch, Launcher, LaunchError, Place
-from tests.host.seam import ROOT, children, need_root, open_fds, public_folder, script, until, with_reaper
+from tests.host.seam import ROOT, children, gone, need_root, open_fds, public_folder, script, until, with_reaper
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
@@ -205,7 +205,7 @@ def test_it_is_recorded_contained_and_what_it_should_be(bench: Bench) -> None:
 
 def test_what_cannot_be_executed_ends_as_a_gate(bench: Bench) -> None:
     def ends(launch: Launch) -> None:
-        os.waitid(os.P_PIDFD, launch.pidfd, os.WEXITED | os.WNOWAIT)
+        wait_until(lambda: gone(launch.vm.pid), what="the end of the gate")
 
     assert bench(ends, command=("missing",)) == (ExitStatus(code=127), COMM)
 

@@ -35,6 +35,11 @@ def sh(reaper: Reaper, text: str) -> tuple[int, int]:
     return spawn(reaper, "/bin/sh", "-c", text)
 
 
+def stray() -> None:
+    """A child that nobody claims."""
+    os.posix_spawn("/bin/true", ["true"], {})
+
+
 async def status_of(reaper: Reaper, child: tuple[int, int]) -> tuple[ExitStatus, str]:
     ended: asyncio.Future[tuple[ExitStatus, str]] = asyncio.get_running_loop().create_future()
     reaper.watch(*child, lambda status, comm: ended.set_result((status, comm)))
@@ -102,7 +107,7 @@ def test_a_claimed_child_waits_for_its_watcher_whoever_else_ends() -> None:
         pid, pidfd = sh(reaper, "exit 5")
         await until(lambda: is_zombie(pid), what="the end of the claimed one")
         assert (await status_of(reaper, sh(reaper, "exit 6")))[0] == ExitStatus(code=6)
-        os.posix_spawn("/bin/true", ["true"], {})  # a stray
+        stray()
         await asyncio.sleep(0.1)
         assert is_zombie(pid)
         assert (await status_of(reaper, (pid, pidfd)))[0] == ExitStatus(code=5)

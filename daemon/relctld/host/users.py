@@ -88,14 +88,14 @@ def _own() -> pwd.struct_passwd:
 def _user(name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(name)
-    except KeyError:
+    except (KeyError, ValueError):
         raise UnknownUserError(f"user {name} does not exist") from None
 
 
 def _group(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
-    except KeyError:
+    except (KeyError, ValueError):
         raise UnknownUserError(f"group {name} does not exist") from None
 
 

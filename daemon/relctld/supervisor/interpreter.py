@@ -106,7 +106,9 @@ class Interpreter:
             case RecordWant():
                 self._record(effect)
             case Save():
-                self._scribe.submit(_save, managed)
+                if not managed.save_due:
+                    managed.save_due = True
+                    self._scribe.submit(_save, managed)
             case Answer():
                 self.answer(effect)
             case Report():
@@ -279,6 +281,7 @@ class Interpreter:
 
 def _save(managed: Managed) -> None:
     """In the scribe's thread. It takes the latest state: saves may be merged, never reordered."""
+    managed.save_due = False  # before the state is read: a later one is ordered anew
     try:
         managed.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         records.write_state(managed.folder, managed.state, managed.launched)

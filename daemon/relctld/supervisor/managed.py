@@ -17,7 +17,8 @@ class Managed:
     `folder`: its place in the run directory · `log_folder`: its logs · `launched`: what its latest VM was launched
     with, `launched_spec` the same in full, known only where this daemon launched it · `instance`: the latest VM's
     mark · `pidfd`: of the living VM, for signals · `hook`: the pre_start under way · `totals`: what of it was last
-    given to the store · `output`: our hold on its FIFO, so that its last words outlive it while no logger runs.
+    given to the store · `save_due`: a save is ordered that has not begun · `output`: our hold on its FIFO, so that its
+    last words outlive it while no logger runs.
     """
 
     spec: ReleaseSpec
@@ -31,6 +32,7 @@ class Managed:
     unconfigured: bool = False
     hook: asyncio.Task[None] | None = None
     totals: object = None
+    save_due: bool = False
     output: int | None = None
 
     @property
