@@ -47,9 +47,7 @@ def test_shell_scripts_parse(script: str) -> None:
 
 def test_files_stay_small() -> None:
     long = {
-        str(path.relative_to(ROOT)): n
-        for path in SOURCES
-        if (n := len(path.read_text().splitlines())) > FILE_LIMIT
+        str(path.relative_to(ROOT)): n for path in SOURCES if (n := len(path.read_text().splitlines())) > FILE_LIMIT
     }
     assert not long, f"over {FILE_LIMIT} lines: split them where a reader would look: {long}"
 

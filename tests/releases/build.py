@@ -133,9 +133,7 @@ def _run(command: list[str], source: Path, vsn: str) -> None:
         umask=0o022,
     )
     if done.returncode:
-        raise BuildError(
-            f"cannot build {source.name}: {' '.join(command)} ended {done.returncode}:\n{done.stdout}"
-        )
+        raise BuildError(f"cannot build {source.name}: {' '.join(command)} ended {done.returncode}:\n{done.stdout}")
 
 
 def _fingerprint(name: str, vsn: str) -> str:
