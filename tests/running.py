@@ -233,10 +233,7 @@ class Relctld:
                 os.close(pidfd)
             for kind in (held, containment.Sweep()):
                 kind.empty(folder.name, epoch, vm.instance, gentle=False)
-        for process in _mentioning(self.run_dir):  # its logger, or one that is just starting
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-                process.wait(10)
+        _kill(_mentioning(self.run_dir))  # its logger, or one that is just starting
         held.close()
         self._short.cleanup()
 
@@ -274,9 +271,7 @@ class Fleet:
         try:
             wait_until(lambda: not _mentioning(self.folder), 5, what=lambda: f"the end of {_mentioning(self.folder)}")
         finally:
-            for process in _mentioning(self.folder):
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
+            _kill(_mentioning(self.folder))
 
 
 def alive(pid: int) -> bool:
@@ -286,14 +281,20 @@ def alive(pid: int) -> bool:
     return False
 
 
-def _mentioning(folder: Path) -> list[psutil.Process]:
+def _mentioning(folder: Path) -> list[int]:
     """The processes with this folder in their environment or arguments, but for our own ancestors."""
-    found, mark = [], str(folder)
+    found, mark = [], os.fsencode(folder)
     ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.pid not in ours and process.status() != psutil.STATUS_ZOMBIE:
-                words = [*process.cmdline(), *process.environ().values()]
-                if any(mark in word for word in words):
-                    found.append(process)
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            told = b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
+            if mark in told and pid not in ours:
+                found.append(pid)
     return found
+
+
+def _kill(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(alive(pid) for pid in pids), what=f"the end of {pids}")

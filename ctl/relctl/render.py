@@ -86,11 +86,11 @@ def changed_line(result: Object, paint: Paint) -> str:
 
 
 def event_line(event: Object, paint: Paint) -> str:
-    """One event: its time, its release, its name, then its facts as key=value."""
+    """One event: its time, its release, its name, then those of its facts that say something, as key=value."""
     facts = [
         f"{clean(key)}={_fact(value)}"
         for key, value in event.items()
-        if key not in ("seq", "at", "release", "event") and value is not None
+        if key not in ("seq", "at", "release", "event") and value not in (None, "", [])
     ]
     name = clean(event.get("event"))
     who = clean(event.get("release") or "relctld")

@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
-ROUNDS = 12
+ROUNDS = 10
 
 
 class Wishes:
@@ -92,7 +92,7 @@ def test_the_daemon_is_killed_while_it_comes_up(relctld: Fleet, tmp_path: Path) 
     chance = random.Random()
     lock = tmp_path / "lock"
     daemon = relctld({"web": fake(tmp_path / "web", "alone", lock)}, start=False)
-    for _ in range(8):
+    for _ in range(5):
         daemon.start(wait=False)
         end = time.monotonic() + chance.uniform(0.2, 0.7)
         wait_until(lambda end=end: time.monotonic() > end)  # type: ignore[misc]

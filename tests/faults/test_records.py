@@ -28,8 +28,14 @@ GARBAGE: dict[str, Garble] = {
 }
 
 
-@pytest.mark.parametrize("kind", GARBAGE)
-@pytest.mark.parametrize("files", [("state.json",), ("vm.json",), ("state.json", "vm.json")], ids="+".join)
+BOTH = ("state.json", "vm.json")
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [*((BOTH, kind) for kind in GARBAGE), *(((name,), kind) for name in BOTH for kind in ("half", "other types"))],
+    ids=lambda value: value if isinstance(value, str) else "+".join(value),
+)
 def test_garbage_starts_no_second_copy(relctld: Fleet, tmp_path: Path, files: tuple[str, ...], kind: str) -> None:
     daemon = relctld({"web": fake(tmp_path / "web", "child", "setsid", "alone", tmp_path / "lock")})
     before = daemon.wait_for("web", state="running")

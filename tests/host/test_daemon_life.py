@@ -170,15 +170,16 @@ def test_a_stop_leaves_nothing_behind(relctld: Fleet, tmp_path: Path, world: str
         pytest.skip("without cgroups a process that wipes its environment and leaves the tree escapes")
     wait_until((tmp_path / "ready").exists)
     pid = int(daemon.wait_for("web", state="running")["pid"])
-    [descendant] = {child.pid for child in _below(pid, daemon.pid) if "descendant" in child.cmdline()}
+    descendants = wait_until(lambda: _descendants(pid, daemon.pid), what="its descendant")
     done = daemon.relctl("stop", "web")
     assert done.returncode == 0
     assert not alive(pid)
-    assert not alive(descendant)
+    assert not any(alive(descendant) for descendant in descendants)
 
 
-def _below(*pids: int) -> list[psutil.Process]:
-    return [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
+def _descendants(*pids: int) -> set[int]:
+    below = [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
+    return {child.pid for child in below if "descendant" in child.cmdline()}
 
 
 def test_descendants_of_a_killed_vm_are_gone_before_the_next_starts(relctld: Fleet, tmp_path: Path) -> None:

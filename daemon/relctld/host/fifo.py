@@ -6,8 +6,11 @@ RUN/releases/NAME/claimed  0600, a file that is the logger's alone (docs/decisio
 """
 
 import contextlib
+import fcntl
 import os
 import stat
+import termios
+from array import array
 from pathlib import Path
 
 
@@ -30,6 +33,13 @@ def open_both_ways(path: Path) -> int:
         os.close(fd)
         raise OSError(f"{path} is no FIFO")
     return fd
+
+
+def unread(fd: int) -> int:
+    """Bytes that wait in the FIFO."""
+    count = array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
 
 
 def owner(path: Path) -> tuple[int, int]:

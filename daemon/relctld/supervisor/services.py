@@ -15,6 +15,7 @@ from relctld.control.handlers import LOG_CHUNK
 from relctld.core.effects import Answer, Done, Refused
 from relctld.core.events import Requested
 from relctld.core.model import Op, Request
+from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of
 from relctld.logger import tail
@@ -26,6 +27,7 @@ from relctld.supervisor.shell import Shell
 
 _NAME_WITHIN = 0.5
 _LAST_LINES_WITHIN = 1.0
+_LOGGED_WITHIN = 0.03
 _DUMP_HEAD = 4096
 
 Answered = Callable[[Done | Refused], None]
@@ -123,12 +125,24 @@ class Services:
         return self._shell.releases[name].log_folder
 
     async def last_lines(self, name: str, count: int) -> list[str]:
-        """The last lines of a log, for an error message: what can be had soon, else nothing."""
-        work = self._loop.run_in_executor(self._errands, tail.read_last, str(self._log_folder(name)), count, 8192)
+        """The last lines of a log that say something, for an error message: what can be had soon, else nothing."""
         with contextlib.suppress(OSError, TimeoutError):
-            data, _ = await asyncio.wait_for(asyncio.shield(work), _LAST_LINES_WITHIN)
-            return bytes(data).decode("utf-8", "replace").splitlines()
+            async with asyncio.timeout(_LAST_LINES_WITHIN):
+                await self._logged(name)
+                work = self._loop.run_in_executor(
+                    self._errands, tail.read_last, str(self._log_folder(name)), count * 4, 8192
+                )
+                data, _ = await asyncio.shield(work)
+                lines = bytes(data).decode("utf-8", "replace").splitlines()
+                return [line for line in lines if line.strip()][-count:]
         return []
+
+    async def _logged(self, name: str) -> None:
+        """Until the logger took what the VM said; what it took it writes at once."""
+        output = self._shell.releases[name].output
+        while output is not None and fifo.unread(output):  # noqa: ASYNC110 nobody tells when a pipe is empty
+            await asyncio.sleep(_LOGGED_WITHIN)
+        await asyncio.sleep(_LOGGED_WITHIN)
 
     async def read_log(self, name: str, lines: int, cursor: dict[str, Any] | None) -> tuple[bytes, dict[str, Any]]:
         """The last lines of a log, or what came after a cursor. Raises OSError."""
