@@ -12,6 +12,8 @@ from typing import Any
 from tests.running import Relctld, plain_root
 
 from bench.driver import STOP_WITHIN, Child, Driver
+from relctld.host import containment
+from relctld.host.records import read_vm
 
 
 class Relctl(Driver):
@@ -54,10 +56,22 @@ class Relctl(Driver):
 
     def close(self) -> None:
         if self._daemon is not None:
+            self._empty(self._daemon)
             self._daemon.close()
         if self._run_dir is not None:
             shutil.rmtree(self._run_dir, ignore_errors=True)
         super().close()
+
+    @staticmethod
+    def _empty(daemon: Relctld) -> None:
+        """End the daemon, then every child with the cgroup that it was in."""
+        if daemon.process is not None:
+            daemon.kill()
+        held = containment.choose(daemon.run_dir)
+        for folder in (daemon.run_dir / "releases").glob("*"):
+            recorded = read_vm(folder)
+            if recorded is not None:
+                held.empty(folder.name, recorded[0], recorded[1].instance, gentle=False)
 
     def _client(self) -> list[str]:
         """The command as it is installed: `relctl`, not `python -m relctl`."""

@@ -191,6 +191,15 @@ class Relctld:
         """The history."""
         return list(self.ask("events", {"names": list(names), "limit": 10_000})["events"])
 
+    def noted(self, name: str, *kinds: str, at_least: int = 1) -> list[dict[str, Any]]:
+        """The events of these kinds; the history is written a little after `status` tells."""
+
+        def found() -> list[dict[str, Any]]:
+            return [event for event in self.events(name) if event["event"] in kinds]
+
+        wait_until(lambda: len(found()) >= at_least, interval=0.05, what=lambda: f"{at_least} of {kinds}: {found()}")
+        return found()
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End the daemon alone."""
         assert self.process is not None

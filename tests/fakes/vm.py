@@ -3,7 +3,7 @@
     say TEXT          a line on stdout
     flood N           N numbered lines of 100 bytes
     touch FILE        make a file; wait FILE: until there is one
-    unless FILE       skip the next order where there is a file
+    unless FILE       skip the next order where there is a file; once FILE: and make it, else
     ignore            SIGTERM does nothing
     slow SECONDS      SIGTERM ends it after so long, with 0
     until FILE        SIGTERM ends it once the file is there, with 0
@@ -62,9 +62,20 @@ def wait(words: Iterator[str]) -> None:
 
 def unless(words: Iterator[str]) -> None:
     if os.path.exists(next(words)):
-        skipped = next(words)
-        for _ in range(ARGUMENTS.get(skipped, 1)):
-            next(words)
+        skip(words)
+
+
+def skip(words: Iterator[str]) -> None:
+    for _ in range(ARGUMENTS.get(next(words), 1)):
+        next(words)
+
+
+def once(words: Iterator[str]) -> None:
+    path = next(words)
+    if os.path.exists(path):
+        skip(words)
+    else:
+        touch(iter((path,)))
 
 
 def ignore(_: Iterator[str]) -> None:
@@ -189,9 +200,9 @@ def http(words: Iterator[str]) -> None:
 
 ARGUMENTS = {"ignore": 0, "http": 2}
 ORDERS: dict[str, Callable[[Iterator[str]], object]] = {
-    "say": say, "flood": flood, "touch": touch, "wait": wait, "unless": unless, "ignore": ignore, "slow": slow,
-    "until": until, "exit": leave, "die": die, "dump": dump, "child": child, "facts": facts, "alone": alone,
-    "tcp": tcp, "http": http,
+    "say": say, "flood": flood, "touch": touch, "wait": wait, "unless": unless, "once": once, "ignore": ignore,
+    "slow": slow, "until": until, "exit": leave, "die": die, "dump": dump, "child": child, "facts": facts,
+    "alone": alone, "tcp": tcp, "http": http,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_levels_by_user_by_group_and_by_supplementary_group(relctld: Fleet, rele
     assert allowed(daemon, OTHER, Level.ADMIN, gid=GROUP.gr_gid) == {True}
     assert allowed(daemon, OTHER, Level.OPERATE, groups=(1, GROUP.gr_gid)) == {True}
     assert allowed(daemon, OTHER, Level.OPERATE, groups=(1,)) == {False}
-    asked = [event for event in daemon.events("web") if event["event"] == "requested"]
+    asked = daemon.noted("web", "requested", at_least=4)
     assert {event["by"] for event in asked} == {"nobody", str(OTHER)}
     assert ask(daemon, OTHER, "daemon", "stop", gid=GROUP.gr_gid).returncode == 0
 

@@ -21,10 +21,6 @@ def last_exit(daemon: Relctld, name: str) -> dict[str, Any]:
     return dict(daemon.status(name)["last_exit"] or {})
 
 
-def noted(daemon: Relctld, name: str, *kinds: str) -> list[dict[str, Any]]:
-    return [event for event in daemon.events(name) if event["event"] in kinds]
-
-
 def kill_vm(daemon: Relctld, name: str, number: int = signal.SIGKILL) -> int:
     """Kill the VM and wait until its end was seen."""
     pid = int(daemon.wait_for(name, state="running")["pid"])
@@ -41,7 +37,7 @@ def test_a_killed_vm_is_started_again_at_once(relctld: Fleet, tmp_path: Path) ->
     assert now == now | {"epoch": 2, "restarts": 1, "restarts_total": 1, "want": "up"}
     assert now["pid"] != pid
     assert now["last_exit"] == now["last_exit"] | {"cause": "killed", "signal": "SIGKILL", "code": None, "pid": pid}
-    assert not noted(daemon, "web", "backoff")
+    assert not daemon.noted("web", "backoff", at_least=0)
     assert daemon.status("api")["pid"] == other["pid"]
 
 
@@ -56,10 +52,10 @@ def test_a_crash_loop_backs_off_then_fails_and_others_are_untouched(relctld: Fle
     other = daemon.wait_for("api", state="running")
     now = daemon.wait_for("loop", state="failed")
     assert now == now | {"want": "up", "pid": None, "restarts": 4, "epoch": 5, "os": None, "uptime_s": None}
-    delays = [event["delay_s"] for event in noted(daemon, "loop", "backoff")]
+    [failed] = daemon.noted("loop", "failed")
+    delays = [event["delay_s"] for event in daemon.noted("loop", "backoff")]
     for delay, plain in zip(delays, (0.1, 0.2, 0.2), strict=True):
         assert 0.75 * plain <= delay <= 1.25 * plain
-    [failed] = noted(daemon, "loop", "failed")
     assert failed == failed | {"restarts": 4, "period_s": 60.0}
     assert daemon.relctl("status", check=False).returncode == 3
     assert daemon.relctl("status", "api").returncode == 0
@@ -76,17 +72,15 @@ def test_a_crash_loop_backs_off_then_fails_and_others_are_untouched(relctld: Fle
     ],
 )
 def test_restart_policies(relctld: Fleet, tmp_path: Path, policy: str, code: int, restarted: bool) -> None:
-    go, once = tmp_path / "go", tmp_path / "once"
-    table = fake(tmp_path / "web", "unless", once, "wait", go, "unless", once, "exit", code, restart=policy)
+    table = fake(tmp_path / "web", "wait", tmp_path / "go", "once", tmp_path / "done", "exit", code, restart=policy)
     daemon = relctld({"web": table})
     daemon.wait_for("web", state="running")
-    # The second VM must find `once`, the first must not: so it is made before `go`, which the first one awaits.
-    go.touch()
+    (tmp_path / "go").touch()
     now = daemon.wait_for("web", state="running" if restarted else "stopped", epoch=2 if restarted else 1)
     assert now["last_exit"] == now["last_exit"] | {"cause": "halted", "code": code}
     assert now["want"] == "up"
     if not restarted:
-        assert noted(daemon, "web", "stopped")[-1]["why"] == f"restart is {policy}"
+        assert daemon.noted("web", "stopped")[-1]["why"] == f"restart is {policy}"
         assert daemon.relctl("status", check=False).returncode == 3
 
 
@@ -94,7 +88,7 @@ def test_a_failed_release_is_tried_again_after_retry_failed(relctld: Fleet, tmp_
     mended = tmp_path / "mended"
     table = fake(tmp_path / "web", "unless", mended, "exit", 1, intensity=0, ready="process", retry_failed="0.5s")
     daemon = relctld({"web": table})
-    wait_until(lambda: noted(daemon, "web", "failed"), what="a failure")
+    daemon.noted("web", "failed")
     mended.touch()
     now = daemon.wait_for("web", state="running")
     assert now["epoch"] >= 2
@@ -131,7 +125,7 @@ def test_exits_are_told_apart(relctld: Fleet, tmp_path: Path) -> None:
     for name, (cause, code, number) in expected.items():
         daemon.wait_for(name, state="stopped")
         if cause == "crash-dump":
-            wait_until(lambda: noted(daemon, "dumped", "crash-dump"), what="the dump to be found")
+            daemon.noted("dumped", "crash-dump")
         seen = last_exit(daemon, name)
         assert (seen["cause"], seen["code"], seen["signal"]) == (cause, code, number), name
     assert "not ready within 0.3 s" in last_exit(daemon, "late")["detail"]
@@ -199,7 +193,7 @@ def test_what_ignores_sigterm_is_killed_in_time(relctld: Fleet, tmp_path: Path) 
     assert done.returncode == 0
     seen = last_exit(daemon, "web")
     assert seen == seen | {"cause": "stopped", "signal": "SIGKILL"}
-    assert [event["why"] for event in noted(daemon, "web", "stopping", "killing")] == ["stop", "out of time"]
+    assert [event["why"] for event in daemon.noted("web", "stopping", "killing", at_least=2)] == ["stop", "out of time"]
 
 
 def test_sigterm_is_sent_again_to_one_that_lost_it(relctld: Fleet, tmp_path: Path) -> None:

@@ -5,12 +5,11 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.fakes import fake
-from tests.running import Fleet, Relctld
+from tests.running import Fleet
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
@@ -22,10 +21,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def noted(daemon: Relctld, name: str, *kinds: str) -> list[dict[str, Any]]:
-    return [event for event in daemon.events(name) if event["event"] in kinds]
 
 
 def test_ready_by_tcp_comes_late(relctld: Fleet, tmp_path: Path) -> None:
@@ -53,13 +48,12 @@ def test_a_release_that_was_well_and_hangs_is_restarted(relctld: Fleet, tmp_path
     )
     daemon.wait_for("web", state="running", health="well")
     well.unlink()
-    wait_until(lambda: noted(daemon, "web", "exited"), what="the hung one's end")
-    [exited] = noted(daemon, "web", "exited")
+    [exited] = daemon.noted("web", "exited")
     assert (exited["cause"], exited["detail"]) == ("hung", "HTTP 503 Service Unavailable")
     well.touch()
     now = daemon.wait_for("web", 30, state="running", health="well")
     assert now["restarts"] == 1
-    assert [event["health"] for event in noted(daemon, "web", "health")][:2] == ["well", "hung"]
+    assert [event["health"] for event in daemon.noted("web", "health", at_least=2)][:2] == ["well", "hung"]
 
 
 def test_a_release_that_never_was_well_is_degraded_not_hung(relctld: Fleet, tmp_path: Path) -> None:
@@ -120,15 +114,14 @@ def test_a_failing_pre_start_aborts(relctld: Fleet, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
     now = daemon.wait_for("web", state="failed")
     assert now["last_exit"] == now["last_exit"] | {"cause": "boot-failed", "pid": None, "code": None}
-    assert [event["hook"] for event in noted(daemon, "web", "hook-failed")] == ["pre_start"]
+    assert [event["hook"] for event in daemon.noted("web", "hook-failed")] == ["pre_start"]
 
 
 def test_a_hook_that_hangs_ends_at_its_timeout(relctld: Fleet, tmp_path: Path) -> None:
     hooks = {"post_start": ["sh", "-c", f"echo $$ > {tmp_path}/pid; sleep 300 & wait"], "timeout": "0.3s"}
     daemon = relctld({"web": fake(tmp_path / "web", hooks=hooks)})
     daemon.wait_for("web", state="running")
-    wait_until(lambda: noted(daemon, "web", "hook-failed"), what="its failure")
-    [failed] = noted(daemon, "web", "hook-failed")
+    [failed] = daemon.noted("web", "hook-failed")
     assert failed["error"] == "not done within 0.3 s"
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
     assert daemon.status("web")["state"] == "running"
@@ -164,7 +157,7 @@ def test_crash_dumps_are_kept_listed_and_pruned(relctld: Fleet, tmp_path: Path) 
                  crash={"keep": 2}, backoff={"base": "0.01s"})  # fmt: skip
     daemon = relctld({"web": table})
     daemon.wait_for("web", state="failed", epoch=4)
-    wait_until(lambda: len(noted(daemon, "web", "crash-dump")) == 4, what="four dumps")
+    daemon.noted("web", "crash-dump", at_least=4)
     crashes = [json.loads(line) for line in daemon.relctl("--json", "crashes", "web").stdout.splitlines()]
     assert [(crash["release"], crash["epoch"], crash["slogan"]) for crash in crashes] == [
         ("web", 4, "eheap_alloc: no more"),

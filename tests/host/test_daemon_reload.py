@@ -146,8 +146,13 @@ def test_no_stray_signal_ends_it_at_any_moment(relctld: Fleet, tmp_path: Path, n
     daemon.start(wait=False)
     assert daemon.process is not None
     wait_until((daemon.run_dir / "lock").exists, what="its first sign")
-    while not daemon.answers():
+
+    def answers_though_struck() -> bool:
+        assert daemon.process is not None
         daemon.process.send_signal(number)
+        return daemon.answers()
+
+    wait_until(answers_though_struck, 60, 0.005, "an answer")  # not as fast as can be: that would only starve it
     assert daemon.process.poll() is None
     daemon.wait_for("web", state="running")
 

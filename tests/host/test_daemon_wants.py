@@ -4,7 +4,6 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,10 +12,6 @@ from tests.running import Fleet, Relctld, alive
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
-
-
-def noted(daemon: Relctld, name: str, *kinds: str) -> list[dict[str, Any]]:
-    return [event for event in daemon.events(name) if event["event"] in kinds]
 
 
 def record(daemon: Relctld, name: str, file: str) -> Path:
@@ -53,7 +48,7 @@ def test_a_killed_daemon_is_no_event_for_a_vm(relctld: Fleet, tmp_path: Path) ->
     same = ("pid", "epoch", "state", "want", "restarts", "restarts_total", "last_exit", "version", "flavour")
     assert {key: now[key] for key in same} == {key: before[key] for key in same}
     assert now["uptime_s"] >= before["uptime_s"]
-    assert noted(daemon, "web", "resumed")[-1]["pid"] == before["pid"]
+    assert daemon.noted("web", "resumed")[-1]["pid"] == before["pid"]
     new = [event["seq"] for event in daemon.events()]
     assert new[: len(seqs)] == seqs
     assert len(set(new)) == len(new)

@@ -25,6 +25,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.host
 
 ENV = {"PATH": "/usr/bin:/bin", "PORT": "80"}
+OF_THE_C_LIBRARY = 3 << 31  # signals 32 and 33, which glibc lets no program touch; our starter may ignore them
 SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
 
 
@@ -133,7 +134,8 @@ def test_a_vm_gets_what_is_listed_here_and_nothing_else(gates: Gates, shell: str
     out = str(gates.output.path)
     assert fds(pid) == {0: ("/dev/null", os.O_RDONLY), 1: (out, os.O_RDWR), 2: (out, os.O_RDWR)}
     said = status(pid)
-    assert {said[key] for key in ("SigPnd", "SigBlk", "SigIgn", "SigCgt")} == {"0" * 16}
+    masks = {int(said[key], 16) & ~OF_THE_C_LIBRARY for key in ("SigPnd", "SigBlk", "SigIgn", "SigCgt")}
+    assert masks == {0}
     assert said["Umask"] == "0027"
     assert environment(pid) == ENV | added_by(shell)
     assert os.readlink(f"/proc/{pid}/cwd") == str(gates.folder)

@@ -24,6 +24,7 @@ _REMEMBER = 600.0
 _REMEMBER_AT_MOST = 10_000
 _FRAMES_A_TURN = 64
 _LONGEST_TOPIC = 256
+_AFTER_SURPRISE = 0.1
 _REPEATABLE = frozenset({"status", "logs", "events", "crashes", "daemon-status"})
 """Operations that change nothing: a repeat is simply answered again."""
 
@@ -93,13 +94,27 @@ class Server:
     # -- control -------------------------------------------------------------------------------
 
     def _control_ready(self) -> None:
-        """ZeroMQ's fd is edge-triggered: read until nothing is left, and look again after each send."""
-        for _ in range(_FRAMES_A_TURN):
-            if self._closed or not _number(self._control, zmq.EVENTS) & zmq.POLLIN:
-                return
-            frames = self._control.recv_multipart(zmq.NOBLOCK, copy=False)
-            self._received(frames)
-        self._loop.call_soon(self._control_ready)
+        self._drain(self._control, self._control_ready, self._received)
+
+    def _drain(
+        self, endpoint: "zmq.Socket[bytes]", again: Callable[[], None], take: Callable[[list[zmq.Frame]], None]
+    ) -> None:
+        """ZeroMQ's fd is edge-triggered: read until nothing is left, and look again after each send.
+
+        A surprise must not end that, or the endpoint is deaf for good: there would be no further edge.
+        """
+        if self._closed:
+            return
+        try:
+            for _ in range(_FRAMES_A_TURN):
+                if not _number(endpoint, zmq.EVENTS) & zmq.POLLIN:
+                    return
+                take(endpoint.recv_multipart(zmq.NOBLOCK, copy=False))
+        except Exception:
+            log.exception("surprise", cause="a frame")
+            self._loop.call_later(_AFTER_SURPRISE, again)
+        else:
+            self._loop.call_soon(again)
 
     def _received(self, frames: list[zmq.Frame]) -> None:
         *route, body = frames
@@ -179,20 +194,17 @@ class Server:
     # -- events --------------------------------------------------------------------------------
 
     def _events_ready(self) -> None:
+        self._drain(self._events, self._events_ready, self._subscribed)
+
+    def _subscribed(self, frames: list[zmq.Frame]) -> None:
         """XPUB_MANUAL: a subscription counts only when we repeat it, at once, for the peer it came from."""
-        for _ in range(_FRAMES_A_TURN):
-            if self._closed or not _number(self._events, zmq.EVENTS) & zmq.POLLIN:
-                return
-            frame = self._events.recv(zmq.NOBLOCK, copy=False)
-            body = frame.bytes
-            if body[:1] not in (b"\x00", b"\x01"):
-                continue
-            peer = Peer.of(str(_property(frame, "Peer-Address")))
-            if body[:1] == b"\x00":
-                self._events.setsockopt(zmq.UNSUBSCRIBE, body[1:])
-            elif len(body) <= _LONGEST_TOPIC and peer is not None and self.table.allows(peer, "events"):
-                self._events.setsockopt(zmq.SUBSCRIBE, body[1:])
-        self._loop.call_soon(self._events_ready)
+        frame = frames[0]
+        body = frame.bytes
+        peer = Peer.of(str(_property(frame, "Peer-Address")))
+        if body[:1] == b"\x00":
+            self._events.setsockopt(zmq.UNSUBSCRIBE, body[1:])
+        elif body[:1] == b"\x01" and len(body) <= _LONGEST_TOPIC and peer and self.table.allows(peer, "events"):
+            self._events.setsockopt(zmq.SUBSCRIBE, body[1:])
 
 
 def _number(endpoint: "zmq.Socket[bytes]", option: int) -> int:

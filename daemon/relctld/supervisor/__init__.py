@@ -7,6 +7,7 @@
     managed     one release as the shell holds it: spec, state, and the handles of its VM
     roster      which releases there are: taken up, joined and left by reloads, forgotten
     resume      what a former daemon left of a release
+    door        the door is opened: access table, endpoints, server
     facts       what `status` shows beyond the state: use of the machine, versions on disk, dropped output
     loggers     the plan of the logger, and a logger where none runs
 

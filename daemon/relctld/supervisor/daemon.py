@@ -16,15 +16,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-import zmq
 
 from relctld import __version__
 from relctld.config import Config, Plan
 from relctld.control import sockets
-from relctld.control.access import Table, without_names
-from relctld.control.access import look_up as look_up_access
 from relctld.control.handlers import Handlers
-from relctld.control.server import RefusedError, Server
+from relctld.control.server import RefusedError
 from relctld.core import fleet
 from relctld.core.events import Halted
 from relctld.core.model import OnStop, State
@@ -35,6 +32,7 @@ from relctld.host.gate import ignore_nothing
 from relctld.host.reaper import Reaper, become_subreaper
 from relctld.host.store import Store
 from relctld.host.systemd import Notifier, own_job, own_unit
+from relctld.supervisor.door import open_door
 from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.interpreter import Interpreter
 from relctld.supervisor.journal import Journal
@@ -53,7 +51,6 @@ _WORKERS = 512
 _ERRANDS = 64
 """The same for what operators ask and for log directories: full of what hangs, they delay only their like."""
 
-_NAMES_WITHIN = 2.0
 _EXTEND_EVERY = 5.0
 
 
@@ -145,14 +142,10 @@ class Daemon:
         )
         self._roster.forgotten.append(self._facts.forget)
         self._shell.stepped += [self._is_quiet, self._tell_systemd]
+        for number in (signal.SIGTERM, signal.SIGINT):  # before the first VM: told to stop now, it stops that too
+            loop.add_signal_handler(number, self._ask_to_stop, number, signal.Signals(number).name)
 
     async def _open_the_door(self) -> None:
-        table = await self._look_up_access()
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        mode = sockets.mode_for(self._first_config.access)
-        control = sockets.endpoint(context, zmq.ROUTER, self._run_dir / "control.sock", mode)
-        events = sockets.endpoint(context, zmq.XPUB, self._run_dir / "events.sock", mode)
-        events.setsockopt(zmq.XPUB_MANUAL, 1)
         services = Services(
             shell=self._shell,
             facts=self._facts,
@@ -164,35 +157,20 @@ class Daemon:
             reload=self._reload,
         )
         self._interpreter.answer = services.answer
-        self._server = Server(control, events, Handlers(services).handle, table)
+        access, handle = self._first_config.access, Handlers(services).handle
+        self._server = await open_door(self._run_dir, access, handle, self._errands)
         self._journal.publish = self._server.publish
         await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
         self._loggers.start(self._shell.releases)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._ask_to_stop, number, signal.Signals(number).name)
         self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self._notifier.ready()
         self._watchdog()
 
-    async def _look_up_access(self) -> Table:
-        """The access table; while the name service hangs, the part of it that needs no names."""
-        access = self._first_config.access
-        partly = without_names(access)
-
-        def found(work: "asyncio.Future[Table]") -> None:
-            for warning in (*self._first_config.warnings, *work.result().warnings):
-                log.warning("config.warning", warning=warning)
-            if self._server.table is partly:
-                self._server.table = work.result()
-
-        looking = self._loop.run_in_executor(self._errands, look_up_access, access)
-        await asyncio.wait((looking,), timeout=_NAMES_WITHIN)
-        looking.add_done_callback(found)  # at the earliest when the door is there
-        return looking.result() if looking.done() else partly
-
     def _tell_beginning(self) -> None:
         path = str(self._first_config.path)
         self._journal.report(None, Note.DAEMON_STARTED, {"version": __version__, "pid": os.getpid(), "config": path})
+        for warning in self._first_config.warnings:
+            log.warning("config.warning", warning=warning)
         if self._config_error is not None:
             self._journal.report(None, Note.CONFIG_REFUSED, {"error": self._config_error})
         if self._store.set_aside is not None:
