@@ -243,8 +243,13 @@ class Relctld:
             for kind in (held, containment.Sweep()):
                 kind.empty(folder.name, epoch, vm.instance, gentle=False)
         _kill(_mentioning(self.run_dir))  # its logger, or one that is just starting
-        held.close()
+        wait_until(lambda: _taken_away(held), what="the end of what was waiting at its gate")
         self._short.cleanup()
+
+
+def _taken_away(held: containment.Containment) -> bool:
+    held.close()
+    return not isinstance(held, containment.Cgroups) or not held._home.exists()
 
 
 class Fleet:

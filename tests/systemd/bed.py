@@ -5,7 +5,7 @@ the loopback network. Writes stay in a tmpfs that goes with the mount namespace;
 empty directory and two empty cgroups, removed at its end. It dies with the process that started it.
 
     /run/relctl-beds/NAME/{up,work,root}      upper directory (what a test seeds), overlay's own, the root
-    /sys/fs/cgroup/unified/NAME               its cgroup
+    CGROUP2/NAME                              its cgroup
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from typing import Self
 
 from tests.waiting import wait_until
 
-_CGROUPS = Path("/sys/fs/cgroup/unified")
+_CGROUPS = Path("/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup")
 _MASKED = ("epmd.socket", "epmd.service", "apt-daily.timer", "apt-daily-upgrade.timer", "systemd-timesyncd.service")
 _TARGET = "[Unit]\nRequires=basic.target dbus.socket\nAfter=basic.target dbus.socket\nAllowIsolate=yes\n"
 _BOOT = """
@@ -42,7 +42,7 @@ def why_not() -> str | None:
     if shutil.which("systemd-nspawn") is None or not Path("/usr/bin/dbus-daemon").exists():
         return "a bed needs the packages systemd-container and dbus"
     if not (_CGROUPS / "cgroup.procs").exists():
-        return f"a bed needs a cgroup2 mount at {_CGROUPS}"
+        return f"a bed needs a cgroup2 mount, and {_CGROUPS} is none"
     return None
 
 
@@ -119,7 +119,7 @@ class Bed:
             self._nspawn.wait()
         for hierarchy in (_CGROUPS, Path("/sys/fs/cgroup/systemd")):
             top = hierarchy / self.name
-            wait_until(lambda top=top: _remove(top), what=f"{top} to be empty")
+            wait_until(lambda top=top: not top.exists() or _remove(top), what=f"{top} to be empty")
         self._home.rmdir()
         with contextlib.suppress(OSError):
             self._home.parent.rmdir()  # unless another bed is there

@@ -129,7 +129,10 @@ class Cgroups:
         return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
 
     def close(self) -> None:
-        """Remove our directory, unless a node still lives in it."""
+        """Remove our directory, unless a node still lives in it; also groups whose VM never passed its gate."""
+        for group in _groups(self._home):
+            with contextlib.suppress(OSError):
+                _remove(group)
         with contextlib.suppress(OSError):
             self._home.rmdir()
 
@@ -150,6 +153,13 @@ class Cgroups:
             (group / "cgroup.kill").write_text("1")
             _wait_empty(group, PATIENCE)
         return tuple(describe(pid) for pid in _pids(group)) if _populated(group) else ()
+
+
+def _groups(home: Path) -> list[Path]:
+    try:
+        return [path for path in home.iterdir() if path.is_dir()]
+    except OSError:
+        return []
 
 
 def _populated(group: Path) -> bool:
