@@ -138,7 +138,7 @@ install_all() {
     say "installed in $DESTDIR$prefix, config in $config/relctld.toml"
     [ -z "$DESTDIR" ] || return 0
     if is_active relctld.service; then
-        say "the running relctld is still the old one: relctl daemon reexec (no node is touched)"
+        say "the running relctld is still the old one: systemctl restart relctld (no node is touched)"
     elif [ $scope = system ]; then
         say "next: systemctl enable --now relctld"
     else

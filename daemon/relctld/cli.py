@@ -15,7 +15,7 @@ from relctld.config import Config, ConfigError, default_config_path, keep_good, 
 from relctld.control.sockets import LockedError
 from relctld.host.systemd import SYSTEMD_VARIABLES
 from relctld.supervisor.daemon import Daemon
-from relctld.supervisor.log import configure
+from relctld.supervisor.log import Pen, configure
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,8 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as problem:
         print(f"relctld: {problem}", file=sys.stderr)
         return 2
-    configure(verbose=arguments.verbose)
-    return _run(config, error)
+    return _run(config, error, configure(verbose=arguments.verbose))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +50,7 @@ def _check(path: Path) -> int:
     return 0
 
 
-def _run(config: Config, error: ConfigError | None) -> int:
+def _run(config: Config, error: ConfigError | None, pen: Pen) -> int:
     environ = dict(os.environ)
     daemon = Daemon(config, str(error) if error else None, environ)
     for variable in SYSTEMD_VARIABLES:
@@ -65,8 +64,7 @@ def _run(config: Config, error: ConfigError | None) -> int:
         return 1
     asyncio.run(daemon.run())
     # A worker that hangs on a disk would keep the interpreter from ending; all that matters is written by now.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    pen.close()
     os._exit(0)
 
 

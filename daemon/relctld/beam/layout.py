@@ -110,7 +110,8 @@ def start_erl(path: Path) -> tuple[str, str]:
         case [erts, version] if is_version(erts) and is_version(version):
             return erts, version
         case _:
-            shown = "is empty" if not text.strip() else f"holds {text[:80]!r}"
+            # What it holds is not shown: it may be a link to a file that its user may not read, and we may.
+            shown = "is empty" if not text.strip() else "holds something else"
             raise DamagedRelease(f'cannot tell which version boots: {path} {shown}, not "ERTS VERSION"')
 
 

@@ -19,6 +19,7 @@ Answered = Callable[[Done | Refused], None]
 
 LOG_CHUNK = 256 << 10
 _MOST_LINES = 100_000
+_MOST_NAMES = 1_000
 _MOST_EVENTS = 10_000
 _ACCEPT_WITHIN = 0.2
 _LARGEST_FILE = 1 << 62
@@ -39,7 +40,7 @@ class Services(Protocol):
     async def events(self, names: list[str], since: str, after: int, limit: int) -> list[dict[str, Any]]: ...
     async def crashes(self, name: str) -> list[dict[str, Any]]: ...
     async def crash_head(self, name: str, n: int) -> tuple[dict[str, Any], str] | None: ...
-    async def reload(self, *, plan: bool, stop_removed: bool, by: str) -> dict[str, Any]: ...
+    async def reload(self, *, plan: bool, by: str) -> dict[str, Any]: ...
     def rotate(self, name: str) -> str | None: ...
     def daemon_status(self) -> dict[str, Any]: ...
     def stop_daemon(self, by: str) -> None: ...
@@ -68,7 +69,7 @@ class Handlers:
             case "crashes":
                 return await self._crashes(args)
             case "reload":
-                return await self._reload(args, peer)
+                return await self._reload(request, peer, progress)
             case "daemon-status":
                 return self._services.daemon_status()
             case "daemon-stop":
@@ -170,10 +171,19 @@ class Handlers:
             raise RefusedError("impossible", f"there is no crash dump {n}", f"relctl crashes {name}")
         return {"crash": found[0], "head": found[1]}
 
-    async def _reload(self, args: dict[str, Any], peer: Peer) -> dict[str, Any]:
+    async def _reload(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        """With stop_removed, all that left the config by now is stopped, and the reply waits until it is."""
+        args = request.args
+        progress({"accepted": True})
         by = await self._services.user_name(peer.uid)
-        plan, stop_removed = args.get("plan") is True, args.get("stop_removed") is True
-        return await self._services.reload(plan=plan, stop_removed=stop_removed, by=by)
+        plan = args.get("plan") is True
+        result = await self._services.reload(plan=plan, by=by)
+        if args.get("stop_removed") is True and not plan:
+            configured = self._services.names(configured=True)
+            removed = [name for name in self._services.names() if name not in configured]
+            stops = (self._one(name, Op.STOP, request.id, by, progress, wait=True) for name in removed)
+            result["results"] = list(await asyncio.gather(*stops))
+        return result
 
     # -- arguments -----------------------------------------------------------------------------
 
@@ -182,6 +192,8 @@ class Handlers:
         names = args.get("names", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RefusedError("usage", "names is a list of strings")
+        if len(names) > _MOST_NAMES:
+            raise RefusedError("usage", f"at most {_MOST_NAMES} names at a time")
         if known_only:
             self._check(names)
         return list(dict.fromkeys(names))
@@ -194,10 +206,10 @@ class Handlers:
         return name
 
     def _check(self, names: Iterable[str]) -> None:
-        known = self._services.names()
+        known = dict.fromkeys(self._services.names())
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
+                near = difflib.get_close_matches(name[:64], known, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
                 raise RefusedError("unknown-release", f"no release is named {name[:80]}", hint[:400])
 

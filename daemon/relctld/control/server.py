@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 _REMEMBER = 600.0
 _REMEMBER_AT_MOST = 10_000
-_FRAMES_A_TURN = 64
+_FRAMES_A_TURN = 8
 _LONGEST_TOPIC = 256
 _AFTER_SURPRISE = 0.1
 _REPEATABLE = frozenset({"status", "logs", "events", "crashes", "daemon-status"})

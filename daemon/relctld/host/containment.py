@@ -41,6 +41,9 @@ class Containment(Protocol):
     def place(self, name: str, epoch: int, vm: Vm) -> None:
         """Contain a process that waits at its gate. Raises OSError."""
 
+    def remember(self, vm: Vm) -> None:
+        """This VM of a former daemon is ours now."""
+
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
         """End what is left of a VM; describes what outlived SIGKILL for `PATIENCE` seconds."""
 
@@ -107,6 +110,9 @@ class Cgroups:
         group = self._group(name, epoch)
         group.mkdir(exist_ok=True)
         (group / "cgroup.procs").write_text(str(vm.pid))
+
+    def remember(self, vm: Vm) -> None:
+        """Its group is known by its name and epoch."""
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:  # noqa: ARG002 the seam's
         """Spare epmd, ask the rest if gentle, then `cgroup.kill` and remove the group."""
@@ -220,6 +226,10 @@ class Sweep:
 
     def place(self, name: str, epoch: int, vm: Vm) -> None:  # noqa: ARG002 the seam's
         """Remember its session; the mark is in its environment already."""
+        self.remember(vm)
+
+    def remember(self, vm: Vm) -> None:
+        """Its pid is the number of its session."""
         self._vms[vm.instance] = vm
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:  # noqa: ARG002 the seam's

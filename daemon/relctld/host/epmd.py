@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from relctld.host.gate import Identity
+
 DEFAULT_PORT = 4369
 UNITS = ("epmd.service", "relctl-epmd.service")
 
@@ -38,11 +40,13 @@ def answers(port: int, timeout: float = 1.0) -> bool:
     return False
 
 
-def ensure(find: Callable[[], Path | None], env: Mapping[str, str], spawning: Spawning) -> None:
+def ensure(
+    find: Callable[[], Path | None], env: Mapping[str, str], spawning: Spawning, identity: Identity | None = None
+) -> None:
     """Make sure that epmd answers on the port that this environment names. Raises EpmdError.
 
     `find` names the epmd to start, where one must be. `env` is the release's: ERL_EPMD_PORT and ERL_EPMD_ADDRESS
-    count, and are given to an epmd that we start.
+    count, and are given to an epmd that we start. It runs as `identity`, for it lies in that user's tree.
     """
     wanted_port = env.get("ERL_EPMD_PORT", str(DEFAULT_PORT))
     if not (wanted_port.isascii() and wanted_port.isdecimal() and 0 < int(wanted_port) < 65536):
@@ -55,7 +59,7 @@ def ensure(find: Callable[[], Path | None], env: Mapping[str, str], spawning: Sp
         raise EpmdError(f"no epmd answers on port {port}, and the release brings none to start")
     wanted = ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "ERL_EPMD_RELAXED_COMMAND_CHECK", "PATH", "HOME")
     given = {key: env[key] for key in wanted if key in env}
-    _run([str(epmd), "-daemon"], spawning, given)
+    _run([str(epmd), "-daemon"], spawning, given, identity)
     if not _wait(port):
         raise EpmdError(f"{epmd} does not answer on port {port}")
 
@@ -66,13 +70,16 @@ def _by_systemd(spawning: Spawning) -> bool:
     return any(_run(["systemctl", "start", unit], spawning, dict(os.environ)) for unit in UNITS)
 
 
-def _run(argv: list[str], spawning: Spawning, env: Mapping[str, str]) -> bool:
+def _run(argv: list[str], spawning: Spawning, env: Mapping[str, str], identity: Identity | None = None) -> bool:
     devnull = subprocess.DEVNULL
     try:
         with spawning():
             done = subprocess.run(
                 argv, stdin=devnull, stdout=devnull, stderr=devnull, env=dict(env), cwd="/",
                 start_new_session=True, timeout=10, check=False,
+                user=identity.uid if identity else None,
+                group=identity.gid if identity else None,
+                extra_groups=list(identity.groups) if identity else None,
             )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -126,18 +126,24 @@ class Reaper:
 
     def _reap_strays(self) -> None:
         self._dirty = True
-        while not self._spawning:
-            try:
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                info = None
-            if info is None:
-                self._dirty = False
-                return
-            if info.si_pid in self._claimed:
-                return
-            if info.si_pid in self._watched:
-                self._ended(info.si_pid)
-            else:
+        while (pid := self._next_zombie()) is not None:
+            self._ended(pid)
+
+    def _next_zombie(self) -> int | None:
+        """Reap strays up to the first zombie that is watched, and name that; the lock keeps new children away."""
+        with self._lock:
+            while not self._spawning:
+                try:
+                    info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                except ChildProcessError:
+                    info = None
+                if info is None:
+                    self._dirty = False
+                    return None
+                if info.si_pid in self._claimed:
+                    return None
+                if info.si_pid in self._watched:
+                    return int(info.si_pid)
                 with contextlib.suppress(ChildProcessError):
                     os.waitid(os.P_PID, info.si_pid, os.WEXITED | os.WNOHANG)
+        return None

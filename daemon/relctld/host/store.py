@@ -154,6 +154,10 @@ class Store:
                     connection.close()
                     connection = None
                 continue
+            except Exception as error:  # noqa: BLE001 a value that no database takes: its batch is lost, the writer not
+                for job in batch:
+                    self._tell(job, None, f"cannot write {self.path}: {error}")
+                continue
             self._say(None)
             for job, number in zip(batch, results, strict=True):
                 self._tell(job, number, None)

@@ -5,6 +5,7 @@ the oldest is meant: what it started itself came later.
 """
 
 import os
+import re
 from pathlib import Path
 
 from relctld.core.model import Vm
@@ -33,6 +34,12 @@ def _vm(pid: int, fifo: os.stat_result) -> tuple[int, Vm] | None:
         return None
     process = stat(pid)
     instance, epoch = (environ.get(name, b"").decode("ascii", "replace") for name in _WANTED)
-    if process is None or process.state == "Z" or process.session != pid or not instance or not epoch.isdecimal():
+    if (
+        process is None
+        or process.state == "Z"
+        or process.session != pid
+        or not instance
+        or not re.fullmatch(r"[0-9]{1,18}", epoch)
+    ):
         return None
     return int(epoch), Vm(pid, process.ticks, instance)

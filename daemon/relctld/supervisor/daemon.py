@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ from relctld.control.handlers import Handlers
 from relctld.control.server import RefusedError
 from relctld.core import fleet
 from relctld.core.events import Halted
-from relctld.core.model import OnStop, State
+from relctld.core.model import OnStop, ReleaseSpec, State
 from relctld.core.notes import Note
 from relctld.host import containment
 from relctld.host.command import Commands
@@ -127,7 +128,7 @@ class Daemon:
             scribe=self._scribe,
         )
         self._shell = self._interpreter.shell
-        launcher.roots = lambda: [managed.spec.root for managed in tuple(self._shell.releases.values())]
+        launcher.roots = self._roots_beside
         self._facts = FactFinder(self._errands)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
@@ -195,6 +196,11 @@ class Daemon:
             "store_error": self._store.error,
         }
 
+    def _roots_beside(self, spec: ReleaseSpec) -> list[Path]:
+        """The roots of all releases that run as the same user as this one."""
+        specs = [managed.spec for managed in tuple(self._shell.releases.values())]
+        return [each.root for each in specs if (each.user, each.group) == (spec.user, spec.group)]
+
     # -- while it runs -------------------------------------------------------------------------
 
     def _is_quiet(self, _: Managed) -> None:
@@ -235,14 +241,14 @@ class Daemon:
 
     async def _reload_by_signal(self) -> None:
         with contextlib.suppress(RefusedError):  # told in the log and the history already
-            await self._reload(False, False, "SIGHUP")
+            await self._reload(False, "SIGHUP")
 
-    async def _reload(self, plan_only: bool, stop_removed: bool, by: str) -> dict[str, Any]:
+    async def _reload(self, plan_only: bool, by: str) -> dict[str, Any]:
         def apply(loaded: Loaded, plan: Plan) -> list[str]:
             self._server.table = loaded.table
             sockets.chmod(self._run_dir, loaded.config.access)
             self._store.keep_seconds = loaded.config.events_keep
-            self._roster.apply(loaded.config, plan, by if stop_removed else None)
+            self._roster.apply(loaded.config, plan)
             return [name for name, managed in self._shell.releases.items() if managed.restart_pending()]
 
         if plan_only:

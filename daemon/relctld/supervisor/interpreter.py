@@ -127,7 +127,8 @@ class Interpreter:
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Start a task that nobody needs to hold."""
-        self._tasks.add(self.task(name, work))
+        task = self.task(name, work)
+        assert not task.done()  # and `task` keeps it
 
     async def close(self) -> None:
         """End all tasks."""
@@ -171,6 +172,7 @@ class Interpreter:
         """Take a living VM under our eyes; the pidfd is ours from now on."""
         epoch = managed.state.epoch
         managed.instance, managed.pidfd = vm.instance, pidfd
+        self._containment.remember(vm)
         self._reaper.watch(vm.pid, pidfd, ended or (lambda status, _: self._exited(managed, epoch, status)))
 
     def _exited(self, managed: Managed, epoch: int, status: ExitStatus, why: str | None = None) -> None:

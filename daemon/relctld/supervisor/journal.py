@@ -41,11 +41,11 @@ class Journal:
     def report(self, release: str | None, note: Note, fields: Mapping[str, Any]) -> None:
         """Tell an event. Only on the loop's thread."""
         at = timestamp()
-        tell = log.error if note in _LOUD else log.warning if fields.get("error") else log.info
-        tell(str(note), release=release, **fields)
 
         def written(seq: int | None, error: str | None) -> None:
             if seq is not None and error is None:
                 self.publish(release, event_object(seq, at, release, str(note), fields))
 
         self._store.put_event(at, release, str(note), fields, written)
+        tell = log.error if note in _LOUD else log.warning if fields.get("error") else log.info
+        tell(str(note), release=release, **fields)

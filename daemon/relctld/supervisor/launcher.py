@@ -76,8 +76,9 @@ class Launcher:
         self._environ = environ
         self._soft_nofile = soft_nofile
         self._crash_folders: dict[Path, Future[None]] = {}
-        self.roots: Callable[[], Iterable[Path]] = tuple
-        """The roots of all releases, set by who knows them: the newest epmd among them is started."""
+        self.roots: Callable[[ReleaseSpec], Iterable[Path]] = lambda spec: (spec.root,)
+        """The roots of all releases of the same user, set by who knows them: the newest epmd among them is started,
+        as that user. Nobody's tree is executed as somebody else."""
 
     def launch(self, spec: ReleaseSpec, place: Place, epoch: int) -> Launch:
         """Launch a VM. Raises LaunchError."""
@@ -103,7 +104,8 @@ class Launcher:
         instance = secrets.token_hex(16)
         env |= {"RELCTL_INSTANCE": instance, "RELCTL_RELEASE": spec.name, "RELCTL_EPOCH": str(epoch)}
         if release is not None and release.epmd_needed:
-            epmd.ensure(lambda: newest_epmd(self.roots()), env, self._reaper.spawning)
+            switch = identity if spec.user or spec.group else None
+            epmd.ensure(lambda: newest_epmd(self.roots(spec)), env, self._reaper.spawning, switch)
         launched = Launched(
             version=release.boot_version if release else None,
             flavour=str(release.flavour) if release else None,

@@ -6,6 +6,7 @@ that we start. It is looked for every few seconds, and so are its counters: what
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import subprocess
@@ -176,13 +177,14 @@ class Loggers:
         with contextlib.suppress(FileExistsError):
             os.mkfifo(path, 0o600)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 os.write(fd, f"{line}\n".encode())
             finally:
                 os.close(fd)
         except OSError as error:
-            log.warning("logger.deaf", error=str(error))
+            if error.errno != errno.ENXIO:  # nobody reads: a logger that comes up reads the plan by itself
+                log.warning("logger.deaf", error=str(error))
             return False
         return True
 

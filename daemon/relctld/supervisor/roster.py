@@ -13,8 +13,8 @@ import structlog
 
 from relctld.config import Config, Plan
 from relctld.core import fleet
-from relctld.core.events import Reconfigured, Requested
-from relctld.core.model import Op, ReleaseSpec, Request, Restart
+from relctld.core.events import Reconfigured
+from relctld.core.model import ReleaseSpec, Restart
 from relctld.host import fifo, records
 from relctld.host.database import Kept
 from relctld.host.store import Store
@@ -57,8 +57,8 @@ class Roster:
         for name in resume.left_behind(self._folder, frozenset(self._shell.releases)):
             self._leave(self._manage(ReleaseSpec(name, Path("/"), enabled=False)))
 
-    def apply(self, config: Config, plan: Plan, stop_removed_by: str | None) -> None:
-        """Make the releases agree with a changed config; no node is stopped or restarted, but on request."""
+    def apply(self, config: Config, plan: Plan) -> None:
+        """Make the releases agree with a changed config; no node is stopped or restarted."""
         releases = self._shell.releases
         for spec in config.releases:
             managed = releases.get(spec.name)
@@ -70,9 +70,6 @@ class Roster:
                 self._shell.post(Reconfigured(spec.name, before))
         for name in plan.removed:
             self._leave(releases[name])
-            if stop_removed_by is not None:
-                request = Request(f"reload/{name}", Op.STOP, stop_removed_by, self._loop.time())
-                self._shell.post(Requested(name, request))
             self._came_to_rest(releases[name])
         configured = [spec.name for spec in config.releases]
         for name in (*configured, *(name for name in tuple(releases) if name not in configured)):
@@ -106,7 +103,9 @@ class Roster:
     def _forget(self, managed: Managed) -> None:
         """Should it ever come back, it begins as its want says: so its records go, but not what the store keeps."""
         name, state = managed.name, managed.state
-        if self._shell.releases.get(name) is managed and managed.unconfigured and fleet.is_quiet([managed.state]):
+        asked = state.recording or state.waiters
+        gone = managed.unconfigured and fleet.is_quiet([state]) and not asked
+        if gone and self._shell.releases.get(name) is managed:
             del self._shell.releases[name]
             managed.close()
             last = resume.last_exit_object(state.last_exit)

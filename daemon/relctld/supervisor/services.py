@@ -13,7 +13,7 @@ from typing import Any
 from relctld.beam import crashdump
 from relctld.control.handlers import LOG_CHUNK
 from relctld.core.effects import Answer, Done, Refused
-from relctld.core.events import Requested
+from relctld.core.events import Event, Requested
 from relctld.core.model import Op, Request
 from relctld.host import fifo
 from relctld.host.store import Store
@@ -31,7 +31,6 @@ _LOGGED_WITHIN = 0.03
 _DUMP_HEAD = 4096
 
 Answered = Callable[[Done | Refused], None]
-Reload = Callable[..., "asyncio.Future[dict[str, Any]]"]
 
 
 class Services:
@@ -47,7 +46,7 @@ class Services:
         errands: Executor,
         describe: Callable[[], dict[str, Any]],
         stop: Callable[[str], None],
-        reload: Callable[[bool, bool, str], Any],
+        reload: Callable[[bool, str], Any],
     ) -> None:
         self._shell = shell
         self._facts = facts
@@ -62,6 +61,7 @@ class Services:
         self.stop_daemon = stop
         self._reload = reload
         shell.stepped.append(self._stepped)
+        shell.for_nobody = self._for_nobody
 
     def names(self, *, configured: bool = False) -> list[str]:
         """The releases, in the order of the config."""
@@ -85,11 +85,19 @@ class Services:
         self._waiting[request_id] = answered
         self._shell.post(Requested(name, Request(request_id, op, by, self._loop.time())))
 
+    def _for_nobody(self, event: Event) -> None:
+        """A request came too late: a reload has just taken its release away."""
+        if isinstance(event, Requested):
+            self._answer(event.request.id, Refused("unknown-release", "it has just left the config"))
+
     def answer(self, effect: Answer) -> None:
         """The core answers a request."""
-        answered = self._waiting.pop(effect.request.id, None)
+        self._answer(effect.request.id, effect.outcome)
+
+    def _answer(self, request_id: str, outcome: Done | Refused) -> None:
+        answered = self._waiting.pop(request_id, None)
         if answered is not None:
-            answered(effect.outcome)
+            answered(outcome)
 
     def watch(self, name: str, changed: Callable[[], None]) -> Callable[[], None]:
         """Be told of each change of a release's state; the result ends it."""
@@ -194,9 +202,9 @@ class Services:
 
         return await self._loop.run_in_executor(self._errands, read)
 
-    async def reload(self, *, plan: bool, stop_removed: bool, by: str) -> dict[str, Any]:
+    async def reload(self, *, plan: bool, by: str) -> dict[str, Any]:
         """Apply the changed config, or only say what that would change."""
-        result: dict[str, Any] = await self._reload(plan, stop_removed, by)
+        result: dict[str, Any] = await self._reload(plan, by)
         return result
 
 

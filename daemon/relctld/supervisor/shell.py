@@ -32,6 +32,8 @@ class Shell:
         self.releases: dict[str, Managed] = {}
         self.stepped: list[Callable[[Managed], None]] = []
         """Called after each step that changed a state: progress for those who wait, what the store keeps."""
+        self.for_nobody: Callable[[Event], None] = lambda _: None
+        """Told of an event whose release is forgotten by now."""
         self._loop = loop
         self._interpret = interpret
         self._inbox: deque[Event] = deque()
@@ -56,15 +58,19 @@ class Shell:
 
     def _drain(self) -> None:
         self._scheduled = False
-        while self._inbox:
-            event = self._inbox.popleft()
-            managed = self.releases.get(event.release)
-            if managed is None:
-                log.debug("event.for_nobody", release=event.release, event_type=type(event).__name__)
-                continue
-            with self._surprises(event.release, event):
+        try:
+            while self._inbox:
+                self._deal_with(self._inbox.popleft())
+        finally:
+            self._arm()
+
+    def _deal_with(self, event: Event) -> None:
+        managed = self.releases.get(event.release)
+        with self._surprises(event.release, event):
+            if managed is not None:
                 self._step(managed, event)
-        self._arm()
+            else:
+                self.for_nobody(event)
 
     def _step(self, managed: Managed, event: Event) -> None:
         before = managed.state

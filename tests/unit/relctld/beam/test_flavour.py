@@ -225,7 +225,7 @@ def test_several_releases_in_one_root_need_a_name(tmp_path: Path) -> None:
     ("flavour", "file", "text", "message"),
     [
         ("plain", "releases/start_erl.data", "", "start_erl.data is empty"),
-        ("mix", "releases/start_erl.data", f"{ERTS} 1.2.0\r\n", r"start_erl.data holds '13.1.5 1.2.0.r.n'"),
+        ("mix", "releases/start_erl.data", f"{ERTS} 1.2.0\r\n", r"start_erl.data holds something else"),
         ("plain", "releases/start_erl.data", f"{ERTS} ../../etc", "not \"ERTS VERSION\""),
         ("mix", "releases/start_erl.data", f"{ERTS} 9.9", r"version 9.9, but .* is missing \(found: 1.2.0\)"),
         ("plain", "releases/start_erl.data", "12.0 1.2.0", r"needs ERTS 12.0, .* \(found: erts-13.1.5\)"),
