@@ -109,14 +109,14 @@ class Relctld:
                 return pid
         return None
 
-    def start(self, *, wait: bool = True) -> Self:
-        """Start it and wait until its socket answers."""
+    def start(self, *, wait: bool = True, stderr: int | None = None) -> Self:
+        """Start it and wait until its socket answers. `stderr`: an fd for its log, in place of `output`."""
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [*self.wrap, sys.executable, "-m", "relctld", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=output,
+                stderr=output if stderr is None else stderr,
                 env=self.environ,
                 start_new_session=True,
             )

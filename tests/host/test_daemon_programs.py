@@ -147,3 +147,16 @@ def test_a_daemon_of_an_ordinary_user(relctld: Fleet, tmp_path: Path) -> None:
     assert daemon.status("web")["pid"] == now["pid"]
     assert daemon.stop() == 0
     wait_until(lambda: not Path(f"/proc/{now['pid']}").exists(), what="the node's end")
+
+
+def test_a_stderr_that_breaks_does_not_stop_supervision(relctld: Fleet, tmp_path: Path) -> None:
+    """A dead `tee`, a full disk, a lost terminal: the log is lost, the nodes are not."""
+    daemon = relctld({"web": fake(tmp_path / "web")}, start=False)
+    read, write = os.pipe()
+    daemon.start(stderr=write)
+    os.close(write)
+    pid = daemon.wait_for("web", state="running")["pid"]
+    os.close(read)
+    os.kill(pid, signal.SIGKILL)
+    assert daemon.wait_for("web", state="running", epoch=2)["pid"] != pid
+    wait_until(lambda: any(event["event"] == "exited" for event in daemon.events("web")), what="the event")

@@ -88,6 +88,16 @@ def test_stop_removed_stops_what_left_the_config(relctld: Fleet, tmp_path: Path)
     assert not alive(pid)
 
 
+def test_stop_removed_stops_what_an_earlier_reload_took_out_and_waits_for_it(relctld: Fleet, tmp_path: Path) -> None:
+    daemon = relctld({"web": fake(tmp_path / "web"), "api": fake(tmp_path / "api")})
+    pid = daemon.wait_for("web", state="running")["pid"]
+    daemon.configure({"api": fake(tmp_path / "api")})
+    reloaded(daemon)
+    assert alive(pid)
+    reloaded(daemon, "--stop-removed")
+    assert not alive(pid)
+
+
 def test_stop_all_means_what_left_the_config_too(relctld: Fleet, tmp_path: Path) -> None:
     daemon = relctld({"web": fake(tmp_path / "web"), "api": fake(tmp_path / "api")})
     pids = [daemon.wait_for(name, state="running")["pid"] for name in ("web", "api")]

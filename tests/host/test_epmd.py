@@ -16,7 +16,7 @@ import pytest
 from relctld.host import epmd
 from relctld.host.epmd import EpmdError, answers, ensure
 from tests import epmds
-from tests.host.seam import epmd_binary, open_fds, script
+from tests.host.seam import NOBODY, epmd_binary, need_root, open_fds, script
 
 pytestmark = pytest.mark.host
 
@@ -132,3 +132,11 @@ def _answer_all(server: socket.socket, answer: bytes) -> None:
 def test_something_that_accepts_and_is_silent(port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         assert not answers(port, 0.1)
+
+
+def test_it_runs_as_the_user_in_whose_tree_it_lies(port: int) -> None:
+    """Whoever owns the tree chose what is executed: it must not be executed as root."""
+    need_root("it starts an epmd as another user")
+    ensure(real, env(port), nullcontext, NOBODY)
+    (started,) = epmds.started_for(port)
+    assert set(started.uids()) == {NOBODY.uid}
