@@ -211,3 +211,19 @@ def test_the_logger_of_a_killed_daemon_ends_with_the_next_one(relctld: Fleet, tm
     assert daemon.stop() == 0
     assert logger is not None
     wait_until(lambda: not alive(logger), what="the logger's end")
+
+
+def test_a_run_dir_that_was_changed_under_living_nodes_is_refused(relctld: Fleet, tmp_path: Path) -> None:
+    """Their records are in the old one: relctld would start a second copy of each."""
+    daemon = relctld({"web": fake(tmp_path / "web")})
+    pid = daemon.wait_for("web", state="running")["pid"]
+    daemon.kill()
+    other = relctld({}, start=False)
+    other.configure({"web": fake(tmp_path / "web")}, {"state_dir": daemon.state_dir})
+    other.start(wait=False)
+    assert other.process is not None
+    assert other.process.wait(30) == 1
+    assert f"records are in {daemon.run_dir}" in other.said()
+    assert alive(pid)
+    daemon.start()
+    assert daemon.status("web")["pid"] == pid

@@ -33,6 +33,7 @@ from relctld.host.gate import ignore_nothing
 from relctld.host.reaper import Reaper, become_subreaper
 from relctld.host.store import Store
 from relctld.host.systemd import Notifier, own_job, own_unit
+from relctld.supervisor import resume
 from relctld.supervisor.door import open_door
 from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.interpreter import Interpreter
@@ -84,6 +85,9 @@ class Daemon:
         for path, mode in ((config.state_dir, 0o700), (config.log_dir, 0o751)):
             with contextlib.suppress(OSError):  # told by the store and the logger, who need them
                 path.mkdir(mode=mode, parents=True, exist_ok=True)
+        elsewhere = resume.claim_run_dir(config.state_dir, self._run_dir)
+        if elsewhere is not None:
+            raise sockets.LockedError(elsewhere)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._soft_nofile = soft
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

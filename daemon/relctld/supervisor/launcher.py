@@ -28,7 +28,7 @@ from relctld.host.records import Launched, write_vm
 from relctld.host.users import UnknownUserError, look_up
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CRASH_DIR_WITHIN = 1.0
+_CRASH_DIR_WITHIN = 0.1
 
 
 class LaunchError(Exception):

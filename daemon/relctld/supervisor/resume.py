@@ -8,6 +8,7 @@
 """
 
 import contextlib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,23 @@ def last_exit_object(last: LastExit | None) -> dict[str, Any] | None:
         return None
     how = {"code": last.status.code, "signal": last.status.signal}
     return {"at": last.at, **how, "cause": str(last.cause), "pid": last.pid, "detail": last.detail}
+
+
+def claim_run_dir(state_dir: Path, run_dir: Path) -> str | None:
+    """Note where the records are; None, or why a start here would make a second copy of a node.
+
+    STATE/run.json  {boot, run_dir}: a run_dir that was changed while nodes run hides their records from us.
+    """
+    note = state_dir / "run.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        before = json.loads(note.read_bytes())
+        if before["boot"] == process.boot_id() and before["run_dir"] != str(run_dir):
+            living = left_behind(Path(before["run_dir"]) / "releases", frozenset())
+            if living:
+                return (
+                    f"nodes of a former relctld run ({', '.join(living)}), and their records are in "
+                    f"{before['run_dir']}, not in {run_dir}: set run_dir back, or stop them first"
+                )
+    with contextlib.suppress(OSError):  # a disk that is full or hangs: the store tells
+        note.write_text(json.dumps({"boot": process.boot_id(), "run_dir": str(run_dir)}))
+    return None
