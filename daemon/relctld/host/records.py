@@ -42,7 +42,7 @@ def write_vm(folder: Path, epoch: int, vm: Vm) -> None:
 def read_vm(folder: Path) -> tuple[int, Vm] | None:
     """The epoch and the identity of the latest VM of this boot."""
     match _read(folder / "vm.json"):
-        case {"epoch": int(epoch), "pid": int(pid), "ticks": int(ticks), "instance": str(instance)} if epoch < 1 << 62:
+        case {"epoch": int(epoch), "pid": int(pid), "ticks": int(ticks), "instance": str(instance)} if epoch < 1 << 63:
             return epoch, Vm(pid, ticks, instance)
     return None
 
