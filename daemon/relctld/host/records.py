@@ -22,6 +22,7 @@ from relctld.core.model import ReleaseState, Vm
 from relctld.host.process import boot_id
 
 _VERSION = 1
+_MOST = (1 << 63) - 1  # of an epoch: what the store takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def write_vm(folder: Path, epoch: int, vm: Vm) -> None:
 def read_vm(folder: Path) -> tuple[int, Vm] | None:
     """The epoch and the identity of the latest VM of this boot."""
     match _read(folder / "vm.json"):
-        case {"epoch": int(epoch), "pid": int(pid), "ticks": int(ticks), "instance": str(instance)} if epoch < 1 << 63:
+        case {"epoch": int(epoch), "pid": int(pid), "ticks": int(ticks), "instance": str(instance)} if epoch <= _MOST:
             return epoch, Vm(pid, ticks, instance)
     return None
 

@@ -114,7 +114,7 @@ def test_a_state_comes_back_as_it_went(folder: Path, state: ReleaseState, launch
     assert read_state(folder) == (to_keep(state), launched)
 
 
-@given(st.integers(0, 2**63), vms)
+@given(st.integers(0, 2**63 - 1), vms)
 @UNHURRIED
 def test_a_vm_comes_back_as_it_went(folder: Path, epoch: int, vm: Vm) -> None:
     write_vm(folder, epoch, vm)
