@@ -8,9 +8,12 @@ import time
 from dataclasses import dataclass
 
 from relctld.core.model import Vm
+from relctld.host.process import start_ticks
 
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 _UTIME, _STIME, _THREADS, _START, _RSS = 11, 12, 17, 19, 21  # of /proc/PID/stat, counted after the command's name
+
+_MANY = 1_000  # VMs remembered before the dead ones are sought out
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class VmStat:
         now, used = time.monotonic(), (fields[_UTIME] + fields[_STIME]) / _TICKS
         before, used_before = self._last.get(vm, (now - age(vm), 0.0))
         percent = 100 * max(0.0, used - used_before) / max(0.001, now - before)
+        if len(self._last) > _MANY:
+            self._last = {known: seen for known, seen in self._last.items() if start_ticks(known.pid) == known.ticks}
         if now - before > 0.5:  # two looks at once would only show noise
             self._last[vm] = (now, used)
         return Usage(fields[_RSS] * _PAGE, round(percent, 1), fields[_THREADS], _files(vm.pid))

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -46,10 +46,6 @@ class Shell:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._drain)
-
-    def states(self) -> Iterable[Managed]:
-        """All releases."""
-        return self.releases.values()
 
     def close(self) -> None:
         """Nothing ticks any more."""
