@@ -18,6 +18,7 @@ import pytest
 from relctld.host import fifo, process
 from relctld.host.gate import Identity
 from relctld.host.reaper import Reaper, become_subreaper
+from relctld.host.signals import Signals
 from tests.waiting import wait_until
 
 T = TypeVar("T")
@@ -81,11 +82,14 @@ def with_reaper(work: Callable[[Reaper], Awaitable[T]], timeout: float = 30.0) -
     """Run `work` on a loop of its own, with a reaper."""
 
     async def run() -> T:
-        reaper = Reaper(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        signals = Signals(loop)
+        reaper = Reaper(loop, signals)
         try:
             return await asyncio.wait_for(work(reaper), timeout)
         finally:
             reaper.close()
+            signals.close()
 
     return asyncio.run(run())
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 
 from relctld.core.model import UNKNOWN_STATUS, ExitStatus
 from relctld.host.process import comm, signal_name, status_of_stranger
+from relctld.host.signals import Signals
 
 OnExit = Callable[[ExitStatus, str], None]
 """Called on the loop with the exit status and the last name (`comm`) of the process."""
@@ -43,18 +44,19 @@ class Reaper:
     Use from the loop's thread, but for `spawning` and `abandon`.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, signals: Signals) -> None:
         self._loop = loop
+        self._signals = signals
         self._watched: dict[int, tuple[int, OnExit]] = {}
         self._lock = threading.Lock()
         self._spawning = 0
         self._claimed: set[int] = set()
         self._dirty = False
-        loop.add_signal_handler(signal.SIGCHLD, self._reap_strays)
+        signals.on(signal.SIGCHLD, self._reap_strays)
 
     def close(self) -> None:
         """Forget everything; nobody is told any more."""
-        self._loop.remove_signal_handler(signal.SIGCHLD)
+        self._signals.off(signal.SIGCHLD)
         for pid in tuple(self._watched):
             self._forget(pid)
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from relctld.host import containment
 from relctld.host.command import Commands
 from relctld.host.gate import ignore_nothing
 from relctld.host.reaper import Reaper, become_subreaper
+from relctld.host.signals import Signals
 from relctld.host.store import Store
 from relctld.host.systemd import Notifier, own_job, own_unit
 from relctld.supervisor import resume
@@ -67,6 +69,7 @@ class Daemon:
         self._started = datetime.now(UTC)
         self._stop_asked: asyncio.Future[tuple[OnStop, str]] | None = None
         self._quiet = asyncio.Event()
+        self._up = asyncio.Event()
         self._status_due = False
 
     def prepare(self) -> None:
@@ -115,7 +118,8 @@ class Daemon:
         self._errands = ThreadPoolExecutor(_ERRANDS, thread_name_prefix="errand")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
         self._notifier = Notifier(self._environ)
-        self._reaper = Reaper(loop)
+        self._signals = Signals(loop)
+        self._reaper = Reaper(loop, self._signals)
         self._containment = containment.choose(self._run_dir)
         self._journal = Journal(self._store)
         self._store.start(loop, self._store_trouble)
@@ -148,7 +152,8 @@ class Daemon:
         self._roster.forgotten.append(self._facts.forget)
         self._shell.stepped += [self._is_quiet, self._tell_systemd]
         for number in (signal.SIGTERM, signal.SIGINT):  # before the first VM: told to stop now, it stops that too
-            loop.add_signal_handler(number, self._ask_to_stop, number, signal.Signals(number).name)
+            self._signals.on(number, partial(self._ask_to_stop, number, signal.Signals(number).name))
+        self._signals.on(signal.SIGHUP, self._hang_up)
 
     async def _open_the_door(self) -> None:
         services = Services(
@@ -167,7 +172,7 @@ class Daemon:
         self._journal.publish = self._server.publish
         await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
         self._loggers.start(self._shell.releases)
-        self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._up.set()
         self._notifier.ready()
         self._watchdog()
 
@@ -244,6 +249,7 @@ class Daemon:
         self._interpreter.start("reload", self._reload_by_signal())
 
     async def _reload_by_signal(self) -> None:
+        await self._up.wait()
         with contextlib.suppress(RefusedError):  # told in the log and the history already
             await self._reload(False, "SIGHUP")
 
@@ -300,6 +306,7 @@ class Daemon:
         self._containment.close()
         self._scribe.shutdown(wait=True)
         self._store.close()
+        self._signals.close()
         os.close(self._lock)
 
     async def _until_quiet(self) -> None:
