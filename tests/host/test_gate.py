@@ -342,8 +342,9 @@ def test_a_signal_ends_the_gate(gates: Gates, shell: str, number: signal.Signals
         raised.open()
     # The number is still ours, and closed once: another thread's file might have it by then.
     assert open_fds() == before
+    go = raised.go.fileno()
     raised.shut()
-    assert open_fds() == before - {raised.go}
+    assert open_fds() == before - {go}
     assert not (gates.folder / "touched").exists()
 
 

@@ -26,7 +26,8 @@ from relctld.host.gate import COMM
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched, read_vm
 from relctld.supervisor import launcher as module
-from relctld.supervisor.launcher import Launch, Launcher, LaunchError, Place
+from relctld.supervisor.launcher import Launch, Launcher, LaunchError
+from relctld.supervisor.recipe import Place
 from tests.host.seam import ROOT, children, gone, need_root, open_fds, public_folder, script, until, with_reaper
 from tests.waiting import wait_until
 

@@ -8,7 +8,7 @@
 
 An epmd that a VM started is shared by all nodes of the host: it is spared by both.
 
-Everything here may block: call it from a worker thread.
+What may block says nothing else: call it from a worker thread. `is_empty`, `oom_killed` and `remember` do not.
 """
 
 import contextlib
@@ -46,6 +46,9 @@ class Containment(Protocol):
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
         """End what is left of a VM; describes what outlived SIGKILL for `PATIENCE` seconds."""
+
+    def is_empty(self, name: str, epoch: int) -> bool:
+        """Whether nothing is left of a VM, where that can be seen at a glance; False where it takes a search."""
 
     def oom_killed(self, name: str, epoch: int) -> bool:
         """Whether the kernel killed something of this VM for want of memory, where that can be known."""
@@ -126,6 +129,12 @@ class Cgroups:
                 _remove(group)
         return left
 
+    def is_empty(self, name: str, epoch: int) -> bool:
+        """By `cgroup.events`."""
+        with contextlib.suppress(OSError):
+            return not _populated(self._group(name, epoch))
+        return False
+
     def oom_killed(self, name: str, epoch: int) -> bool:
         """By `memory.events`, which is there only where the memory controller is."""
         try:
@@ -169,7 +178,11 @@ def _groups(home: Path) -> list[Path]:
 
 
 def _populated(group: Path) -> bool:
-    return "populated 1" in (group / "cgroup.events").read_text()
+    fd = os.open(f"{group}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"populated 1" in os.read(fd, 4096)
+    finally:
+        os.close(fd)
 
 
 def _pids(group: Path) -> list[int]:
@@ -250,6 +263,10 @@ class Sweep:
         if not found:
             self._vms.pop(instance, None)
         return tuple(describe(pid) for pid in found)
+
+    def is_empty(self, name: str, epoch: int) -> bool:  # noqa: ARG002 the seam's
+        """Nothing tells but a search."""
+        return False
 
     def oom_killed(self, name: str, epoch: int) -> bool:  # noqa: ARG002 the seam's
         """Nothing tells."""

@@ -7,6 +7,8 @@ user, groups, umask and cwd are set by C code of `subprocess`, the limits here.
 The gate names itself `relctl-gate` (/proc/PID/comm); exec changes that. So a process that ends by that name never
 became the release, whatever its exit code.
 
+It may wait long: all that takes time is done before. One variable may be named whose value comes only with the opening.
+
 The environment goes through the shell as it is, but for what a shell keeps for itself (IFS, OPTIND, PPID, PS4, PWD,
 _). Of its own it adds nothing (dash), or SHLVL=0 (bash).
 """
@@ -20,6 +22,7 @@ import stat
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 COMM = "relctl-gate"
@@ -27,9 +30,9 @@ SHELL = "/bin/sh"
 
 # 126 and 127 are the shell's own codes for an exec that failed; 125 says that the daemon never opened the gate.
 _SCRIPT = """printf relctl-gate 2>/dev/null >/proc/$$/comm
-read -r _ || exit 125
 echo 0 2>/dev/null >/proc/$$/oom_score_adj
-{lines}exec "$@" </dev/null"""
+{lines}{wait} || exit 125
+exec "$@" </dev/null"""
 _SHELLS_OWN = ("PWD", "OLDPWD", "SHLVL")
 
 
@@ -50,17 +53,19 @@ class Gate:
     """A process that waits at its gate. `go` is the write end of its pipe; it ends with `open` or with `shut`."""
 
     pid: int
-    go: int
+    go: FileIO
 
-    def open(self) -> None:
-        """Let it become the release. Raises OSError where it is gone already; it is still to be shut then."""
-        os.write(self.go, b"\n")
-        os.close(self.go)
+    def open(self, value: str = "") -> None:
+        """Let it become the release; `value` is that of its late variable.
+
+        Raises OSError where it is gone already; it is still to be shut then.
+        """
+        self.go.write(os.fsencode(value) + b"\n")
+        self.go.close()
 
     def shut(self) -> None:
-        """End it: it reads end of file."""
-        with contextlib.suppress(OSError):
-            os.close(self.go)
+        """End it, unless it was opened: it reads end of file."""
+        self.go.close()
 
 
 def raise_gate(
@@ -72,16 +77,19 @@ def raise_gate(
     output: int,
     identity: Identity | None,
     limits: tuple[str, ...] = (),
+    late: str | None = None,
 ) -> Gate:
     """Start the gate of `argv` in a session of its own; raises OSError with the reason.
 
-    `output` is the fd of stdout and stderr; `limits` are lines of `ulimit`, see `limit_lines`.
+    `output` is the fd of stdout and stderr; `limits` are lines of `ulimit`, see `limit_lines`; `late` names a variable
+    of the environment whose value, one line, comes with the opening.
     """
     program = cwd / argv[0]
     if _is_foreign(program):
         raise OSError(errno.ENOEXEC, "no program for this machine", str(program))
     unset = [f"unset {' '.join(names)}"] if (names := [name for name in _SHELLS_OWN if name not in env]) else []
-    script = _SCRIPT.format(lines="".join(f"{line}\n" for line in (*unset, *limits)))
+    wait = f"IFS= read -r {late} && export {late}" if late else "read -r _"
+    script = _SCRIPT.format(lines="".join(f"{line}\n" for line in (*unset, *limits)), wait=wait)
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         process = subprocess.Popen(
@@ -103,7 +111,7 @@ def raise_gate(
     finally:
         os.close(read)
     process.returncode = 0  # the reaper waits for it; Popen must not
-    return Gate(process.pid, write)
+    return Gate(process.pid, FileIO(write, "w"))
 
 
 def ignore_nothing() -> None:

@@ -29,6 +29,7 @@ from relctld.host import database
 from relctld.host.database import Kept
 
 _WAITING_EVENTS = 10_000
+_DOZE = 0.01
 _RETRY = 2.0
 _PRUNE_EVERY = 1_000
 _PRUNE_AFTER = 3600.0
@@ -70,6 +71,7 @@ class Store:
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._dozing = False
         self._gave_up = False
         self._since_prune, self._pruned_at = 0, float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -133,7 +135,8 @@ class Store:
         with self._wake:
             self._jobs.append(job)
             self._forget_oldest()
-            self._wake.notify()
+            if not (self._dozing and job.patient):
+                self._wake.notify()
 
     def _forget_oldest(self) -> None:
         """A disk that has been full for long: the oldest events go. Wants never wait for long."""
@@ -171,6 +174,10 @@ class Store:
                 self._wake.wait(_RETRY)
             while not self._jobs and not self._closing:
                 self._wake.wait()
+            if not self._closing and all(job.patient for job in self._jobs):
+                self._dozing = True  # what happens together is written together, and not while a restart is under way
+                self._wake.wait(_DOZE)
+                self._dozing = False
             if self._gave_up:
                 return []
             batch = list(self._jobs)

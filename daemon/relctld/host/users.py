@@ -8,6 +8,7 @@ import grp
 import os
 import pwd
 import threading
+from functools import cache
 
 from relctld.host.gate import Identity
 
@@ -66,7 +67,13 @@ def look_up(user: str | None, group: str | None) -> Identity:
 
     Takes as long as the name service does at first, `_PATIENCE` at most later.
     """
-    return _memory.look_up(user, group)
+    return _memory.look_up(user, group) if user or group else _ourselves()
+
+
+@cache
+def _ourselves() -> Identity:
+    """Who we are does not change."""
+    return _ask(None, None)
 
 
 def _ask(user: str | None, group: str | None) -> Identity:

@@ -6,6 +6,7 @@ Down: STOPPING → nodes stopped, or left as they are → replies, store, socket
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -46,6 +47,7 @@ from relctld.supervisor.managed import Managed
 from relctld.supervisor.reload import Loaded, Reloader
 from relctld.supervisor.roster import Roster
 from relctld.supervisor.services import Services
+from relctld.supervisor.standby import Standbys
 
 log = structlog.get_logger()
 
@@ -105,6 +107,7 @@ class Daemon:
         self._tell_beginning()
         self._roster.take_up(self._first_config)
         await self._open_the_door()
+        gc.freeze()  # what is there now stays: no need to look through it again and again
         how, by = await self._asked_to_stop()
         await self._go_down(how, by)
 
@@ -117,6 +120,7 @@ class Daemon:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
         self._errands = ThreadPoolExecutor(_ERRANDS, thread_name_prefix="errand")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
+        leisure = ThreadPoolExecutor(1, thread_name_prefix="leisure")  # what nobody waits for
         self._notifier = Notifier(self._environ)
         self._signals = Signals(loop)
         self._reaper = Reaper(loop, self._signals)
@@ -124,15 +128,18 @@ class Daemon:
         self._journal = Journal(self._store)
         self._store.start(loop, self._store_trouble)
         launcher = Launcher(self._reaper, self._containment, self._errands, self._environ, self._soft_nofile)
+        self._standbys = Standbys(launcher, self._reaper, leisure)
         self._interpreter = Interpreter(
             reaper=self._reaper,
             containment=self._containment,
             launcher=launcher,
+            standbys=self._standbys,
             commands=Commands(self._reaper, self._pool),
             store=self._store,
             journal=self._journal,
             pool=self._pool,
             errands=self._errands,
+            leisure=leisure,
             scribe=self._scribe,
         )
         self._shell = self._interpreter.shell
@@ -149,8 +156,8 @@ class Daemon:
             scribe=self._scribe,
             changed=self._plan_logs,
         )
-        self._roster.forgotten.append(self._facts.forget)
-        self._shell.stepped += [self._is_quiet, self._tell_systemd]
+        self._roster.forgotten += [self._facts.forget, self._standbys.let_go]
+        self._shell.stepped += [self._is_quiet, self._tell_systemd, self._standbys.stepped]
         for number in (signal.SIGTERM, signal.SIGINT):  # before the first VM: told to stop now, it stops that too
             self._signals.on(number, partial(self._ask_to_stop, number, signal.Signals(number).name))
         self._signals.on(signal.SIGHUP, self._hang_up)
@@ -298,6 +305,7 @@ class Daemon:
             for name in self._shell.releases:
                 self._shell.post(Halted(name))
             await self._until_quiet()
+        self._standbys.close()
         self._loggers.stop(with_logger=how is OnStop.STOP)
         await self._server.close()
         self._shell.close()

@@ -5,9 +5,12 @@ wrong within it.
 """
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
 from typing import Any, assert_never
 
 import structlog
@@ -39,20 +42,25 @@ from relctld.core.events import (
     VmExited,
     VmSpawned,
 )
-from relctld.core.model import ExitStatus, Hook, Vm
+from relctld.core.model import ExitStatus, Hook, ReleaseSpec, ReleaseState, Vm
 from relctld.host import gate, probe, process, records, users
 from relctld.host.command import Commands
 from relctld.host.containment import Containment
 from relctld.host.reaper import Reaper
+from relctld.host.records import Launched
 from relctld.host.store import Store
 from relctld.supervisor.journal import Journal, timestamp
-from relctld.supervisor.launcher import Launch, Launcher, LaunchError, Place
+from relctld.supervisor.launcher import Launch, Launcher, LaunchError
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.recipe import Place
 from relctld.supervisor.shell import Shell, chance
+from relctld.supervisor.standby import Standby, Standbys
 
 log = structlog.get_logger()
 
 _NUMBERS = {Signal.STOP: signal.SIGTERM, Signal.DUMP: signal.SIGUSR1, Signal.KILL: signal.SIGKILL}
+_SAVE_WITHIN = 0.01
+_TIDY_AFTER = 0.05
 _LATE = 0.5
 """Seconds beyond its timeout after which a probe's answer says more about us than about the node."""
 
@@ -66,21 +74,25 @@ class Interpreter:
         reaper: Reaper,
         containment: Containment,
         launcher: Launcher,
+        standbys: Standbys,
         commands: Commands,
         store: Store,
         journal: Journal,
         pool: Executor,
         errands: Executor,
+        leisure: Executor,
         scribe: Executor,
     ) -> None:
         self._reaper = reaper
         self._containment = containment
         self._launcher = launcher
+        self._standbys = standbys
         self._commands = commands
         self._store = store
         self._journal = journal
         self._pool = pool
         self._errands = errands
+        self._leisure = leisure
         self._scribe = scribe
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,19 +108,17 @@ class Interpreter:
                 if managed.hook is not None:
                     managed.hook.cancel()
             case SpawnVm():
-                self.start(f"spawn {managed.name}", self._spawn(managed, effect.epoch))
+                self._spawn(managed, effect.epoch)
             case SignalVm():
                 self._signal(managed, effect)
             case Sweep():
-                self.start(f"sweep {managed.name}", self._sweep(managed, effect))
+                self._sweep(managed, effect)
             case AskProbe():
                 self.start(f"probe {managed.name}", self._probe(managed, effect))
             case RecordWant():
                 self._record(effect)
             case Save():
-                if not managed.save_due:
-                    managed.save_due = True
-                    self._scribe.submit(_save, managed)
+                self._save(managed)
             case Answer():
                 self.answer(effect)
             case Report():
@@ -130,24 +140,40 @@ class Interpreter:
         _ = self.task(name, work)
 
     async def close(self) -> None:
-        """End all tasks."""
+        """End all tasks; save what is not saved yet."""
+        for managed in self.shell.releases.values():
+            self._save_now(managed)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- up ------------------------------------------------------------------------------------
 
-    async def _spawn(self, managed: Managed, epoch: int) -> None:
+    def _spawn(self, managed: Managed, epoch: int) -> None:
+        """Off to a worker at once, not by a task: every turn of the loop is a part of a restart's time."""
         spec, place = managed.spec, Place(managed.folder, managed.log_folder)
+        standby = self._standbys.take(managed.name, epoch)
+        launch = partial(self._launcher.launch, spec, place, epoch, standby.raised if standby else None)
+        work = self._loop.run_in_executor(self._pool, launch)
+        self.start(f"spawn {managed.name}", self._spawned(managed, epoch, spec, standby, work))
+
+    async def _spawned(
+        self,
+        managed: Managed,
+        epoch: int,
+        spec: ReleaseSpec,
+        standby: Standby | None,
+        work: asyncio.Future[Launch],
+    ) -> None:
         try:
-            launch = await self._loop.run_in_executor(self._pool, self._launcher.launch, spec, place, epoch)
+            launch = await work
         except LaunchError as error:
             self._spawn_failed(managed.name, epoch, str(error), nothing=error.nothing_installed)
         except Exception as error:
             log.exception("surprise", release=managed.name)
             self._spawn_failed(managed.name, epoch, f"{type(error).__name__}: {error}", nothing=False)
         else:
-            self._launched(managed, epoch, launch)
+            self._watch(managed, epoch, launch, standby)
             managed.launched, managed.launched_spec = launch.launched, spec
             for warning in launch.warnings:
                 log.warning("release.warning", release=managed.name, warning=warning)
@@ -156,23 +182,25 @@ class Interpreter:
     def _spawn_failed(self, name: str, epoch: int, why: str, *, nothing: bool) -> None:
         self.shell.post(SpawnFailed(name, epoch, why, nothing, timestamp(), chance()))
 
-    def _launched(self, managed: Managed, epoch: int, launch: Launch) -> None:
+    def _watch(self, managed: Managed, epoch: int, launch: Launch, standby: Standby | None) -> None:
         def ended(status: ExitStatus, comm: str) -> None:
             if comm == gate.COMM and status.code in (126, 127):
                 self.start(f"explain {managed.name}", self._explain(managed, epoch, launch, status))
             else:
                 self._exited(managed, epoch, status)
 
-        self.adopt(managed, launch.vm, launch.pidfd, ended)
+        managed.instance, managed.pidfd = launch.vm.instance, launch.pidfd
+        if standby is not None and launch.raised is standby.raised:
+            standby.watch(ended)
+        else:
+            self._reaper.watch(launch.vm.pid, launch.pidfd, ended)
 
-    def adopt(
-        self, managed: Managed, vm: Vm, pidfd: int, ended: Callable[[ExitStatus, str], None] | None = None
-    ) -> None:
-        """Take a living VM under our eyes; the pidfd is ours from now on."""
+    def adopt(self, managed: Managed, vm: Vm, pidfd: int) -> None:
+        """Take a living VM of a former daemon under our eyes; the pidfd is ours from now on."""
         epoch = managed.state.epoch
         managed.instance, managed.pidfd = vm.instance, pidfd
         self._containment.remember(vm)
-        self._reaper.watch(vm.pid, pidfd, ended or (lambda status, _: self._exited(managed, epoch, status)))
+        self._reaper.watch(vm.pid, pidfd, lambda status, _: self._exited(managed, epoch, status))
 
     def _exited(self, managed: Managed, epoch: int, status: ExitStatus, why: str | None = None) -> None:
         managed.pidfd = None
@@ -246,19 +274,33 @@ class Interpreter:
         if managed.pidfd is not None:
             process.send(managed.pidfd, _NUMBERS[effect.signal])
 
-    async def _sweep(self, managed: Managed, effect: Sweep) -> None:
-        name, epoch, instance = managed.name, effect.epoch, managed.instance
+    def _sweep(self, managed: Managed, effect: Sweep) -> None:
+        """Most VMs leave nothing behind. Where that can be seen at a glance, nobody waits for a worker."""
+        name, epoch = managed.name, effect.epoch
+        empty = partial(self._containment.empty, name, epoch, managed.instance, gentle=effect.gentle)
+        if self._containment.is_empty(name, epoch):
+            self.shell.post(Swept(name, epoch, (), chance()))
+            self.start(f"tidy {name}", self._tidy(managed, epoch, empty))
+        else:
+            self.start(f"sweep {name}", self._empty(managed, epoch, empty))
+
+    async def _empty(self, managed: Managed, epoch: int, empty: Callable[[], tuple[str, ...]]) -> None:
         left: tuple[str, ...] = ("a sweep that failed",)
         try:
-            left = await self._loop.run_in_executor(
-                self._pool, lambda: self._containment.empty(name, epoch, instance, gentle=effect.gentle)
-            )
+            left = await self._loop.run_in_executor(self._pool, empty)
         except Exception:
-            log.exception("surprise", release=name)
+            log.exception("surprise", release=managed.name)
         finally:
-            self.shell.post(Swept(name, epoch, left, chance()))
+            self.shell.post(Swept(managed.name, epoch, left, chance()))
         if not left:
-            self.start(f"dumps {name}", self._look_for_dump(managed, epoch))
+            await self._look_for_dump(managed, epoch)
+
+    async def _tidy(self, managed: Managed, epoch: int, empty: Callable[[], tuple[str, ...]]) -> None:
+        """Nothing lives in it any more; what held it is taken away, once its successor is on its way."""
+        await asyncio.sleep(_TIDY_AFTER)
+        with contextlib.suppress(OSError):
+            await self._loop.run_in_executor(self._leisure, empty)
+        await self._look_for_dump(managed, epoch)
 
     async def _look_for_dump(self, managed: Managed, epoch: int) -> None:
         """After the sweep, so that a log disk that hangs delays no restart. An old epoch's dump is only pruned."""
@@ -273,6 +315,20 @@ class Interpreter:
         if slogan is not None:
             self.shell.post(DumpFound(managed.name, epoch, slogan))
 
+    def _save(self, managed: Managed) -> None:
+        """A moment later: changes that come together are saved together, and not while a restart is under way.
+
+        What must not be lost meanwhile is that a VM lives; that is recorded while it waits at its gate.
+        """
+        if managed.save_due is None:
+            managed.save_due = self._loop.call_later(_SAVE_WITHIN, self._save_now, managed)
+
+    def _save_now(self, managed: Managed) -> None:
+        if managed.save_due is not None:
+            managed.save_due.cancel()
+            managed.save_due = None
+            self._scribe.submit(_write_state, managed.folder, managed.state, managed.launched)
+
     def _record(self, effect: RecordWant) -> None:
         def written(_: int | None, error: str | None) -> None:
             self.shell.post(Recorded(effect.release, effect.request_id, error))
@@ -280,11 +336,10 @@ class Interpreter:
         self._store.put_want(effect.release, effect.want, written)
 
 
-def _save(managed: Managed) -> None:
-    """In the scribe's thread. It takes the latest state: saves may be merged, never reordered."""
-    managed.save_due = False  # before the state is read: a later one is ordered anew
+def _write_state(folder: Path, state: ReleaseState, launched: Launched) -> None:
+    """In the scribe's thread, which takes them in their order."""
     try:
-        managed.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        records.write_state(managed.folder, managed.state, managed.launched)
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        records.write_state(folder, state, launched)
     except OSError as error:
-        log.warning("state.unsaved", release=managed.name, error=str(error))
+        log.warning("state.unsaved", release=state.name, error=str(error))

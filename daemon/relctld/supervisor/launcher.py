@@ -1,7 +1,8 @@
-"""What a launch takes, from the spec to the open gate. Everything here blocks and belongs in a worker thread.
+"""From a recipe to a VM past its gate. Everything here blocks and belongs in a worker thread.
 
-Order: who (name service), where (run directory, directories of the release), what (flavour, environment), epmd,
-then the gate: pid recorded, contained, opened. A failure at any point leaves nothing behind and says why.
+Order: the recipe (read only), the place (run directory, directories of the release), epmd, then the gate: raised and
+contained, recorded, opened. A gate may have been raised beforehand (`standby`); it is used where the recipe is still
+the same. A failure at any point leaves nothing behind and says why.
 """
 
 import contextlib
@@ -16,18 +17,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from relctld.beam.crashdump import dump_name
-from relctld.beam.flavour import NothingInstalled, Release, inspect
+from relctld.beam.flavour import NothingInstalled
 from relctld.beam.layout import ReleaseError, newest_epmd
-from relctld.config import EnvFileError, fingerprints, read_env
+from relctld.config import EnvFileError
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment
-from relctld.host.gate import Gate, Identity, limit_lines, raise_gate
+from relctld.host.gate import Gate, Identity, raise_gate
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched, write_vm
-from relctld.host.users import UnknownUserError, look_up
+from relctld.host.users import UnknownUserError
+from relctld.supervisor.recipe import Place, Recipe, environment, read_recipe
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CRASH_DIR_WITHIN = 0.1
 
 
@@ -40,23 +41,46 @@ class LaunchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """A VM past its gate. The pidfd is the taker's."""
+class Raised:
+    """A gate that is raised and contained for `epoch`. No VM yet: nothing records it, and end of file ends it.
 
+    `output` is the identity of the FIFO it holds; the pidfd is the taker's.
+    """
+
+    gate: Gate
     vm: Vm
     pidfd: int
-    argv: tuple[str, ...]
-    cwd: Path
-    launched: Launched
-    warnings: tuple[str, ...]
+    epoch: int
+    recipe: Recipe
+    output: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a release keeps what is not its own tree."""
+class Launch:
+    """A VM past its gate."""
 
-    run: Path
-    log: Path
+    raised: Raised
+    warnings: tuple[str, ...]
+
+    @property
+    def vm(self) -> Vm:
+        return self.raised.vm
+
+    @property
+    def pidfd(self) -> int:
+        return self.raised.pidfd
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return self.raised.recipe.argv
+
+    @property
+    def cwd(self) -> Path:
+        return self.raised.recipe.cwd
+
+    @property
+    def launched(self) -> Launched:
+        return self.raised.recipe.launched
 
 
 class Launcher:
@@ -80,145 +104,116 @@ class Launcher:
         """The roots of all releases of the same user, set by who knows them: the newest epmd among them is started,
         as that user. Nobody's tree is executed as somebody else."""
 
-    def launch(self, spec: ReleaseSpec, place: Place, epoch: int) -> Launch:
-        """Launch a VM. Raises LaunchError."""
+    def launch(self, spec: ReleaseSpec, place: Place, epoch: int, standby: Raised | None = None) -> Launch:
+        """Launch a VM, by the gate that stands by if it suits; it is spent in any case. Raises LaunchError."""
         try:
-            return self._launch(spec, place, epoch)
+            return self._launch(spec, place, epoch, standby)
         except NothingInstalled as error:
             raise LaunchError(f"{spec.root} is missing or empty", nothing_installed=True) from error
         except OSError as error:
             raise LaunchError(_in_words(error)) from error
         except (ReleaseError, UnknownUserError, EnvFileError, epmd.EpmdError) as error:
             raise LaunchError(str(error)) from error
+        finally:
+            if standby is not None:
+                standby.gate.shut()
 
-    def _launch(self, spec: ReleaseSpec, place: Place, epoch: int) -> Launch:
-        identity = look_up(spec.user, spec.group)
-        env = self.environment(spec, identity)
-        scratch = make_run_folder(place.run, identity)
-        release = _inspect(spec, env, scratch)
-        if release is not None:
-            env = {**release.env, **env}
+    def raise_ahead(self, spec: ReleaseSpec, place: Place, epoch: int) -> Raised:
+        """Raise the gate of a launch to come. Raises whatever that launch would."""
+        return self._raise(spec, place, epoch, read_recipe(spec, place, self._environ, self._soft_nofile))
+
+    def environment(self, spec: ReleaseSpec, identity: Identity) -> dict[str, str]:
+        """The environment in which a release's commands run. Raises OSError and EnvFileError."""
+        return environment(spec, identity, self._environ)
+
+    def _launch(self, spec: ReleaseSpec, place: Place, epoch: int, standby: Raised | None) -> Launch:
+        recipe = read_recipe(spec, place, self._environ, self._soft_nofile)
+        make_run_folder(place, recipe.identity)
         for directory in spec.directories:
-            folders.own(directory, identity, 0o750)
-        self._crash_dump(spec, place, epoch, identity, env)
-        instance = secrets.token_hex(16)
-        env |= {"RELCTL_INSTANCE": instance, "RELCTL_RELEASE": spec.name, "RELCTL_EPOCH": str(epoch)}
+            folders.own(directory, recipe.identity, 0o750)
+        self._make_crash_folder(place, recipe.identity)
+        release = recipe.release
         if release is not None and release.epmd_needed:
-            switch = identity if spec.user or spec.group else None
-            epmd.ensure(lambda: newest_epmd(self.roots(spec)), env, self._reaper.spawning, switch)
-        launched = Launched(
-            version=release.boot_version if release else None,
-            flavour=str(release.flavour) if release else None,
-            node=spec.node.name or (release.node if release else None),
-            fingerprints=fingerprints(spec),
-        )
-        argv, cwd = _command(spec, release), spec.cwd or spec.root
+            epmd.ensure(lambda: newest_epmd(self.roots(spec)), recipe.env, self._reaper.spawning, recipe.switch)
+        dump = str(place.log / "crash" / dump_name(epoch, datetime.now(UTC)))
+        warnings = release.warnings if release else ()
         # The last that may fail: a VM beyond its gate that nobody was told of would get a second beside it.
-        vm, pidfd = self._through_the_gate(spec, place, epoch, instance, argv, cwd, env, identity)
-        return Launch(vm, pidfd, argv, cwd, launched, release.warnings if release else ())
+        if standby is not None and standby.epoch == epoch and standby.recipe == recipe and _holds(standby, place):
+            with contextlib.suppress(OSError):  # it ended while it waited
+                self._open(standby, place, dump)
+                return Launch(standby, warnings)
+        raised = self._raise(spec, place, epoch, recipe)
+        try:
+            self._open(raised, place, dump)
+        except BaseException:
+            self._take_down(spec.name, raised)
+            raise
+        return Launch(raised, warnings)
 
-    def _through_the_gate(
-        self,
-        spec: ReleaseSpec,
-        place: Place,
-        epoch: int,
-        instance: str,
-        argv: tuple[str, ...],
-        cwd: Path,
-        env: Mapping[str, str],
-        identity: Identity,
-    ) -> tuple[Vm, int]:
-        limits = limit_lines(spec.limits.nofile, spec.limits.core, self._soft_nofile)
-        switch = identity if spec.user or spec.group else None
+    def _raise(self, spec: ReleaseSpec, place: Place, epoch: int, recipe: Recipe) -> Raised:
+        instance = secrets.token_hex(16)
+        marks = {"RELCTL_INSTANCE": instance, "RELCTL_RELEASE": spec.name, "RELCTL_EPOCH": str(epoch)}
         output = fifo.open_both_ways(place.run / "out")
         try:
+            held = _identity(os.fstat(output))
             with self._reaper.spawning() as claim:
                 gate = raise_gate(
-                    argv, env=env, cwd=cwd, umask=spec.umask, output=output, identity=switch, limits=limits
+                    recipe.argv,
+                    env={**recipe.env, **marks},
+                    cwd=recipe.cwd,
+                    umask=recipe.umask,
+                    output=output,
+                    identity=recipe.switch,
+                    limits=recipe.limits,
+                    late=recipe.late,
                 )
                 claim(gate.pid)
         finally:
             os.close(output)
+        pidfd = os.pidfd_open(gate.pid)
+        vm = Vm(gate.pid, process.start_ticks(gate.pid) or 0, instance)
+        raised = Raised(gate, vm, pidfd, epoch, recipe, held)
         try:
-            return self._recorded(spec.name, place, epoch, instance, gate)
+            self._containment.place(spec.name, epoch, vm)
         except BaseException:
-            self._reaper.abandon(gate.pid)
-            with contextlib.suppress(OSError):
-                self._containment.empty(spec.name, epoch, instance, gentle=False)
+            self._take_down(spec.name, raised)
             raise
+        return raised
 
-    def _recorded(self, name: str, place: Place, epoch: int, instance: str, gate: Gate) -> tuple[Vm, int]:
+    def _open(self, raised: Raised, place: Place, dump: str) -> None:
         """From here on a crash of the daemon ends the gate (end of file) or leaves a VM with a record."""
-        try:
-            pidfd = os.pidfd_open(gate.pid)
-            vm = Vm(gate.pid, process.start_ticks(gate.pid) or 0, instance)
-            try:
-                self._containment.place(name, epoch, vm)
-                write_vm(place.run, epoch, vm)
-                gate.open()
-            except BaseException:
-                os.close(pidfd)
-                raise
-        except BaseException:
-            gate.shut()
-            raise
-        return vm, pidfd
+        write_vm(place.run, raised.epoch, raised.vm)
+        raised.gate.open(dump)
 
-    def environment(self, spec: ReleaseSpec, identity: Identity) -> dict[str, str]:
-        """The environment of a VM, built up: of the daemon's own only what `inherit_env` names.
+    def _take_down(self, name: str, raised: Raised) -> None:
+        raised.gate.shut()
+        os.close(raised.pidfd)
+        self._reaper.abandon(raised.vm.pid)
+        with contextlib.suppress(OSError):
+            self._containment.empty(name, raised.epoch, raised.vm.instance, gentle=False)
 
-        Raises OSError and EnvFileError.
-        """
-        env = {
-            "HOME": identity.home,
-            "USER": identity.name,
-            "LOGNAME": identity.name,
-            "SHELL": identity.shell,
-            "PATH": _PATH,
-            "LANG": self._environ.get("LANG", "C.UTF-8"),
-        }
-        env |= {key: self._environ[key] for key in spec.inherit_env if key in self._environ}
-        if spec.env_file is not None:
-            env |= read_env(spec.env_file)
-        return env | dict(spec.env)
+    def _make_crash_folder(self, place: Place, identity: Identity) -> None:
+        """A place for the VM's dump. A log disk that hangs must not keep a node from starting.
 
-    def _crash_dump(self, spec: ReleaseSpec, place: Place, epoch: int, identity: Identity, env: dict[str, str]) -> None:
-        """A path of its own for each VM's dump. A log disk that hangs must not keep a node from starting.
-
-        Nor may it take one worker more with each start: as long as one hangs there, no other is sent.
+        Nor may it take one worker more with each start: as long as one hangs there, no other is sent. Where it was
+        made before, it is only looked after, and nobody waits for that.
         """
         folder = place.log / "crash"
-        hanging = self._crash_folders.get(folder)
-        if hanging is None or hanging.done():
+        before = self._crash_folders.get(folder)
+        if before is None or before.done():
             made = self._crash_folders[folder] = self._pool.submit(make_crash_folder, place.log, identity)
-            with contextlib.suppress(OSError, FutureTimeoutError):
-                made.result(_CRASH_DIR_WITHIN)
-        if spec.crash.keep == 0:
-            env.setdefault("ERL_CRASH_DUMP_SECONDS", "0")
-            return
-        env.setdefault("ERL_CRASH_DUMP", str(folder / dump_name(epoch, datetime.now(UTC))))
-        env.setdefault("ERL_CRASH_DUMP_BYTES", str(spec.crash.max_size))
-        env.setdefault("ERL_CRASH_DUMP_SECONDS", str(max(1, round(spec.crash.timeout))))
+            if before is None or before.exception() is not None:
+                with contextlib.suppress(OSError, FutureTimeoutError):
+                    made.result(_CRASH_DIR_WITHIN)
 
 
-def _inspect(spec: ReleaseSpec, env: Mapping[str, str], scratch: Path) -> Release | None:
-    """What lies in the root; a root of another kind is fine where `command` says what to run."""
-    try:
-        return inspect(spec.root, spec.flavour, spec.release_name, env=env, scratch=scratch)
-    except NothingInstalled:
-        raise
-    except ReleaseError:
-        if spec.command is None:
-            raise
-        return None
+def _holds(raised: Raised, place: Place) -> bool:
+    """Whether its output is the FIFO that is there now."""
+    return raised.output == _identity(os.stat(place.run / "out", follow_symlinks=False))
 
 
-def _command(spec: ReleaseSpec, release: Release | None) -> tuple[str, ...]:
-    if spec.command is None:
-        assert release is not None
-        return release.command
-    program = spec.command[0]
-    return (str(spec.root / program), *spec.command[1:])
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _in_words(error: OSError) -> str:
@@ -226,15 +221,13 @@ def _in_words(error: OSError) -> str:
     return f"{error.filename}: {why}" if error.filename else why
 
 
-def make_run_folder(folder: Path, identity: Identity) -> Path:
+def make_run_folder(place: Place, identity: Identity) -> None:
     """RUN/releases/NAME with its FIFO, and an empty scratch directory that is the node's own."""
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    fifo.make(folder / "out", identity.uid, identity.gid)
-    scratch = folder / "scratch"
+    place.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+    fifo.make(place.run / "out", identity.uid, identity.gid)
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(scratch)
-    folders.own(scratch, identity, 0o700)
-    return scratch
+        shutil.rmtree(place.scratch)
+    folders.own(place.scratch, identity, 0o700)
 
 
 def make_crash_folder(log_folder: Path, identity: Identity) -> None:

@@ -17,7 +17,7 @@ class Managed:
     `folder`: its place in the run directory · `log_folder`: its logs · `launched`: what its latest VM was launched
     with, `launched_spec` the same in full, known only where this daemon launched it · `instance`: the latest VM's
     mark · `pidfd`: of the living VM, for signals · `hook`: the pre_start under way · `totals`: what of it was last
-    given to the store · `save_due`: a save is ordered that has not begun · `output`: our hold on its FIFO, so that its
+    given to the store · `save_due`: a save that is about to be made · `output`: our hold on its FIFO, so that its
     last words outlive it while no logger runs.
     """
 
@@ -32,7 +32,7 @@ class Managed:
     unconfigured: bool = False
     hook: asyncio.Task[None] | None = None
     totals: object = None
-    save_due: bool = False
+    save_due: asyncio.TimerHandle | None = None
     output: int | None = None
 
     @property
@@ -40,7 +40,10 @@ class Managed:
         return self.spec.name
 
     def close(self) -> None:
-        """Let go of its FIFO."""
+        """Let go of its FIFO, and save it no more."""
+        if self.save_due is not None:
+            self.save_due.cancel()
+            self.save_due = None
         if self.output is not None:
             os.close(self.output)
             self.output = None

@@ -1,0 +1,130 @@
+"""What decides how a VM starts: who runs what, where, in which environment. Read anew for each launch.
+
+Rule 1: nothing is changed here, only read: the name service, the environment file, the release's tree.
+Rule 2: equal recipes start equal VMs. What is a launch's own (its mark, the place of its crash dump) is not part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from relctld.beam.flavour import NothingInstalled, Release, inspect
+from relctld.beam.layout import ReleaseError
+from relctld.config import fingerprints, read_env
+from relctld.core.model import ReleaseSpec
+from relctld.host.gate import Identity, limit_lines
+from relctld.host.records import Launched
+from relctld.host.users import look_up
+
+_DUMP = "ERL_CRASH_DUMP"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a release keeps what is not its own tree."""
+
+    run: Path
+    log: Path
+
+    @property
+    def scratch(self) -> Path:
+        """A directory that is the node's own, empty at each start."""
+        return self.run / "scratch"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`identity`: whose the VM is; `switch`: who the gate must become for that, None where it is so already.
+
+    `late`: the variable whose value comes with the opening of the gate: where its crash dump goes, for dumps are named
+    for the time of the start.
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    identity: Identity
+    switch: Identity | None
+    umask: int
+    limits: tuple[str, ...]
+    late: str | None
+    release: Release | None
+    launched: Launched
+
+
+def read_recipe(spec: ReleaseSpec, place: Place, environ: Mapping[str, str], soft_nofile: int) -> Recipe:
+    """What a launch takes now. Raises OSError, ReleaseError, UnknownUserError, EnvFileError.
+
+    `environ` is the daemon's own environment, `soft_nofile` the limit of open files that it was given.
+    """
+    identity = look_up(spec.user, spec.group)
+    env = environment(spec, identity, environ)
+    release = _inspect(spec, env, place.scratch)
+    if release is not None:
+        env = {**release.env, **env}
+    env = {**_crash_settings(spec), **env}
+    return Recipe(
+        argv=_command(spec, release),
+        cwd=spec.cwd or spec.root,
+        env=env,
+        identity=identity,
+        switch=identity if spec.user or spec.group else None,
+        umask=spec.umask,
+        limits=limit_lines(spec.limits.nofile, spec.limits.core, soft_nofile),
+        late=None if spec.crash.keep == 0 or _DUMP in env else _DUMP,
+        release=release,
+        launched=Launched(
+            version=release.boot_version if release else None,
+            flavour=str(release.flavour) if release else None,
+            node=spec.node.name or (release.node if release else None),
+            fingerprints=fingerprints(spec),
+        ),
+    )
+
+
+def environment(spec: ReleaseSpec, identity: Identity, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a VM, built up: of the daemon's own (`environ`) only what `inherit_env` names.
+
+    Raises OSError and EnvFileError.
+    """
+    env = {
+        "HOME": identity.home,
+        "USER": identity.name,
+        "LOGNAME": identity.name,
+        "SHELL": identity.shell,
+        "PATH": _PATH,
+        "LANG": environ.get("LANG", "C.UTF-8"),
+    }
+    env |= {key: environ[key] for key in spec.inherit_env if key in environ}
+    if spec.env_file is not None:
+        env |= read_env(spec.env_file)
+    return env | dict(spec.env)
+
+
+def _inspect(spec: ReleaseSpec, env: Mapping[str, str], scratch: Path) -> Release | None:
+    """What lies in the root; a root of another kind is fine where `command` says what to run."""
+    try:
+        return inspect(spec.root, spec.flavour, spec.release_name, env=env, scratch=scratch)
+    except NothingInstalled:
+        raise
+    except ReleaseError:
+        if spec.command is None:
+            raise
+        return None
+
+
+def _command(spec: ReleaseSpec, release: Release | None) -> tuple[str, ...]:
+    if spec.command is None:
+        assert release is not None
+        return release.command
+    program = spec.command[0]
+    return (str(spec.root / program), *spec.command[1:])
+
+
+def _crash_settings(spec: ReleaseSpec) -> dict[str, str]:
+    """What bounds a crash dump; the release's own word goes before it."""
+    if spec.crash.keep == 0:
+        return {"ERL_CRASH_DUMP_SECONDS": "0"}
+    seconds = max(1, round(spec.crash.timeout))
+    return {"ERL_CRASH_DUMP_BYTES": str(spec.crash.max_size), "ERL_CRASH_DUMP_SECONDS": str(seconds)}
