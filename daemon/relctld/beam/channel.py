@@ -1,0 +1,188 @@
+"""One connection to a node: dial, handshake, then frames both ways and ticks. Knows nothing of calls.
+
+Rule 1: a peer that does not read costs us MAX_UNSENT bytes and one request; one that sends nonsense is cut off.
+Rule 2: one timer per channel. A node drops a peer that is silent for net_ticktime, 60 s if not set shorter: we
+        answer each tick, and tick ourselves where nothing was sent for TICK_AFTER.
+Rule 3: the end is told once, by `lost`; what is sent after it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relctld.beam.frames import TICK, Message, Receiver
+from relctld.beam.handshake import Cookie, Handshake, Peer
+from relctld.beam.refusals import LinkRefused, Refusal
+
+MAX_UNSENT = 1 << 20  # bytes
+TICK_AFTER = 2.0  # seconds
+
+
+class ChannelError(Exception):
+    """Nothing can be sent."""
+
+
+class LinkLost(ChannelError):  # noqa: N818  # reads as the sentence it is
+    """The connection ended, with all that was awaited on it."""
+
+
+class LinkBusy(ChannelError):  # noqa: N818
+    """The node does not read what was sent before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node and the way to it. `own` is the name that we bear there, NAME@HOST.
+
+    The node makes an atom of `own` and never forgets it: use one name per target, for ever. `evict` takes the
+    place of whoever is connected there under this name.
+    """
+
+    node: str
+    host: str
+    port: int
+    cookie: Cookie
+    own: str
+    tls: ssl.SSLContext | None = None
+    evict: bool = False
+
+
+class Channel(asyncio.Protocol):
+    """See the module. `deliver` gets each message; `lost` gets, once, why the connection ended."""
+
+    def __init__(self, target: Target, max_frame: int, deliver: Callable[[Message], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[str] = self._loop.create_future()
+        self.peer: asyncio.Future[Peer] = self._loop.create_future()
+        self.creation = secrets.randbelow((1 << 32) - 4) + 4  # new each time, so that no late answer can match
+        self.handshake = Handshake(
+            target.own, target.node, target.cookie, self.creation, secrets.randbits(32),
+            length_size=4 if target.tls else 2, evict=target.evict,
+        )  # fmt: skip
+        self._node, self._deliver = target.node, deliver
+        self._receiver = Receiver(max_frame)
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent = False  # anything since the timer was set
+        self._why = "the node closed the connection"
+
+    def send(self, data: bytes) -> None:
+        """Queue frames. Raises LinkLost, LinkBusy."""
+        if self._transport is None or self.lost.done():
+            raise LinkLost(f"cannot send to {self._node}: {self.lost.result() if self.lost.done() else 'no link yet'}")
+        unsent = self._transport.get_write_buffer_size()
+        if unsent > MAX_UNSENT:
+            raise LinkBusy(f"cannot send to {self._node}: it does not read, {unsent} bytes wait for it")
+        self._sent = True
+        self._transport.write(data)
+
+    def close(self, why: str) -> None:
+        """End the connection now; what was not sent yet is dropped."""
+        if self._transport and not self._transport.is_closing():
+            self._why = why
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the connection, and TLS where it is used, are there."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self.handshake.hello())
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes of the peer's."""
+        if self._timer is None:
+            data = self._shake(data)
+        try:
+            received = self._receiver.receive(data)
+        except ValueError as error:
+            self.close(f"the node sent what we do not take: {error}")
+            return
+        for item in received:
+            if isinstance(item, Message):
+                self._deliver(item)
+            else:
+                self._tick()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the end, by whomever."""
+        if self._timer:
+            self._timer.cancel()
+        if not self.peer.done():
+            refused = self.handshake.closed()
+            if isinstance(exc, ssl.SSLError):
+                refused = LinkRefused(Refusal.TLS, f"cannot link to {self._node}: TLS: {tls_reason(exc)}")
+            self.peer.set_exception(refused)
+        self.lost.set_result(f"{self._why}: {exc}" if exc else self._why)
+
+    def _shake(self, data: bytes) -> bytes:
+        """Goes on with the handshake; what is left for after it."""
+        assert self._transport
+        self._transport.write(self.handshake.receive(data))
+        outcome = self.handshake.outcome
+        if isinstance(outcome, Peer):
+            self._rearm()
+            if not self.peer.done():
+                self.peer.set_result(outcome)
+            return self.handshake.rest
+        if outcome and not self.peer.done():
+            self.peer.set_exception(outcome)
+            self.close("refused")
+        return b""
+
+    def _rearm(self) -> None:
+        self._sent = False
+        self._timer = self._loop.call_later(TICK_AFTER, self._idle)
+
+    def _idle(self) -> None:
+        if not self._sent:
+            self._tick()
+        self._rearm()
+
+    def _tick(self) -> None:
+        assert self._transport
+        if self._transport.get_write_buffer_size() == 0:  # else what waits there is a sign of life itself
+            self._sent = True
+            self._transport.write(TICK)
+
+
+async def dial(target: Target, channel: Channel, seconds: float) -> Peer:
+    """Connect `channel` within `seconds`. Raises LinkRefused, and then the connection is closed."""
+    cannot = f"cannot link to {target.node} at {target.host}:{target.port}"
+    connected = False
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.get_running_loop().create_connection(
+                lambda: channel, target.host, target.port,
+                ssl=target.tls, server_hostname=target.node.partition("@")[2] if target.tls else None,
+            )  # fmt: skip
+            connected = True
+            return await channel.peer
+    except TimeoutError as error:
+        if connected:
+            raise channel.handshake.silent(seconds) from error
+        reach = "no answer, or none in TLS," if target.tls else "no answer"
+        raise LinkRefused(Refusal.NO_ANSWER, f"{cannot}: {reach} within {seconds:g} s") from error
+    except ConnectionRefusedError as error:
+        raise LinkRefused(Refusal.CONNECTION_REFUSED, f"{cannot}: nobody listens there") from error
+    except ssl.SSLError as error:
+        raise LinkRefused(Refusal.TLS, f"{cannot}: TLS: {tls_reason(error)}") from error
+    except ConnectionError as error:  # within create_connection: TCP itself refuses, it does not reset
+        raise LinkRefused(Refusal.TLS if target.tls else Refusal.CLOSED, f"{cannot}: it closed at once") from error
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise LinkRefused(Refusal.NO_ANSWER, f"{cannot}: {why.lower()}") from error
+    finally:
+        if not channel.peer.done() or channel.peer.cancelled() or channel.peer.exception():
+            channel.close("given up")
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """What OpenSSL says, without its file and line."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return (error.reason or str(error)).lower().replace("_", " ")

@@ -1,0 +1,86 @@
+"""The frames of a distribution connection after the handshake. Bytes in, messages out, no I/O.
+
+    length:32                                   0: a tick, to be answered in kind
+    length:32 112 131 Control [131 Message]     a message passed through, whole and without an atom cache
+
+Source: ERTS User's Guide, "Distribution Protocol", "Protocol between Connected Nodes".
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from relctld.beam.etf import decode_prefix, encode
+from relctld.beam.terms import Term
+
+MAX_FRAME = 16 << 20  # bytes; a term takes many times that once decoded, and all the while the loop waits
+TICK = bytes(4)
+
+_PASS_THROUGH = 112
+_LENGTH = struct.Struct(">I")
+
+
+class FrameError(ValueError):
+    """What the peer sent is not a frame that we take; EtfError, another ValueError, is a term that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The peer wants a sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A control message and the term it carries to a process, None where it carries none."""
+
+    control: tuple[Term, ...]
+    payload: Term | None
+
+
+class Receiver:
+    """Makes messages of a stream. After an error it must not be used again: the stream is lost."""
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._max_frame = max_frame
+        self._buffer = bytearray()
+
+    def receive(self, data: bytes) -> list[Tick | Message]:
+        """What these bytes complete. Raises ValueError (FrameError, EtfError)."""
+        self._buffer += data
+        found: list[Tick | Message] = []
+        start, have = 0, len(self._buffer)
+        while have - start >= 4:
+            (size,) = _LENGTH.unpack_from(self._buffer, start)
+            if size > self._max_frame:
+                raise FrameError(f"a message of {size} bytes, more than {self._max_frame}")
+            if have - start - 4 < size:
+                break
+            start += 4 + size
+            found.append(_message(bytes(memoryview(self._buffer)[start - size : start])) if size else Tick())
+        del self._buffer[:start]
+        return found
+
+
+def frame(control: bytes, payload: bytes = b"") -> bytes:
+    """The frame of a control message and the term it carries, both encoded."""
+    return b"".join((_LENGTH.pack(1 + len(control) + len(payload)), b"\x70", control, payload))
+
+
+def message(control: tuple[Term, ...], payload: Term | None = None) -> bytes:
+    """The same of terms."""
+    return frame(encode(control), b"" if payload is None else encode(payload))
+
+
+def _message(data: bytes) -> Message:
+    if data[0] != _PASS_THROUGH:
+        raise FrameError(f"a message of type {data[0]}, not {_PASS_THROUGH}")
+    control, end = decode_prefix(data, 1)
+    if not (isinstance(control, tuple) and control and isinstance(control[0], int)):
+        raise FrameError("a message without a control message")
+    if end == len(data):
+        return Message(control, None)
+    payload, end = decode_prefix(data, end)
+    if end != len(data):
+        raise FrameError(f"a message with {len(data) - end} bytes too many")
+    return Message(control, payload)

@@ -1,0 +1,53 @@
+"""What asks a node to run a function. It is put together of parts that are encoded once: a probe is sent for ever.
+
+    131 {29, Ref, From, GroupLeader, {erpc, execute_call, 4}, [monitor | Priority]}     SPAWN_REQUEST
+    131 [Ref, Module, Function, Arguments]                                              the arguments of execute_call
+
+Source: ERTS User's Guide, "Distribution Protocol" and "External Term Format"; kernel's erpc.erl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relctld.beam.etf import encode
+from relctld.beam.frames import frame
+from relctld.beam.terms import Atom, Pid, Reference, Term
+
+_REQUEST = b"\x83\x68\x06\x61\x1d"  # the version, a tuple of 6, and its first element: 29
+_ARGUMENTS = b"\x83\x6c\x00\x00\x00\x04"  # the version, a list of 4
+_LIST_HEAD = 6  # bytes of a version and a list's head
+_TUPLE_HEAD = 3
+
+_ERPC = (Atom("erpc"), Atom("execute_call"), 4)
+_NORMAL: list[Term] = [Atom("monitor")]
+_HIGH: list[Term] = [Atom("monitor"), (Atom("priority"), Atom("high"))]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call that is made often; `what` is its name for people."""
+
+    what: str
+    encoded: bytes
+
+
+def prepare(module: str, function: str, args: Sequence[Term]) -> Prepared:
+    """module:function(args), for `Link.run`. EtfError where an argument is no term."""
+    whole = encode([Atom(module), Atom(function), list(args)])
+    return Prepared(f"{module}:{function}/{len(args)}", whole[_LIST_HEAD:])
+
+
+class Spawner:
+    """Makes the requests of one process of ours, `pid`; what they print goes to `group_leader`."""
+
+    def __init__(self, pid: Pid, group_leader: Pid) -> None:
+        self._normal = encode((pid, group_leader, _ERPC, _NORMAL))[_TUPLE_HEAD:]
+        self._high = encode((pid, group_leader, _ERPC, _HIGH))[_TUPLE_HEAD:]
+
+    def request(self, ref: Reference, call: Prepared, high: bool) -> bytes:
+        """The frame."""
+        encoded_ref = encode(ref)[1:]
+        control = _REQUEST + encoded_ref + (self._high if high else self._normal)
+        return frame(control, _ARGUMENTS + encoded_ref + call.encoded)
