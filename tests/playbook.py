@@ -35,11 +35,13 @@ from typing import Any
 from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core import lifecycle
-from relctld.core.model import ReleaseSpec, ReleaseState
+from relctld.core.model import HealthSpec, ReleaseSpec, ReleaseState
+from relctld.core.probes import ProcessProbe
 
 NAME = "web"
 START = 1000.0
-SPEC = ReleaseSpec(NAME, Path("/opt/web"), start_timeout=10.0, stop_timeout=2.5)
+UNPROBED = HealthSpec(ProcessProbe())
+SPEC = ReleaseSpec(NAME, Path("/opt/web"), start_timeout=10.0, stop_timeout=2.5, ready=ProcessProbe(), health=UNPROBED)
 
 Make = Callable[["Playbook"], ev.Event | None]
 

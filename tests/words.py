@@ -12,13 +12,13 @@ from relctld.core.model import (
     ExitStatus,
     Hook,
     Op,
-    ProcessProbe,
     ReleaseSpec,
     Request,
     State,
     Vm,
     Want,
 )
+from relctld.core.probes import WELL, Answer, ProcessProbe, Verdict
 from tests.playbook import SPEC, Expected, Has, Heard, Holds, Playbook
 
 AT = "2024-05-01T12:00:00Z"
@@ -151,9 +151,26 @@ def hook_finished(hook: str, error: str | None = None, epoch: int | None = None)
 
 def probed(error: str | None = None, credible: bool = True) -> Heard:
     """A probe answered, or missed."""
+    answer = WELL if error is None else Answer(Verdict.MISSED, error)
     return Heard(
         _title("probed", error=error, credible=credible),
-        lambda p: ev.Probed(p.spec.name, p.state.epoch, error, credible),
+        lambda p: ev.Probed(p.spec.name, p.state.epoch, answer, credible),
+    )
+
+
+def told(verdict: str, detail: str = "") -> Heard:
+    """A probe ended with another verdict."""
+    answer = Answer(Verdict(verdict), detail)
+    return Heard(
+        _title("told", verdict=verdict, detail=detail), lambda p: ev.Probed(p.spec.name, p.state.epoch, answer)
+    )
+
+
+def linked(incarnation: str) -> Heard:
+    """The link to the node stands."""
+    return Heard(
+        _title("linked", incarnation=incarnation),
+        lambda p: ev.Linked(p.spec.name, p.state.epoch, incarnation, AT),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relctld.core.model import ExecProbe, HttpProbe, Probe, ProcessProbe, TcpProbe
+from relctld.core.probes import ExecProbe, HttpProbe, Probe, ProcessProbe, TcpProbe
 from relctld.host.probe import ask
 from tests.host.seam import open_fds
 

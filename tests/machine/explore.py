@@ -22,6 +22,7 @@ from relctld.core.events import (
     Event,
     Halted,
     HookFinished,
+    Linked,
     Probed,
     Reconfigured,
     Recorded,
@@ -50,10 +51,10 @@ from relctld.core.model import (
     Request,
     Restart,
     State,
-    TcpProbe,
     Vm,
     Want,
 )
+from relctld.core.probes import Answer, AutoProbe, ProcessProbe, TcpProbe, Verdict
 
 NAME = "web"
 LONG = os.environ.get("RELCTL_TESTS") == "long"
@@ -61,7 +62,11 @@ MOST = 20_000 if LONG else 5_000  # shapes of one spec; a machine that is sound 
 AT = "2024-05-01T12:00:00Z"
 TCP = TcpProbe("127.0.0.1", 4000)
 
-PLAIN = ReleaseSpec(NAME, Path("/opt/web"), start_timeout=3.0, stop_timeout=2.0, intensity=1, period=20.0)
+UNPROBED = HealthSpec(ProcessProbe())
+PLAIN = ReleaseSpec(
+    NAME, Path("/opt/web"), start_timeout=3.0, stop_timeout=2.0, intensity=1, period=20.0,
+    ready=ProcessProbe(), health=UNPROBED,
+)  # fmt: skip
 RICH = replace(
     PLAIN,
     ready=TCP,
@@ -73,6 +78,7 @@ RICH = replace(
     retry_failed=30.0,
 )
 REPORTING = replace(PLAIN, health=replace(RICH.health, action=OnHung.REPORT), restart=Restart.TEMPORARY)
+LINKED = replace(PLAIN, ready=AutoProbe(), health=HealthSpec(AutoProbe(), failures=2))
 OVERLAPS = replace(PLAIN, restart=Restart.TEMPORARY)
 
 
@@ -84,6 +90,7 @@ class Shape(NamedTuple):
     launch: Launch
     ending: Ending | None
     vm: bool
+    linked: bool
     dumping: bool
     sweeping: bool
     halted: bool
@@ -106,6 +113,7 @@ def shape(s: ReleaseState, spec: ReleaseSpec) -> Shape:
         launch=s.launch,
         ending=s.ending,
         vm=s.vm is not None,
+        linked=s.incarnation is not None and s.state is State.RUNNING,
         dumping=s.dumping,
         sweeping=s.sweeping,
         halted=s.halted,
@@ -176,9 +184,11 @@ def _of_the_vm(epoch: int) -> Iterator[Case]:
     yield Case("Swept (left)", Swept(NAME, epoch, ("pid 7 (D)",), 0.5))
     yield Case("DumpFound (this epoch)", DumpFound(NAME, epoch, "boom"))
     yield Case("DumpFound (older epoch)", DumpFound(NAME, epoch - 1, "boom"))
-    yield Case("Probed (well)", Probed(NAME, epoch, None))
-    yield Case("Probed (missed)", Probed(NAME, epoch, "timeout"))
-    yield Case("Probed (missed but not credible)", Probed(NAME, epoch, "timeout", credible=False))
+    for verdict in Verdict:
+        yield Case(f"Probed ({verdict})", Probed(NAME, epoch, Answer(verdict, "so")))
+    yield Case("Probed (missed but not credible)", Probed(NAME, epoch, Answer(Verdict.MISSED), credible=False))
+    yield Case("Linked", Linked(NAME, epoch, "1.0", AT))
+    yield Case("Linked (again)", Linked(NAME, epoch, "2.0", AT))
     for hook in (Hook.PRE_START, Hook.POST_STOP):
         yield Case(f"HookFinished ({hook})", HookFinished(NAME, epoch, hook, None, AT, 0.5))
         yield Case(f"HookFinished ({hook} failed)", HookFinished(NAME, epoch, hook, "exit code 1", AT, 0.5))
@@ -240,4 +250,5 @@ def explore_all() -> tuple[Explored, ...]:
         explore(OVERLAPS, 2),
         explore(RICH, 1),
         explore(REPORTING, more),
+        explore(LINKED, 1),
     )

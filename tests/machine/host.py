@@ -23,6 +23,7 @@ from relctld.core.model import (
     Vm,
     Want,
 )
+from relctld.core.probes import Answer
 
 NAME = "web"
 AT = "2024-05-01T12:00:00Z"
@@ -207,11 +208,16 @@ class ModelHost:
         self.left = len(left)
         self.post(ev.Swept(NAME, epoch, left, self.chance))
 
-    def probe_ends(self, error: str | None, credible: bool = True) -> None:
+    def probe_ends(self, answer: Answer, credible: bool = True) -> None:
         """The probe answers, or misses."""
         epoch, self.asking = self.asking, None
         assert epoch is not None
-        self.post(ev.Probed(NAME, epoch, error, credible))
+        self.post(ev.Probed(NAME, epoch, answer, credible))
+
+    def link(self, incarnation: str) -> None:
+        """A link to the node stands."""
+        assert self.process is not None
+        self.post(ev.Linked(NAME, self.process.epoch, incarnation, AT))
 
     def reload(self, spec: ReleaseSpec) -> None:
         """The config changed; a probe that was asked before may still be under way."""

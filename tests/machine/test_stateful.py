@@ -13,11 +13,14 @@ from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core.lifecycle import next_deadline
 from relctld.core.model import TRANSIENT, ExitStatus, Launch, Op, ReleaseSpec, ReleaseState, State, Want
-from tests.machine.explore import LONG, PLAIN, REPORTING, RICH
+from relctld.core.probes import WELL, Answer, Verdict
+from tests.machine.explore import LINKED, LONG, PLAIN, REPORTING, RICH
 from tests.machine.host import NAME, ModelHost
 
 ENOUGH = 200  # steps of a host that does all it is told, until every release must be at rest
 STATUS = st.sampled_from([ExitStatus(0), ExitStatus(1), ExitStatus(signal="SIGSEGV"), ExitStatus()])
+
+SPECS = [PLAIN, RICH, REPORTING, LINKED]
 
 
 class OneRelease(RuleBasedStateMachine):
@@ -25,7 +28,7 @@ class OneRelease(RuleBasedStateMachine):
 
     host: ModelHost
 
-    @initialize(spec=st.sampled_from([PLAIN, RICH, REPORTING]), want=st.sampled_from(Want), chance=st.floats(0.0, 1.0))
+    @initialize(spec=st.sampled_from(SPECS), want=st.sampled_from(Want), chance=st.floats(0.0, 1.0))
     def begin(self, spec: ReleaseSpec, want: Want, chance: float) -> None:
         self.host = ModelHost(spec, ReleaseState(NAME, want=want), durable=want, chance=chance)
         self.host.post(ev.Booted(NAME))
@@ -64,9 +67,14 @@ class OneRelease(RuleBasedStateMachine):
         self.host.sweep_ends(survivors)
 
     @precondition(lambda self: self.host.asking is not None)
-    @rule(error=st.sampled_from([None, "timeout"]), credible=st.booleans())
-    def probe_ends(self, error: str | None, credible: bool) -> None:
-        self.host.probe_ends(error, credible)
+    @rule(verdict=st.sampled_from(Verdict), credible=st.booleans())
+    def probe_ends(self, verdict: Verdict, credible: bool) -> None:
+        self.host.probe_ends(Answer(verdict, "so"), credible)
+
+    @precondition(lambda self: self.host.process is not None)
+    @rule(incarnation=st.sampled_from(["1.0", "2.0"]))
+    def node_links(self, incarnation: str) -> None:
+        self.host.link(incarnation)
 
     # -- the VM ----------------------------------------------------------------------------------
 
@@ -90,7 +98,7 @@ class OneRelease(RuleBasedStateMachine):
         self.host.now += seconds
         self.host.post(ev.Tick(NAME))
 
-    @rule(spec=st.sampled_from([PLAIN, RICH, REPORTING]))
+    @rule(spec=st.sampled_from(SPECS))
     def reload(self, spec: ReleaseSpec) -> None:
         self.host.reload(spec)
 
@@ -155,7 +163,7 @@ def come_to_rest(host: ModelHost) -> None:
         elif host.sweeping is not None:
             host.sweep_ends()
         elif host.asking is not None:
-            host.probe_ends(None)
+            host.probe_ends(WELL)
         elif host.process is not None and (host.process.told or host.process.killed):
             host.vm_ends(ExitStatus(0) if host.process.told else ExitStatus(signal="SIGKILL"), left=0)
         elif host.state.state in TRANSIENT:

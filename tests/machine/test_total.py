@@ -15,10 +15,11 @@ from relctld.core import events as ev
 from relctld.core.lifecycle import check, step, to_keep
 from relctld.core.model import Cause, Ending, ExitStatus, Hook, Launch, Op, ReleaseState, State, Vm, Want
 from relctld.core.notes import MEANING, Note
+from relctld.core.probes import WELL
 from relctld.wire.messages import KIND_EXIT
 from tests.machine.explore import Explored, Move, explore_all
 
-OF_THE_DAEMON = {
+OF_THE_DAEMON = {  # and of what it measures and does in the nodes
     Note.LOG_DROPPED,
     Note.LOG_TROUBLE,
     Note.DAEMON_STARTED,
@@ -28,8 +29,12 @@ OF_THE_DAEMON = {
     Note.STORE_DAMAGED,
     Note.STORE_FULL,
     Note.LOGGER_STARTED,
+    Note.THRESHOLD,
+    Note.THRESHOLD_CLEARED,
+    Note.EPMD_LOST,
+    Note.EPMD_BACK,
+    Note.EVALUATED,
 }
-NOT_YET = {Cause.VM_RESTARTED}  # told by the link to the node
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +89,7 @@ def test_everything_in_the_vocabulary_is_reached(moves: list[Move]) -> None:
     assert {type(m.case.event) for m in moves if not of(m, fx.Ignored)} == kinds(ev.Event)
     assert {type(effect) for m in moves for effect in m.effects} == kinds(fx.Effect)
     assert {s.signal for m in moves for s in of(m, fx.SignalVm)} == set(fx.Signal)
-    assert {m.after.last_exit.cause for m in moves if m.after.last_exit} == set(Cause) - NOT_YET
+    assert {m.after.last_exit.cause for m in moves if m.after.last_exit} == set(Cause)
 
 
 def test_every_note_of_a_release_is_reached_with_the_fields_that_its_docs_name(moves: list[Move]) -> None:
@@ -102,7 +107,8 @@ def _events_of(epoch: int) -> Iterator[ev.Event]:
     yield ev.SpawnFailed("web", epoch, "", False, "", 0.5)
     yield ev.VmExited("web", epoch, ExitStatus(0), "")
     yield ev.Swept("web", epoch, (), 0.5)
-    yield ev.Probed("web", epoch, None)
+    yield ev.Probed("web", epoch, WELL)
+    yield ev.Linked("web", epoch, "1.0", "")
     yield ev.HookFinished("web", epoch, Hook.PRE_START, None, "", 0.5)
 
 

@@ -1,11 +1,12 @@
 """How a probe is written: text ↔ `relctld.core.model.Probe`.
 
-    auto                    the node where a link is possible, else the process (so far: the process)
+    auto                    the node where a link is possible, else the process
     process                 the OS process is alive
     tcp:HOST:PORT           an IPv6 address stands in brackets
     http://HOST[:PORT]/…    a GET; no https, no user in it
     exec:COMMAND LINE       split like shlex, no shell
-    node, mfa:M:F           need the distribution link
+    node                    the node answers, and is started
+    mfa:M:F                 M:F() returns true or ok in the node; an Elixir module may be written as in Elixir
 
 Rule: a probe is judged by its text; no name is looked up here.
 """
@@ -18,18 +19,19 @@ from urllib.parse import urlsplit
 
 from relctld.config.notes import found, suggest
 from relctld.config.values import Kind, KindError, string, toml
-from relctld.core.model import ExecProbe, HttpProbe, Probe, ProcessProbe, TcpProbe
+from relctld.core.probes import AutoProbe, ExecProbe, HttpProbe, MfaProbe, NodeProbe, Probe, ProcessProbe, TcpProbe
 
-_EXPECTED = "auto | process | tcp:HOST:PORT | http://… | exec:COMMAND LINE"
+_EXPECTED = "auto | node | process | tcp:HOST:PORT | http://… | exec:COMMAND LINE"
+_READY = f"{_EXPECTED} | mfa:M:F"
 _WORDS = ("auto", "process", "node", "tcp:HOST:PORT", "http://HOST/", "exec:COMMAND", "mfa:M:F")
-_NO_LINK = "needs the distribution link, which this version does not have"
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
 _URL = re.compile(r"[!-~]+")
+_MFA = re.compile(r"([A-Za-z][\w@.]{0,254}):([a-z]\w{0,253}[?!]?)", re.ASCII)
 
 
 def ready() -> Kind:
     """The probe of `ready`."""
-    return Kind(_EXPECTED, _read, _show)
+    return Kind(_READY, lambda raw: _read(raw, _READY), _show)
 
 
 def health() -> Kind:
@@ -73,14 +75,18 @@ def host_port(text: str) -> tuple[str, int]:
     return host, int(digits)
 
 
-def _read(raw: Any) -> Probe:
+def _read(raw: Any, expected: str = _EXPECTED) -> Probe:
     text = string(raw)
     scheme, colon, rest = text.partition(":")
     match scheme, colon:
-        case "auto" | "process", "":
+        case "auto", "":
+            return AutoProbe()
+        case "process", "":
             return ProcessProbe()
-        case ("node", "") | ("mfa", ":"):
-            raise KindError(f"{found(text)} {_NO_LINK}")
+        case "node", "":
+            return NodeProbe()
+        case "mfa", ":":
+            return _function(text, rest)
         case "tcp", ":":
             return TcpProbe(*host_port(rest))
         case "http", ":":
@@ -90,7 +96,7 @@ def _read(raw: Any) -> Probe:
         case "exec", ":":
             return ExecProbe(_command_line(rest))
     hint = suggest(text, _WORDS)
-    raise KindError(f"expected {_EXPECTED}, found {found(text)}{hint}")
+    raise KindError(f"expected {expected}, found {found(text)}{hint}")
 
 
 def _url(text: str) -> str:
@@ -106,6 +112,14 @@ def _url(text: str) -> str:
     return text
 
 
+def _function(text: str, rest: str) -> MfaProbe:
+    named = _MFA.fullmatch(rest)
+    if named is None:
+        raise KindError(f"expected a function without arguments such as mfa:web:ready, found {found(text)}")
+    elixir = named[1][0].isupper() and not named[1].startswith("Elixir.")
+    return MfaProbe(f"Elixir.{named[1]}" if elixir else named[1], named[2])
+
+
 def _command_line(text: str) -> tuple[str, ...]:
     try:
         argv = tuple(shlex.split(text))
@@ -118,8 +132,14 @@ def _command_line(text: str) -> tuple[str, ...]:
 
 def _show(probe: Probe) -> str:
     match probe:
-        case ProcessProbe():
+        case AutoProbe():
             return '"auto"'
+        case NodeProbe():
+            return '"node"'
+        case MfaProbe(module, function):
+            return toml(f"mfa:{module.removeprefix('Elixir.')}:{function}")
+        case ProcessProbe():
+            return '"process"'
         case TcpProbe(host, port):
             return toml(f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}")
         case HttpProbe(url):

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from relctld.core.model import Hook, Probe, Request, Want
+from relctld.core.model import Hook, Request, Want
 from relctld.core.notes import Note
+from relctld.core.probes import Probe
 
 
 class Signal(StrEnum):

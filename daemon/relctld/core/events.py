@@ -8,6 +8,7 @@ Rule 2: `chance` is a number from 0 to 1, drawn by the shell, wherever a jitter 
 from dataclasses import dataclass
 
 from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, ReleaseSpec, Request, Vm, Want
+from relctld.core.probes import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,23 @@ class DumpFound:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A probe answered. `credible`: a miss counts (the daemon was not late, not most nodes miss together)."""
+    """A probe ended. `credible`: a miss counts (the daemon was not late, not most nodes miss together)."""
 
     release: str
     epoch: int
-    error: str | None
+    answer: Answer
     credible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """The link to the node stands. `incarnation` differs from that of an earlier link if the node booted again
+    inside its process."""
+
+    release: str
+    epoch: int
+    incarnation: str
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,6 @@ class Tick:
     release: str
 
 
-VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | Probed
+VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | Probed | Linked
 Aftermath = HookFinished | DumpFound
 Event = Booted | Resumed | Requested | Recorded | Halted | Reconfigured | Tick | VmEvent | Aftermath

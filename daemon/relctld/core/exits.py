@@ -77,6 +77,7 @@ def gone(t: Turn, event: VmExited, vm: Vm | None) -> None:
         t.state,
         state=State.KILLING,
         vm=None,
+        incarnation=None,
         dumping=False,
         told=False,
         deadline=t.now + KILL_AGAIN,

@@ -1,36 +1,85 @@
 """What the probes say: ready or not while it starts, well or not while it runs. Only *hung* restarts a node."""
 
 from dataclasses import replace
+from typing import assert_never
 
-from relctld.core.events import Probed
-from relctld.core.launch import no_answer_yet, ready
-from relctld.core.model import Ending, Health, OnHung, State
+from relctld.core.events import Linked, Probed
+from relctld.core.launch import READY_AFTER, no_answer_yet, ready
+from relctld.core.model import UNKNOWN_STATUS, Cause, Ending, Health, LastExit, OnHung, State
 from relctld.core.notes import Note
+from relctld.core.probes import Verdict
 from relctld.core.turn import Turn, end, forget_delays, unprobed
 
 READY_AGAIN = 0.25
 """Seconds between two questions whether a starting release is ready."""
 
+LINK_AGAIN = 60.0
+"""Seconds at least between two questions whether a release without a node has got one."""
+
 
 def probed(t: Turn, event: Probed) -> bool:
-    """A probe answered, or missed."""
+    """A probe ended."""
     s = t.state
     if s.vm is None or s.state not in (State.STARTING, State.RUNNING):
         return s.state in (State.STOPPING, State.KILLING)
     if s.state is State.STARTING:
-        if event.error is None:
-            ready(t)
-        else:
-            t.state = replace(s, poll_at=t.now + READY_AGAIN, health_detail=f"not ready: {event.error}")
-        return True
-    if unprobed(t.spec):
-        return True  # asked before a reload
-    t.state = s = replace(s, poll_at=t.now + t.spec.health.interval)
-    if event.error is None:
-        t.state = replace(s, misses=0, been_well=True, well_since=s.well_since or t.now)
-        _say_health(t, Health.WELL, "")
-    elif event.credible:
-        _missed(t, event.error)
+        _while_starting(t, event)
+    elif not unprobed(t.spec):  # else it was asked before a reload
+        _while_running(t, event)
+    return True
+
+
+def _while_starting(t: Turn, event: Probed) -> None:
+    s, answer = t.state, event.answer
+    alive_for = t.now - (t.now if s.started is None else s.started)
+    if answer.verdict is Verdict.WELL or (answer.verdict is Verdict.NO_LINK and alive_for >= READY_AFTER):
+        ready(t)
+    elif answer.verdict is Verdict.NO_LINK:
+        t.state = replace(s, poll_at=t.now + READY_AFTER - alive_for)
+    else:
+        t.state = replace(s, poll_at=t.now + READY_AGAIN, health_detail=f"not ready: {answer.detail}")
+
+
+def _while_running(t: Turn, event: Probed) -> None:
+    s, answer = t.state, event.answer
+    interval = t.spec.health.interval
+    t.state = s = replace(s, poll_at=t.now + interval)
+    match answer.verdict:
+        case Verdict.WELL:
+            t.state = replace(s, misses=0, been_well=True, well_since=s.well_since or t.now)
+            _say_health(t, Health.WELL, answer.detail)
+        case Verdict.MISSED:
+            if event.credible:
+                _missed(t, answer.detail)
+        case Verdict.BUSY:
+            t.state = replace(s, misses=0)
+            _say_health(t, Health.DEGRADED, answer.detail)
+        case Verdict.REFUSED:
+            t.state = replace(s, misses=0)
+            _say_health(t, Health.UNREACHABLE, answer.detail)
+        case Verdict.NO_LINK:
+            t.state = replace(s, misses=0, poll_at=t.now + max(interval, LINK_AGAIN))
+            _say_health(t, Health.UNKNOWN, answer.detail)
+        case _ as never:
+            assert_never(never)
+
+
+def linked(t: Turn, event: Linked) -> bool:
+    """A link stands. A node that booted again inside its process counts as restarted, though its pid is the same.
+
+    While it starts that is nothing special: a release that reads its configuration at run time boots twice.
+    """
+    s = t.state
+    if s.vm is None:
+        return False
+    again = s.incarnation is not None and s.incarnation != event.incarnation and s.state is State.RUNNING
+    t.state = replace(s, incarnation=event.incarnation)
+    if again:
+        last = LastExit(event.at, UNKNOWN_STATUS, Cause.VM_RESTARTED, s.vm.pid, "inside its process", s.epoch)
+        forget_delays(t)
+        t.state = replace(t.state, last_exit=last, restarts_total=s.restarts_total + 1, misses=0, well_since=None)
+        t.report(Note.VM_RESTARTED, pid=s.vm.pid)
+        reprobe(t)
     return True
 
 
@@ -54,7 +103,9 @@ def _missed(t: Turn, error: str) -> None:
 
 
 def _say_health(t: Turn, health: Health, detail: str) -> None:
-    before = t.state.health
+    """Told when it changes, and when it is ill for another reason than before."""
+    before, why = t.state.health, t.state.health_detail
     t.state = replace(t.state, health=health, health_detail=detail)
-    if before is not health:
+    ill = health in (Health.DEGRADED, Health.UNREACHABLE)
+    if before is not health or (ill and why != detail):
         t.report(Note.HEALTH, health=str(health), before=str(before), detail=detail)

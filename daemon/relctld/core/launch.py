@@ -10,7 +10,6 @@ from relctld.core.model import (
     Ending,
     Hook,
     Launch,
-    ProcessProbe,
     ReleaseSpec,
     ReleaseState,
     State,
@@ -18,6 +17,7 @@ from relctld.core.model import (
     Want,
 )
 from relctld.core.notes import Note
+from relctld.core.probes import ProcessProbe
 from relctld.core.requests import STARTS
 from relctld.core.turn import (
     KILL_AGAIN,

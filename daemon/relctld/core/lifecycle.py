@@ -22,6 +22,7 @@ from relctld.core.events import (
     Event,
     Halted,
     HookFinished,
+    Linked,
     Probed,
     Reconfigured,
     Recorded,
@@ -40,11 +41,11 @@ from relctld.core.model import (
     Ending,
     Health,
     Launch,
-    ProcessProbe,
     ReleaseSpec,
     ReleaseState,
     State,
 )
+from relctld.core.probes import ProcessProbe
 from relctld.core.turn import (
     KILL_AGAIN,
     TERM_AGAIN,
@@ -141,6 +142,8 @@ def _apply(t: Turn, event: Event) -> bool:
             return exits.dump_found(t, event)
         case Probed():
             return health.probed(t, event)
+        case Linked():
+            return health.linked(t, event)
         case Reconfigured():
             _reconfigured(t, event)
         case Tick():

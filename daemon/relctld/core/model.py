@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from relctld.core.probes import AUTO, Probe
+
 
 class Flavour(StrEnum):
     """The kinds of release we can launch, told apart by `beam.flavour`."""
@@ -95,39 +97,6 @@ class OnStop(StrEnum):
     LEAVE = "leave"
 
 
-# -- probes ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessProbe:
-    """The process is alive: no question is asked. Ready after it lived for `lifecycle.READY_AFTER`."""
-
-
-@dataclass(frozen=True, slots=True)
-class TcpProbe:
-    """A TCP connection is accepted."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class HttpProbe:
-    """A GET is answered with a status from 200 to 399."""
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExecProbe:
-    """A command, run as the release's user, ends with 0."""
-
-    argv: tuple[str, ...]
-
-
-Probe = ProcessProbe | TcpProbe | HttpProbe | ExecProbe
-
-
 # -- the spec --------------------------------------------------------------------------------------
 
 
@@ -146,7 +115,7 @@ class Backoff:
 class HealthSpec:
     """How a running release is asked whether it is well."""
 
-    probe: Probe = ProcessProbe()
+    probe: Probe = AUTO
     interval: float = 5.0
     timeout: float = 2.0
     failures: int = 3
@@ -255,7 +224,7 @@ class ReleaseSpec:
     stop_timeout: float = 30.0
     retry_failed: float | None = None
     dump_on_kill: bool = False
-    ready: Probe = ProcessProbe()
+    ready: Probe = AUTO
     backoff: Backoff = Backoff()
     health: HealthSpec = HealthSpec()
     log: LogSpec = LogSpec()
@@ -352,9 +321,10 @@ class ReleaseState:
     `deadline`: when the state must change by itself · `poll_at`: when its repeated act is due (a probe; SIGTERM
     again) · `epoch`: number of the VM generation, never reset · `restarts`: times of the automatic restarts
     within the period · `delays`: backoff delays served in a row · `since`: when the state was entered ·
-    `started`: when the VM was · `sweeping`: a sweep is in flight, its end is always awaited · `recording`:
-    requests whose want is on its way to the store · `halted`: the daemon is stopping, nothing starts any more ·
-    `told`: that KILLING takes unusually long was reported.
+    `started`: when the VM was · `incarnation`: names the boot of the node within its process, where a link told ·
+    `sweeping`: a sweep is in flight, its end is always awaited · `recording`: requests whose want is on its way to the
+    store · `halted`: the daemon is stopping, nothing starts any more · `told`: that KILLING takes unusually long was
+    reported.
     """
 
     name: str
@@ -364,6 +334,7 @@ class ReleaseState:
     health_detail: str = ""
     epoch: int = 0
     vm: Vm | None = None
+    incarnation: str | None = None
     launch: Launch = Launch.NONE
     ending: Ending | None = None
     dumping: bool = False

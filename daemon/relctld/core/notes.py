@@ -22,6 +22,12 @@ class Note(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
     HEALTH = "health"
+    VM_RESTARTED = "vm-restarted"
+    THRESHOLD = "threshold"
+    THRESHOLD_CLEARED = "threshold-cleared"
+    EPMD_LOST = "epmd-lost"
+    EPMD_BACK = "epmd-back"
+    EVALUATED = "evaluated"
     HOOK_FAILED = "hook-failed"
     RESUMED = "resumed"
     LOG_DROPPED = "log-dropped"
@@ -55,6 +61,15 @@ MEANING: dict[Note, tuple[str, str]] = {
     ),
     Note.STOPPED: ("epoch, why", "Nothing of the release is left."),
     Note.HEALTH: ("epoch, health, before, detail", "What the probes say has changed."),
+    Note.VM_RESTARTED: (
+        "epoch, pid",
+        "The node booted again inside its process (init:restart); same pid, all else new.",
+    ),
+    Note.THRESHOLD: ("epoch, name, value, limit, detail", "The node comes close to a limit, or grows."),
+    Note.THRESHOLD_CLEARED: ("epoch, name, value, limit, detail", "It is well below that again."),
+    Note.EPMD_LOST: ("port, detail", "No epmd answers: links stay, but nodes cannot find each other anew."),
+    Note.EPMD_BACK: ("port", "epmd answers again."),
+    Note.EVALUATED: ("epoch, op, by, ok, seconds", "An operator had something evaluated in the node (eval, rpc)."),
     Note.HOOK_FAILED: ("epoch, hook, error", "A hook failed; pre_start and pre_upgrade abort, the others report."),
     Note.RESUMED: ("epoch, pid, state", "A new relctld goes on with a VM of its former self."),
     Note.LOG_DROPPED: (

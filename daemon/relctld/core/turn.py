@@ -21,13 +21,13 @@ from relctld.core.model import (
     Hook,
     Launch,
     Op,
-    ProcessProbe,
     ReleaseSpec,
     ReleaseState,
     State,
     Waiter,
 )
 from relctld.core.notes import Note
+from relctld.core.probes import ProcessProbe
 
 TERM_AGAIN = 1.0
 """Seconds between two SIGTERMs: a booting BEAM loses them, a stopping one ignores further ones."""
@@ -70,6 +70,7 @@ def begin(t: Turn) -> None:
         state=State.STARTING,
         epoch=s.epoch + 1,
         vm=None,
+        incarnation=None,
         launch=Launch.HOOK if hook else Launch.SPAWN,
         ending=None,
         dumping=False,
@@ -155,6 +156,7 @@ def rest(t: Turn, state: State, *, until: float | None = None) -> None:
         t.state,
         state=state,
         vm=None,
+        incarnation=None,
         launch=Launch.NONE,
         ending=None,
         dumping=False,

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
-from relctld.core.model import ExecProbe, HttpProbe, Probe, ProcessProbe, TcpProbe
+from relctld.core.probes import ExecProbe, HttpProbe, OutsideProbe, ProcessProbe, TcpProbe
 
 RunCommand = Callable[[tuple[str, ...], float], Awaitable[str | None]]
 """Runs an `exec:` probe as the release's user within seconds; None or what went wrong."""
@@ -18,7 +18,7 @@ RunCommand = Callable[[tuple[str, ...], float], Awaitable[str | None]]
 _STATUS_LINE = 1024
 
 
-async def ask(probe: Probe, timeout: float, run: RunCommand) -> str | None:
+async def ask(probe: OutsideProbe, timeout: float, run: RunCommand) -> str | None:
     """None where the answer is yes, else why not, in words. Raises nothing but CancelledError."""
     try:
         async with asyncio.timeout(timeout):

@@ -7,7 +7,8 @@ import pytest
 
 from relctld.config import ConfigError, load
 from relctld.config.files import LARGEST
-from relctld.core.model import Flavour, Hook, OnHung, OnStop, Restart, TcpProbe
+from relctld.core.model import Flavour, Hook, OnHung, OnStop, Restart
+from relctld.core.probes import TcpProbe
 from tests.unit.relctld.config.building import ENVIRON, GOOD, Files
 
 EXAMPLE = Path(__file__).parents[4] / "docs" / "examples" / "relctld.toml"
@@ -111,8 +112,9 @@ def test_hooks_are_kept_by_their_moment(files: Files) -> None:
         ),
         ('command = ["a", 1]', "[release.web] command: item 2: expected a string, found an integer"),
         (
-            'ready = "node"',
-            '[release.web] ready: "node" needs the distribution link, which this version does not have',
+            'ready = "nodes"',
+            "[release.web] ready: expected auto | node | process | tcp:HOST:PORT | http://… | exec:COMMAND LINE"
+            ' | mfa:M:F, found "nodes", did you mean "node"?',
         ),
         ('health.probe = "mfa:a:b"', '[release.web.health] probe: "mfa:a:b" is for ready only'),
     ],

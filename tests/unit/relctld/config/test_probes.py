@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from relctld.config import probes
 from relctld.config.values import KindError
-from relctld.core.model import ExecProbe, HttpProbe, Probe, ProcessProbe, TcpProbe
+from relctld.core.probes import AutoProbe, ExecProbe, HttpProbe, MfaProbe, NodeProbe, Probe, ProcessProbe, TcpProbe
 from tests.unit.relctld.config.building import UNHURRIED
 
-EXPECTED = "expected auto | process | tcp:HOST:PORT | http://… | exec:COMMAND LINE, found "
+EXPECTED = "expected auto | node | process | tcp:HOST:PORT | http://… | exec:COMMAND LINE | mfa:M:F, found "
 
 
 def refusal(text: object, *, health: bool = False) -> str:
@@ -25,7 +25,8 @@ def refusal(text: object, *, health: bool = False) -> str:
 @pytest.mark.parametrize(
     ("text", "probe"),
     [
-        ("auto", ProcessProbe()),
+        ("auto", AutoProbe()),
+        ("node", NodeProbe()),
         ("process", ProcessProbe()),
         ("tcp:localhost:80", TcpProbe("localhost", 80)),
         ("tcp:10.0.0.1:65535", TcpProbe("10.0.0.1", 65535)),
@@ -59,8 +60,9 @@ def test_probes(text: str, probe: Probe) -> None:
         ("https://h/", 'https is not supported, use http:// or exec: with curl, found "https://h/"'),
         ("exec:", "expected a command line after exec:, found none"),
         ("exec:a 'b", "expected a command line after exec:, found one with no closing quotation"),
-        ("node", '"node" needs the distribution link, which this version does not have'),
-        ("mfa:web:ok", '"mfa:web:ok" needs the distribution link, which this version does not have'),
+        ("mfa:web", 'expected a function without arguments such as mfa:web:ready, found "mfa:web"'),
+        ("mfa:web:ok/0", 'expected a function without arguments such as mfa:web:ready, found "mfa:web:ok/0"'),
+        ("mfa:a b:ok", 'expected a function without arguments such as mfa:web:ready, found "mfa:a b:ok"'),
         ("off", EXPECTED + '"off", the nearest known one is "node"'),
         ("proces", EXPECTED + '"proces", did you mean "process"?'),
         ("autos:", EXPECTED + '"autos:", did you mean "auto"?'),
@@ -71,10 +73,19 @@ def test_what_is_no_probe(text: object, why: str) -> None:
     assert refusal(text) == why
 
 
+@pytest.mark.parametrize(
+    ("text", "module", "shown"),
+    [("web:ready", "web", "web:ready"), ("MyApp.Health:ready?", "Elixir.MyApp.Health", "MyApp.Health:ready?")],
+)
+def test_a_function_of_the_release_tells_ready(text: str, module: str, shown: str) -> None:
+    probe = probes.ready().read(f"mfa:{text}")
+    assert probe == MfaProbe(module, text.rpartition(":")[2])
+    assert probes.ready().show(probe) == f'"mfa:{shown}"'
+
+
 def test_health_can_ask_nothing_and_never_an_mfa() -> None:
     assert probes.health().read("off") == ProcessProbe()
     assert refusal("mfa:web:ok", health=True) == '"mfa:web:ok" is for ready only'
-    assert refusal("node", health=True) == '"node" needs the distribution link, which this version does not have'
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:9568", "[::]:9568", "localhost:1"])
@@ -84,7 +95,8 @@ def test_an_endpoint_is_kept_as_written(text: str) -> None:
 
 WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=9)
 PROBE = st.one_of(
-    st.just(ProcessProbe()),
+    st.sampled_from([AutoProbe(), NodeProbe(), ProcessProbe()]),
+    st.builds(MfaProbe, st.sampled_from(["web", "Elixir.Web"]), st.sampled_from(["ok", "ok?"])),
     st.builds(TcpProbe, st.from_regex(r"[a-z0-9]{1,9}", fullmatch=True), st.integers(1, 65535)),
     st.builds(TcpProbe, st.ip_addresses(v=6).map(str), st.integers(1, 65535)),
     st.builds(ExecProbe, st.lists(WORD, min_size=1, max_size=4).map(tuple)),

@@ -10,6 +10,7 @@ from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core.lifecycle import check, next_deadline, step, to_keep
 from relctld.core.model import ExitStatus, Health, Launch, Op, ReleaseState, Request, State, Vm
+from relctld.core.probes import WELL
 from tests.playbook import NAME, SPEC, START, Playbook
 from tests.words import AT, launching, running, starting, stopping
 
@@ -43,7 +44,8 @@ def test_events_of_another_epoch_are_dropped(p: Playbook) -> None:
             ev.SpawnFailed(NAME, epoch, "", False, AT, 0.5),
             ev.VmExited(NAME, epoch, ExitStatus(0), AT),
             ev.Swept(NAME, epoch, (), 0.5),
-            ev.Probed(NAME, epoch, None),
+            ev.Probed(NAME, epoch, WELL),
+            ev.Linked(NAME, epoch, "1.0", AT),
             ev.DumpFound(NAME, epoch, "boom"),
         ):
             state, effects = step(p.state, event, SPEC, p.now)

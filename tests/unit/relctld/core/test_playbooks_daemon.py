@@ -8,15 +8,8 @@ from dataclasses import replace
 import pytest
 
 from relctld.core.lifecycle import to_keep
-from relctld.core.model import (
-    HealthSpec,
-    Hook,
-    Hooks,
-    ReleaseState,
-    State,
-    TcpProbe,
-    Want,
-)
+from relctld.core.model import HealthSpec, Hook, Hooks, ReleaseState, State, Want
+from relctld.core.probes import TcpProbe
 from tests.playbook import NAME, SPEC, Playbook
 from tests.words import (
     asked,

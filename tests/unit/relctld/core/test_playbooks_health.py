@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from relctld.core.effects import AskProbe
-from relctld.core.model import Health, HealthSpec, OnHung, State, TcpProbe
+from relctld.core.model import Health, HealthSpec, OnHung, State
+from relctld.core.probes import TcpProbe
 from tests.playbook import SPEC, Expected, Playbook
 from tests.words import (
     asks,

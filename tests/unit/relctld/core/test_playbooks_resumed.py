@@ -8,19 +8,8 @@ from dataclasses import replace
 import pytest
 
 from relctld.core.lifecycle import to_keep
-from relctld.core.model import (
-    Cause,
-    Ending,
-    ExitStatus,
-    Health,
-    HealthSpec,
-    Hook,
-    Hooks,
-    Launch,
-    Restart,
-    State,
-    TcpProbe,
-)
+from relctld.core.model import Cause, Ending, ExitStatus, Health, HealthSpec, Hook, Hooks, Launch, Restart, State
+from relctld.core.probes import TcpProbe
 from tests.playbook import SPEC, Playbook
 from tests.words import (
     asked,
