@@ -89,6 +89,35 @@ def restarts(scene: Scene) -> None:
     scene.see("its former one stopped on request", (now["last_exit"] or {}).get("cause") == "stopped")
 
 
+def speaks_to_nodes(scene: Scene) -> None:
+    """The nodes are asked, and no VM is booted for it"""
+    wait_until(lambda: scene.daemon.status("web")["beam"] and scene.daemon.status("api")["beam"], what="first figures")
+    text = scene.relctl("top", "--once")
+    scene.see("a row for each node, with its memory and load", all(name in text for name in ("web", "api", "BEAM")))
+    total = scene.relctl("eval", "api", "erlang:memory(total).")
+    scene.see("Erlang evaluated in api", total.strip().isdecimal(), total)
+    name = scene.relctl("eval", "web", "node()")
+    scene.see("Elixir evaluated in web", name.strip() == f":{scene.daemon.status('web')['node']!r}".replace("'", '"'), name)
+    text = scene.relctl("eval", "api", "1/0.", code=1)
+    scene.see("what fails says so, and is told by the exit code", "badarith" in text)
+
+
+def finds_what_hangs(scene: Scene) -> None:
+    """A node that hangs is found, and restarted"""
+    before = scene.daemon.status("api")
+    scene.shell(f"kill -STOP {before['pid']}")
+    began = time.monotonic()
+    os.kill(before["pid"], signal.SIGSTOP)
+    wait_until(lambda: scene.daemon.status("api")["health"] == "hung", 20, what="the node to be found hung")
+    took = time.monotonic() - began
+    scene.relctl("status", "api", code=3)
+    now = scene.daemon.wait_for("api", 30, state="running", health="well")
+    last = now["last_exit"] or {}
+    scene.see(f"found after {took:.1f} s: alive as a process, silent as a node", took < 10)
+    scene.see("restarted, with the cause: hung", now["pid"] != before["pid"] and last.get("cause") == "hung")
+    scene.see("web runs on beside it", scene.daemon.status("web")["health"] == "well")
+
+
 def gives_up(scene: Scene) -> None:
     """A crash loop ends in FAILED"""
     others = pids(scene.daemon, "web", "api")
@@ -147,6 +176,8 @@ SCENES: tuple[Callable[[Scene], None], ...] = (
     keeps_every_line,
     leaves_nothing,
     restarts,
+    speaks_to_nodes,
+    finds_what_hangs,
     gives_up,
     says_why,
     outlives_its_daemon,

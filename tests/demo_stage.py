@@ -31,6 +31,8 @@ env = {{ DEMO_HTTP_PORT = "{web}", DEMO_TICK_MS = "100" }}
 
 [release.api]                       # made by rebar3
 root = "{folder}/api"
+health = {{ interval = "500ms", timeout = "500ms" }}
+stop_timeout = "3s"
 inherit_env = ["DEMO_FOLDER", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"]
 env = {{ DEMO_PORT_PROGRAM = "{folder}/helpers" }}
 

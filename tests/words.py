@@ -18,7 +18,7 @@ from relctld.core.model import (
     Vm,
     Want,
 )
-from relctld.core.probes import WELL, Answer, ProcessProbe, Verdict
+from relctld.core.probes import WELL, Finding, ProcessProbe, Verdict
 from tests.playbook import SPEC, Expected, Has, Heard, Holds, Playbook
 
 AT = "2024-05-01T12:00:00Z"
@@ -151,7 +151,7 @@ def hook_finished(hook: str, error: str | None = None, epoch: int | None = None)
 
 def probed(error: str | None = None, credible: bool = True) -> Heard:
     """A probe answered, or missed."""
-    answer = WELL if error is None else Answer(Verdict.MISSED, error)
+    answer = WELL if error is None else Finding(Verdict.MISSED, error)
     return Heard(
         _title("probed", error=error, credible=credible),
         lambda p: ev.Probed(p.spec.name, p.state.epoch, answer, credible),
@@ -160,7 +160,7 @@ def probed(error: str | None = None, credible: bool = True) -> Heard:
 
 def told(verdict: str, detail: str = "") -> Heard:
     """A probe ended with another verdict."""
-    answer = Answer(Verdict(verdict), detail)
+    answer = Finding(Verdict(verdict), detail)
     return Heard(
         _title("told", verdict=verdict, detail=detail), lambda p: ev.Probed(p.spec.name, p.state.epoch, answer)
     )

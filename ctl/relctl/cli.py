@@ -21,12 +21,16 @@ from relctl.verb import Call, Verb, parser_of
 
 VERBS: Final = {
     "status": "status",
+    "top": "top",
     "start": "change",
     "stop": "change",
     "restart": "change",
     "logs": "logs",
     "events": "events",
     "crashes": "crashes",
+    "eval": "evaluate",
+    "rpc": "evaluate",
+    "remote": "remote",
     "reload": "reload",
     "daemon": "daemon",
     "completion": "completion",

@@ -45,6 +45,11 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._context.destroy(linger=0)
 
+    @property
+    def socket(self) -> "zmq.Socket[bytes]":
+        """For a `channel.Channel`, which listens to terminals as well."""
+        return self._socket
+
     def ask(
         self,
         op: str,

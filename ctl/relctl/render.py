@@ -45,13 +45,20 @@ def age(seconds: float | None) -> str:
 
 def size(count: float | None) -> str:
     """12B, 3.4kB, 123MB, 1.2GB."""
-    if count is None:
-        return "-"
-    for unit in ("B", "kB", "MB", "GB"):
+    return "-" if count is None else _scaled(count, ("B", "kB", "MB", "GB", "TB"))
+
+
+def amount(count: float | None) -> str:
+    """12, 3.4k, 123M, 1.2G."""
+    return "-" if count is None else _scaled(count, ("", "k", "M", "G", "T"))
+
+
+def _scaled(count: float, units: tuple[str, ...]) -> str:
+    for unit in units[:-1]:
         if count < 999.5:
-            return f"{count:.0f}{unit}" if unit == "B" or count >= 9.95 else f"{count:.1f}{unit}"
+            return f"{count:.0f}{unit}" if unit == units[0] or count >= 9.95 else f"{count:.1f}{unit}"
         count /= 1000
-    return f"{count:.1f}TB"
+    return f"{count:.1f}{units[-1]}"
 
 
 def plural(count: int, thing: str) -> str:

@@ -10,12 +10,13 @@ Rule 2: every row keeps its columns; what does not fit a terminal moves to a lin
 On a narrow terminal every note stands below its row, indented; a name too long for its column above its row.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from relctl.grid import Row, grid
 from relctl.render import Object, Paint, age, clean, duration, exit_words, plural, size
 
 GOOD_HEALTH: Final = ("well", "degraded")
-_HEADS: Final = ("NAME", "STATE", "HEALTH", "VERSION", "PID", "UPTIME", "RESTARTS", "MEM", "CPU", "NOTE")
+_HEADS: Final = ("NAME", "STATE", "HEALTH", "VERSION", "PID", "UPTIME", "RESTARTS", "MEM", "CPU")
 _RIGHT: Final = ("PID", "UPTIME", "RESTARTS", "MEM", "CPU")
 _STATE_COLOURS: Final = {
     "running": "green", "failed": "red", "backoff": "yellow", "stopped": "dim",
@@ -23,13 +24,6 @@ _STATE_COLOURS: Final = {
 }  # fmt: skip
 _HEALTH_COLOURS: Final = {"well": "green", "degraded": "yellow", "hung": "red", "unreachable": "red"}
 _LONGEST_VERSION: Final = 20
-_SHORTEST_NAME: Final = 12
-
-
-class _Row(NamedTuple):
-    cells: list[str]
-    colours: list[str | None]
-    notes: list[str]
 
 
 def is_good(release: Object) -> bool:
@@ -45,19 +39,7 @@ def table(releases: list[Object], width: int | None, paint: Paint) -> list[str]:
     """The lines of the table; `width` None means that no line is too long."""
     if not releases:
         return ["no releases are configured"]
-    rows = [_row(release) for release in releases]
-    cells = [list(_HEADS[:-1])] + [row.cells for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADS) - 1)]
-    beside = width is None or sum(widths) + 2 * len(widths) + max(len("; ".join(row.notes)) for row in rows) <= width
-    if width is not None:
-        rest = sum(widths[1:]) + 2 * len(widths[1:])
-        widths[0] = min(widths[0], max(_SHORTEST_NAME, width - rest))
-    has_notes = beside and any(row.notes for row in rows)
-    head = _line(list(_HEADS[:-1]), widths) + ("  NOTE" if has_notes else "")
-    lines = [paint(head.rstrip(), "bold")]
-    for row in rows:
-        lines += _row_lines(row, widths, beside, paint)
-    return lines
+    return grid(_HEADS, _RIGHT, [_row(release) for release in releases], width, paint)
 
 
 def warnings(daemon: Object) -> list[str]:
@@ -70,7 +52,7 @@ def warnings(daemon: Object) -> list[str]:
 
 def notes(release: Object) -> list[str]:
     """What an operator should know beside the columns, the most urgent first."""
-    said = [_state_note(release), _health_note(release), _upgrade_note(release)]
+    said = [state_note(release), health_note(release), _upgrade_note(release)]
     if release.get("unconfigured"):
         said.append("not in the config any more")
     elif release.get("enabled") is False and release.get("want") != "up":
@@ -86,7 +68,8 @@ def notes(release: Object) -> list[str]:
     return [note for note in said if note]
 
 
-def _state_note(release: Object) -> str:
+def state_note(release: Object) -> str:
+    """Why it is in its state, and for how long yet."""
     state, last = release.get("state"), exit_words(release.get("last_exit"))
     left = release.get("deadline_s")
     because = f" ({last})" if last else ""
@@ -103,7 +86,8 @@ def _state_note(release: Object) -> str:
     return ""
 
 
-def _health_note(release: Object) -> str:
+def health_note(release: Object) -> str:
+    """What the probes say of one that runs, unless all is well."""
     detail = clean(release.get("health_detail") or "")
     return "" if release.get("health") == "well" or release.get("state") in ("stopped", "failed", "backoff") else detail
 
@@ -115,51 +99,29 @@ def _upgrade_note(release: Object) -> str:
     return f"upgrade {clean(upgrade.get('from'))} to {clean(upgrade.get('to'))}: {clean(upgrade.get('phase'))}"
 
 
-def _row(release: Object) -> _Row:
+def state_cells(release: Object) -> tuple[list[str], list[str | None]]:
+    """The first cells of any table: name, state, health; and their colours."""
     state, health = clean(release.get("state") or "?"), clean(release.get("health") or "?")
-    vm = release.get("pid") is not None
+    probed = release.get("pid") is not None or health != "unknown"
+    cells = [clean(release.get("name") or "?"), state, health if probed else "-"]
+    return cells, [None, _STATE_COLOURS.get(state), _HEALTH_COLOURS.get(health)]
+
+
+def _row(release: Object) -> Row:
     os_facts: dict[str, Any] = release.get("os") or {}
     cpu = os_facts.get("cpu_percent")
     total, recent = release.get("restarts_total", 0), release.get("restarts", 0)
     version = clean(release.get("version") or "-")
-    cells = [
-        clean(release.get("name") or "?"),
-        state,
-        health if vm or health != "unknown" else "-",
+    cells, colours = state_cells(release)
+    cells += [
         version if len(version) <= _LONGEST_VERSION else version[: _LONGEST_VERSION - 1] + "…",
-        str(release["pid"]) if vm else "-",
+        "-" if release.get("pid") is None else str(release["pid"]),
         age(release.get("uptime_s")),
         f"{total} ({recent})" if recent else str(total),
         size(os_facts.get("rss_bytes")),
         f"{cpu:.1f}%" if isinstance(cpu, int | float) else "-",
     ]
-    colours = [None, _STATE_COLOURS.get(state), _HEALTH_COLOURS.get(health)] + [None] * 6
-    return _Row(cells, colours, notes(release))
-
-
-def _row_lines(row: _Row, widths: list[int], beside: bool, paint: Paint) -> list[str]:
-    cells, lines = row.cells, []
-    if len(cells[0]) > widths[0]:
-        lines.append(cells[0])
-        cells = ["", *cells[1:]]
-    line = _line(
-        cells,
-        widths,
-        [paint(cell, colour) if colour else cell for cell, colour in zip(cells, row.colours, strict=True)],
-    )
-    if beside and row.notes:
-        line += "  " + "; ".join(row.notes)
-    lines.append(line.rstrip())
-    return lines if beside else lines + [f"  - {note}" for note in row.notes]
-
-
-def _line(cells: list[str], widths: list[int], painted: list[str] | None = None) -> str:
-    """The cells side by side; `painted` may hold colour codes, which take no room."""
-    padded = []
-    for head, cell, width, shown in zip(_HEADS, cells, widths, painted or cells, strict=False):
-        room = " " * (width - len(cell))
-        padded.append(room + shown if head in _RIGHT else shown + room)
-    return "  ".join(padded)
+    return Row(cells, colours + [None] * 6, notes(release))
 
 
 def counts(releases: list[Object]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from relctld.host.gate import COMM
 from tests.releases.build import place
 from tests.running import Relctld
 from tests.waiting import wait_until
@@ -69,7 +70,7 @@ class Host:
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
-            if process.status() == psutil.STATUS_ZOMBIE or process.name() == "epmd":
+            if process.status() == psutil.STATUS_ZOMBIE or process.name() in ("epmd", COMM):
                 return False
             argv = process.cmdline()
             if argv[:1] == ["sleep"] and argv[1].partition(".")[0] == str(self.epmd_port):

@@ -118,4 +118,4 @@ def test_a_node_that_is_not_ready_yet_is_starting(papp_root: Path, host: Host) -
     assert now["state"] == "starting"
     assert get(port, "/status/200")[0] == 200
     daemon.wait_for("web", state="running")
-    wait_until(lambda: notes(daemon, "web") == ["starting", "spawned", "running"], what="its history")
+    wait_until(lambda: notes(daemon, "web")[:3] == ["starting", "spawned", "running"], what="its history")

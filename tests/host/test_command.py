@@ -42,7 +42,7 @@ class Bench:
     def __call__(self, work: Callable[[Commands], Awaitable[T]]) -> T:
         async def whole(reaper: Reaper) -> T:
             try:
-                return await work(Commands(reaper, self.pool))
+                return await work(Commands(reaper, self.pool, 1024))
             finally:
                 await until(lambda: not children(), what="the end of all children")
 

@@ -54,7 +54,7 @@ from relctld.core.model import (
     Vm,
     Want,
 )
-from relctld.core.probes import Answer, AutoProbe, ProcessProbe, TcpProbe, Verdict
+from relctld.core.probes import AutoProbe, Finding, ProcessProbe, TcpProbe, Verdict
 
 NAME = "web"
 LONG = os.environ.get("RELCTL_TESTS") == "long"
@@ -185,8 +185,8 @@ def _of_the_vm(epoch: int) -> Iterator[Case]:
     yield Case("DumpFound (this epoch)", DumpFound(NAME, epoch, "boom"))
     yield Case("DumpFound (older epoch)", DumpFound(NAME, epoch - 1, "boom"))
     for verdict in Verdict:
-        yield Case(f"Probed ({verdict})", Probed(NAME, epoch, Answer(verdict, "so")))
-    yield Case("Probed (missed but not credible)", Probed(NAME, epoch, Answer(Verdict.MISSED), credible=False))
+        yield Case(f"Probed ({verdict})", Probed(NAME, epoch, Finding(verdict, "so")))
+    yield Case("Probed (missed but not credible)", Probed(NAME, epoch, Finding(Verdict.MISSED), credible=False))
     yield Case("Linked", Linked(NAME, epoch, "1.0", AT))
     yield Case("Linked (again)", Linked(NAME, epoch, "2.0", AT))
     for hook in (Hook.PRE_START, Hook.POST_STOP):

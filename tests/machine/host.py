@@ -23,7 +23,7 @@ from relctld.core.model import (
     Vm,
     Want,
 )
-from relctld.core.probes import Answer
+from relctld.core.probes import Finding
 
 NAME = "web"
 AT = "2024-05-01T12:00:00Z"
@@ -208,11 +208,11 @@ class ModelHost:
         self.left = len(left)
         self.post(ev.Swept(NAME, epoch, left, self.chance))
 
-    def probe_ends(self, answer: Answer, credible: bool = True) -> None:
+    def probe_ends(self, finding: Finding, credible: bool = True) -> None:
         """The probe answers, or misses."""
         epoch, self.asking = self.asking, None
         assert epoch is not None
-        self.post(ev.Probed(NAME, epoch, answer, credible))
+        self.post(ev.Probed(NAME, epoch, finding, credible))
 
     def link(self, incarnation: str) -> None:
         """A link to the node stands."""

@@ -13,7 +13,7 @@ from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core.lifecycle import next_deadline
 from relctld.core.model import TRANSIENT, ExitStatus, Launch, Op, ReleaseSpec, ReleaseState, State, Want
-from relctld.core.probes import WELL, Answer, Verdict
+from relctld.core.probes import WELL, Finding, Verdict
 from tests.machine.explore import LINKED, LONG, PLAIN, REPORTING, RICH
 from tests.machine.host import NAME, ModelHost
 
@@ -69,7 +69,7 @@ class OneRelease(RuleBasedStateMachine):
     @precondition(lambda self: self.host.asking is not None)
     @rule(verdict=st.sampled_from(Verdict), credible=st.booleans())
     def probe_ends(self, verdict: Verdict, credible: bool) -> None:
-        self.host.probe_ends(Answer(verdict, "so"), credible)
+        self.host.probe_ends(Finding(verdict, "so"), credible)
 
     @precondition(lambda self: self.host.process is not None)
     @rule(incarnation=st.sampled_from(["1.0", "2.0"]))

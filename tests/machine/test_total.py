@@ -28,6 +28,8 @@ OF_THE_DAEMON = {  # and of what it measures and does in the nodes
     Note.CONFIG_REFUSED,
     Note.STORE_DAMAGED,
     Note.STORE_FULL,
+    Note.REMOTE_ATTACHED,
+    Note.REMOTE_DETACHED,
     Note.LOGGER_STARTED,
     Note.THRESHOLD,
     Note.THRESHOLD_CLEARED,

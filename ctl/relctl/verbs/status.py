@@ -1,13 +1,13 @@
 """`relctl status`: what each release is doing, once or watched."""
 
-import time
 from typing import Any, Final
 
-from relctl.client import Client, Follower
-from relctl.output import Output, terminal_size
-from relctl.render import clean, duration
-from relctl.table import counts, is_good, table, warnings
+from relctl.client import Client
+from relctl.output import Output
+from relctl.render import Object
+from relctl.table import is_good, table, warnings
 from relctl.verb import EXIT_DONE, EXIT_NOT_GOOD, Call, Parser, Verb, add_names
+from relctl.watch import watch
 
 INTERVAL: Final = 1.0
 """Seconds between two pictures of --watch."""
@@ -21,7 +21,7 @@ def _arguments(parser: Parser) -> None:
 def _status(call: Call) -> int:
     with Client(call.address()) as client:
         if call.options.watch:
-            return _watch(call, client)
+            return watch(call, client, INTERVAL, _show, _lines)
         result = client.ask("status", {"names": call.names})
     _show(call.out, result)
     return _code(result, asked=bool(call.names))
@@ -38,64 +38,11 @@ def _show(out: Output, result: dict[str, Any]) -> None:
         return
     for warning in warnings(result.get("daemon", {})):
         out.note(f"warning: {warning}")
-    out.lines(table(result.get("releases", []), out.width(), out.paint))
+    out.lines(_lines(out, result.get("releases", [])))
 
 
-def _watch(call: Call, client: Client) -> int:
-    drawn = call.out.tty and not call.out.json
-    follower = Follower(client, _in_picture if drawn else call.out.note)
-    picture, height = _Picture(), 0
-    try:
-        while True:
-            began = time.monotonic()
-            result = follower.ask("status", {"names": call.names})
-            if drawn:
-                height = _redraw(call.out, picture.lines(call.out, result, follower.away), height)
-            elif result is not None:
-                _show(call.out, result)
-            if not call.out.pause(INTERVAL - (time.monotonic() - began)):
-                return EXIT_DONE
-    except KeyboardInterrupt:
-        return EXIT_DONE
-
-
-def _in_picture(_: str) -> None:
-    """A drawn picture says itself that the daemon is away."""
-
-
-class _Picture:
-    """The lines on the screen: the latest table, and whether it is still true."""
-
-    def __init__(self) -> None:
-        self._result: dict[str, Any] = {}
-        self._heard = time.monotonic()
-
-    def lines(self, out: Output, result: dict[str, Any] | None, away: str) -> list[str]:
-        if result is not None:
-            self._result, self._heard = result, time.monotonic()
-        daemon, releases = self._result.get("daemon", {}), self._result.get("releases", [])
-        head = f"relctld {clean(daemon.get('version', '?'))}, pid {daemon.get('pid', '?')}: {counts(releases)}"
-        said = [out.paint(f"! {warning}", "yellow") for warning in warnings(daemon)]
-        if away:
-            silence = duration(time.monotonic() - self._heard)
-            said = [
-                out.paint(f"! {clean(away)}", "red"),
-                out.paint(f"! what stands below is {silence} old", "red"),
-            ]
-        return [head, *said, "", *table(releases, out.width(), out.paint)]
-
-
-def _redraw(out: Output, lines: list[str], height: int) -> int:
-    """Draw over the picture before, which took `height` lines; the height of the new one.
-
-    Wrapping is off while it is drawn: one line stays one row, whatever the terminal's width has become.
-    """
-    rows = terminal_size()[1]
-    if len(lines) >= rows:
-        lines = [*lines[: max(1, rows - 2)], f"… {len(lines) - rows + 2} more lines"]
-    up = f"\x1b[{height}A" if height else ""
-    out.raw(("\x1b[?7l\r" + up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J\x1b[?7h").encode())
-    return len(lines)
+def _lines(out: Output, releases: list[Object]) -> list[str]:
+    return table(releases, out.width(), out.paint)
 
 
 _DESCRIPTION = """\

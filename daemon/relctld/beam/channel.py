@@ -1,6 +1,7 @@
 """One connection to a node: dial, handshake, then frames both ways and ticks. Knows nothing of calls.
 
-Rule 1: a peer that does not read costs us MAX_UNSENT bytes and one request; one that sends nonsense is cut off.
+Rule 1: a peer that does not read costs us MAX_UNSENT bytes and one request; one that sends nonsense is cut off; one
+        that floods is read at a walking pace, and TCP makes it wait.
 Rule 2: one timer per channel. A node drops a peer that is silent for net_ticktime, 60 s if not set shorter: we
         answer each tick, and tick ourselves where nothing was sent for TICK_AFTER.
 Rule 3: the end is told once, by `lost`; what is sent after it is refused.
@@ -21,6 +22,9 @@ from relctld.beam.refusals import LinkRefused, Refusal
 
 MAX_UNSENT = 1 << 20  # bytes
 TICK_AFTER = 2.0  # seconds
+BUFFER = 16 << 10  # bytes read at a time: to decode them holds the loop for some milliseconds at most
+BREATH = 0.005  # seconds without reading after each full buffer, or one that took as long
+SHARE = 4  # times as long as it took, if that is more: who floods us has a fifth of our time
 
 
 class ChannelError(Exception):
@@ -52,8 +56,10 @@ class Target:
     evict: bool = False
 
 
-class Channel(asyncio.Protocol):
+class Channel(asyncio.BufferedProtocol):
     """See the module. `deliver` gets each message; `lost` gets, once, why the connection ended."""
+
+    _buffer = memoryview(bytearray(BUFFER))  # of all: asyncio reads into it and tells us in one go
 
     def __init__(self, target: Target, max_frame: int, deliver: Callable[[Message], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -93,8 +99,24 @@ class Channel(asyncio.Protocol):
         self._transport = transport
         transport.write(self.handshake.hello())
 
-    def data_received(self, data: bytes) -> None:
-        """asyncio: bytes of the peer's."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 asyncio's guess
+        """asyncio: where the peer's bytes go."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """asyncio: they are there. Who sends more than a buffer at a time has to let others speak."""
+        begun = self._loop.time()
+        self._take(bytes(self._buffer[:nbytes]))
+        took = self._loop.time() - begun
+        if (nbytes == BUFFER or took > BREATH) and self._transport and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._loop.call_later(max(BREATH, SHARE * took), self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _take(self, data: bytes) -> None:
         if self._timer is None:
             data = self._shake(data)
         try:

@@ -5,14 +5,14 @@ Rule 2: files are read bounded, regular ones only, and no link is followed in th
 Rule 3: an error names each place that was looked at, and never what was found there.
 
 in this order                                            who reads it so
+the configured cookie_file                               nobody but us: it is set where the others mislead
 -setcookie OUR-NAME C, our own cookie                    auth.erl of OTP 25; given twice, it does not count
 -setcookie C                                             auth.erl; given twice, the next three do not count either
 RELX_COOKIE, RELEASE_COOKIE                              relx and mix, whose scripts make a -setcookie of it
 releases/COOKIE                                          mix
-the configured cookie_file
 ~/.erlang.cookie, then $XDG_CONFIG_HOME/erlang/…         auth.erl, where there was no -setcookie
 
-A cookie that the program sets itself (erlang:set_cookie/1) is in none of these but the cookie_file, if put there.
+A cookie that the program sets itself (erlang:set_cookie/1) is in none of these but the cookie_file.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Found:
 
 def find(node: str, places: Places) -> Found:
     """The cookie with which `node` should take us. Raises CookieError."""
+    if places.cookie_file is not None:
+        return _configured(node, places.cookie_file)
     given = values_of(places.flags, "-setcookie")
     ours = [words[1] for words in given if len(words) == 2 and words[0] == places.own]
     general = [words[0] for words in given if len(words) == 1]
@@ -79,11 +81,17 @@ def find(node: str, places: Places) -> Found:
     raise CookieError(f"cannot find the cookie of {node}: {'; '.join(missed)}")
 
 
+def _configured(node: str, path: Path) -> Found:
+    missed: list[str] = []
+    secret = _read(path, missed)
+    if not secret:
+        raise CookieError(f"cannot find the cookie of {node}: {missed[0]}")
+    return _found(node, secret, str(path))
+
+
 def _files(places: Places, generated: bool) -> list[Path]:
     """`generated`: the one that mix makes may count."""
     paths = [places.root / "releases" / "COOKIE"] if generated and places.flavour is Flavour.MIX else []
-    if places.cookie_file:
-        paths.append(places.cookie_file)
     named = [words[0] for words in values_of(places.flags, "-home") if words] or [places.env.get("HOME", "")]
     home = Path(named[0]) if named[0] else places.home
     if home:

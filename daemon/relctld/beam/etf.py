@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -36,21 +37,25 @@ def decode(data: bytes | bytearray | memoryview, *, max_inflated: int = MAX_INFL
 
 
 def decode_prefix(
-    data: bytes | bytearray | memoryview, offset: int = 0, *, max_inflated: int = MAX_INFLATED
+    data: bytes | bytearray | memoryview,
+    offset: int = 0,
+    *,
+    max_inflated: int = MAX_INFLATED,
+    max_terms: int = sys.maxsize,
 ) -> tuple[Term, int]:
-    """The term whose version byte stands at `offset`, and where it ends; more may follow it."""
+    """The term whose version byte stands at `offset`, with at most `max_terms` inside, and where it ends."""
     data = bytes(data)  # no copy where it is one
     try:
         if data[offset] != VERSION:
             raise EtfError(f"cannot decode a term: it begins with {data[offset]}, not {VERSION}")
         if data[offset + 1] == tags.COMPRESSED:
-            return _inflated(data, offset + 2, max_inflated)
-        return tags.read(data, offset + 1)
+            return _inflated(data, offset + 2, max_inflated, max_terms)
+        return tags.read(data, offset + 1, max_terms)
     except (IndexError, struct.error) as error:
         raise EtfError("cannot decode a term: it is cut off") from error
 
 
-def _inflated(data: bytes, pos: int, limit: int) -> tuple[Term, int]:
+def _inflated(data: bytes, pos: int, limit: int, max_terms: int) -> tuple[Term, int]:
     (size,) = _u32(data, pos)
     if size > limit:
         raise EtfError(f"cannot decode a term: it inflates to {size} bytes, more than {limit}")
@@ -61,7 +66,7 @@ def _inflated(data: bytes, pos: int, limit: int) -> tuple[Term, int]:
         raise EtfError(f"cannot decode a term: {error}") from error
     if not stream.eof or len(plain) != size:
         raise EtfError(f"cannot decode a term: it does not inflate to the {size} bytes it promises")
-    term, end = tags.read(plain, 0)
+    term, end = tags.read(plain, 0, max_terms)
     if end != size:
         raise EtfError(f"cannot decode a term: {size - end} bytes follow it, compressed")
     return term, len(data) - len(stream.unused_data)

@@ -2,7 +2,8 @@
 
 Rule 1: no recursion, and nothing is allocated on a count's word: each element it promises must have its byte in
         what is left. Time is linear in the bytes.
-Rule 2: a byte takes up to 64 bytes once decoded (a [] in a list): who reads from a peer bounds the frame.
+Rule 2: a byte takes up to 64 bytes once decoded (a [] in a list), and a microsecond: who reads from a peer bounds
+        the frame and its terms.
 
 Source: ERTS User's Guide, "External Term Format" (erl_ext_dist); the checks are those of erts/emulator/beam/external.c.
 """
@@ -39,8 +40,8 @@ class EtfError(ValueError):
     """Bytes that are no term, or a value that is none."""
 
 
-def read(data: bytes, pos: int) -> tuple[Term, int]:  # noqa: PLR0915  # a call per element would halve its speed
-    """One term, without recursion: `items` is what the innermost tuple, list or map has, `left` what it lacks.
+def read(data: bytes, pos: int, most: int) -> tuple[Term, int]:  # noqa: PLR0915  # a call per element halves its speed
+    """One term with at most `most` inside, without recursion: `items` is what the innermost tuple, list or map has, `left` what it lacks.
 
     Slices may run over the end: `pos` then stands behind it, where nothing more is read, and is checked once, last.
     """
@@ -77,8 +78,9 @@ def read(data: bytes, pos: int) -> tuple[Term, int]:  # noqa: PLR0915  # a call 
             if count:
                 outer.append((kind, items, left))
                 kind, items, left = tag, [], count
-                if count > total - pos or len(outer) > MAX_DEPTH:
-                    raise _refused(count, total - pos)
+                most -= count
+                if count > total - pos or most < 0 or len(outer) > MAX_DEPTH:
+                    raise _refused(count, total - pos, most)
                 continue
             if tag == LIST:
                 continue  # no items, then a tail: the tail is the term
@@ -97,8 +99,9 @@ def read(data: bytes, pos: int) -> tuple[Term, int]:  # noqa: PLR0915  # a call 
                 if tag == LIST:  # a list for a tail goes on with this one
                     (left,) = _u32(data, pos + 1)
                     pos += 5
-                    if left > total - pos:
-                        raise _refused(left, total - pos)
+                    most -= left
+                    if left > total - pos or most < 0:
+                        raise _refused(left, total - pos, most)
                     continue
                 if tag not in (NIL, STRING):
                     kind, left = _IMPROPER, 1
@@ -117,9 +120,11 @@ def read(data: bytes, pos: int) -> tuple[Term, int]:  # noqa: PLR0915  # a call 
             left -= 1
 
 
-def _refused(count: int, rest: int) -> EtfError:
+def _refused(count: int, rest: int, most: int) -> EtfError:
     if count > rest:
         return EtfError(f"cannot decode a term: {count} elements in {rest} bytes")
+    if most < 0:
+        return EtfError(f"cannot decode a term: {-most} terms too many in it")
     return EtfError(f"cannot decode a term: nested deeper than {MAX_DEPTH}")
 
 

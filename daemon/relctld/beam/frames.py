@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from relctld.beam.etf import decode_prefix, encode
 from relctld.beam.terms import Term
 
-MAX_FRAME = 16 << 20  # bytes; a term takes many times that once decoded, and all the while the loop waits
+MAX_FRAME = 16 << 20  # bytes
+MAX_TERMS = 1 << 15  # of a message: to decode them takes up to 30 ms, and all the while the loop waits
 TICK = bytes(4)
 
 _PASS_THROUGH = 112
@@ -57,9 +58,25 @@ class Receiver:
             if have - start - 4 < size:
                 break
             start += 4 + size
-            found.append(_message(bytes(memoryview(self._buffer)[start - size : start])) if size else Tick())
+            found.append(self._message(bytes(memoryview(self._buffer)[start - size : start])) if size else Tick())
         del self._buffer[:start]
         return found
+
+    def _message(self, data: bytes) -> Message:
+        if data[0] != _PASS_THROUGH:
+            raise FrameError(f"a message of type {data[0]}, not {_PASS_THROUGH}")
+        control, end = self._term(data, 1)
+        if not (isinstance(control, tuple) and control and isinstance(control[0], int)):
+            raise FrameError("a message without a control message")
+        if end == len(data):
+            return Message(control, None)
+        payload, end = self._term(data, end)
+        if end != len(data):
+            raise FrameError(f"a message with {len(data) - end} bytes too many")
+        return Message(control, payload)
+
+    def _term(self, data: bytes, pos: int) -> tuple[Term, int]:
+        return decode_prefix(data, pos, max_inflated=self._max_frame, max_terms=MAX_TERMS)
 
 
 def frame(control: bytes, payload: bytes = b"") -> bytes:
@@ -70,17 +87,3 @@ def frame(control: bytes, payload: bytes = b"") -> bytes:
 def message(control: tuple[Term, ...], payload: Term | None = None) -> bytes:
     """The same of terms."""
     return frame(encode(control), b"" if payload is None else encode(payload))
-
-
-def _message(data: bytes) -> Message:
-    if data[0] != _PASS_THROUGH:
-        raise FrameError(f"a message of type {data[0]}, not {_PASS_THROUGH}")
-    control, end = decode_prefix(data, 1)
-    if not (isinstance(control, tuple) and control and isinstance(control[0], int)):
-        raise FrameError("a message without a control message")
-    if end == len(data):
-        return Message(control, None)
-    payload, end = decode_prefix(data, end)
-    if end != len(data):
-        raise FrameError(f"a message with {len(data) - end} bytes too many")
-    return Message(control, payload)

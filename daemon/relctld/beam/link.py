@@ -30,6 +30,7 @@ from enum import StrEnum
 from relctld.beam.channel import Channel, LinkBusy, LinkLost, Target, dial
 from relctld.beam.frames import MAX_FRAME, Message, message
 from relctld.beam.refusals import LinkRefused, Refusal
+from relctld.beam.shown import shown
 from relctld.beam.spawn import Prepared, Spawner, prepare
 from relctld.beam.terms import Atom, Pid, Reference, Term
 
@@ -64,7 +65,7 @@ class CallFailed(Exception):  # noqa: N818  # reads as the sentence it is
     """The function failed, or (exit) its process was killed: `reason` is Erlang's, the text for people."""
 
     def __init__(self, what: str, kind: Kind, reason: Term) -> None:
-        super().__init__(f"cannot call {what}: {kind} {reason!r:.500}")
+        super().__init__(f"cannot call {what}: {kind} {shown(reason, 500)}")
         self.kind, self.reason = kind, reason
 
 
@@ -228,8 +229,8 @@ class Link:
 async def connect(target: Target, timeout: float, *, max_frame: int = MAX_FRAME) -> Link:
     """A link to a node, within `timeout` seconds. Raises LinkRefused.
 
-    An answer larger than `max_frame` bytes ends the link. While one arrives all others on the same link wait, so
-    what may answer with much has no place on a link that watches a node's life.
+    An answer larger than `max_frame` bytes, or of more than MAX_TERMS terms, ends the link. While one arrives all
+    others on the same link wait, so what may answer with much has no place on a link that watches a node's life.
     """
     link = Link(target, max_frame)
     try:

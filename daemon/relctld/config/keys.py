@@ -93,7 +93,7 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("run_dir", _PATH, DAEMON, "Where sockets, FIFOs and VM records are."),
         Key("on_stop", _words(OnStop), AT_ONCE, "What becomes of the nodes when relctld is stopped for good."),
         Key("events_keep", _TIME, AT_ONCE, "How long events are kept; at most 100,000 are."),
-        Key("metrics", optional(probes.endpoint()), DAEMON, "Where Prometheus may ask.", idle=True),
+        Key("metrics", optional(probes.endpoint()), AT_ONCE, "Where Prometheus may ask."),
     ),
     "daemon.access": (
         Key("view", _WHO, AT_ONCE, "Who may look: `status`, `events`, `versions`, `top`."),
@@ -168,8 +168,8 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("tasks_max", optional(integer(1, 1 << 30)), VM, "Its threads and processes.", idle=True),
     ),
     "release.node": (
-        Key("name", _NODE, AT_ONCE, "The node's name, where it cannot be found out.", idle=True),
-        Key("cookie_file", _PATH, AT_ONCE, "The file with its cookie, likewise.", idle=True),
+        Key("name", _NODE, AT_ONCE, "The node's name, where it cannot be found out."),
+        Key("cookie_file", _PATH, AT_ONCE, "The file with its cookie, likewise."),
     ),
     "release.hooks": (
         Key("pre_start", _ARGV, AT_ONCE, "Run before a start; its failure aborts the start."),

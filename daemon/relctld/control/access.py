@@ -38,6 +38,12 @@ NEEDS: Mapping[str, Level] = MappingProxyType({
     "crashes": Level.OPERATE,
     "reload": Level.ADMIN,
     "daemon-stop": Level.ADMIN,
+    "eval": Level.ADMIN,
+    "rpc": Level.ADMIN,
+    "remote": Level.ADMIN,
+    "remote-input": Level.ADMIN,
+    "remote-resize": Level.ADMIN,
+    "remote-close": Level.ADMIN,
 })  # fmt: skip
 
 

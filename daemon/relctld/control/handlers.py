@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from relctld.control import eval_handlers, remote_handlers
 from relctld.control.access import Peer
 from relctld.control.server import RefusedError, SendProgress
 from relctld.core.effects import Done, Refused
@@ -29,7 +30,11 @@ _LARGEST_HEAD = 1 << 10
 class Services(Protocol):
     """What the supervisor does for the door. What blocks is awaited; nothing here raises for a bad argument."""
 
+    @property
+    def remotes(self) -> remote_handlers.Sessions: ...
     def names(self, *, configured: bool = False) -> list[str]: ...
+    @property
+    def evaluate(self) -> eval_handlers.Evaluate: ...
     def state_of(self, name: str) -> dict[str, Any]: ...
     def request(self, name: str, op: Op, request_id: str, by: str, answered: Answered) -> None: ...
     def watch(self, name: str, changed: Callable[[], None]) -> Callable[[], None]: ...
@@ -70,6 +75,12 @@ class Handlers:
                 return await self._crashes(args)
             case "reload":
                 return await self._reload(request, peer, progress)
+            case "eval" | "rpc":
+                return await self._evaluate(request, peer, progress)
+            case "remote":
+                return await self._remote(args, peer, progress)
+            case "remote-input" | "remote-resize" | "remote-close":
+                return remote_handlers.about_session(self._services.remotes, request.op, args, peer)
             case "daemon-status":
                 return self._services.daemon_status()
             case "daemon-stop":
@@ -184,6 +195,18 @@ class Handlers:
             stops = (self._one(name, Op.STOP, request.id, by, progress, wait=True) for name in removed)
             result["results"] = list(await asyncio.gather(*stops))
         return result
+
+    async def _evaluate(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        name = self._one_name(request.args)
+        progress({"accepted": True})
+        by = await self._services.user_name(peer.uid)
+        return await eval_handlers.evaluate(self._services.evaluate, request.op, name, request.args, by)
+
+    async def _remote(self, args: dict[str, Any], peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        name = self._one_name(args)
+        progress({"accepted": True})
+        by = (peer.uid, await self._services.user_name(peer.uid))
+        return await remote_handlers.attach(self._services.remotes, name, args, by, progress)
 
     # -- arguments -----------------------------------------------------------------------------
 

@@ -25,8 +25,10 @@ _REMEMBER_AT_MOST = 10_000
 _FRAMES_A_TURN = 8
 _LONGEST_TOPIC = 256
 _AFTER_SURPRISE = 0.1
-_REPEATABLE = frozenset({"status", "logs", "events", "crashes", "daemon-status"})
-"""Operations that change nothing: a repeat is simply answered again."""
+_REPEATABLE = frozenset(
+    {"status", "logs", "events", "crashes", "daemon-status", "remote-input", "remote-resize", "remote-close"}
+)
+"""Operations that change nothing, or know their own repeats: they are simply answered again."""
 
 
 class RefusedError(Exception):
@@ -61,17 +63,26 @@ class Server:
 
     def __init__(self, control: "zmq.Socket[bytes]", events: "zmq.Socket[bytes]", handle: Handle, table: Table) -> None:
         self.table = table
-        self._control = control
-        self._events = events
         self._handle = handle
         self._loop = asyncio.get_running_loop()
         self._operations: OrderedDict[tuple[int, str], _Operation] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self.closed = False
+        self.serve(control, events)
+
+    def serve(self, control: "zmq.Socket[bytes]", events: "zmq.Socket[bytes]") -> None:
+        """Listen on these two; `shut` comes before another pair."""
+        self._control, self._events = control, events
         self._loop.add_reader(_number(control, zmq.FD), self._control_ready)
         self._loop.add_reader(_number(events, zmq.FD), self._events_ready)
         self._loop.call_soon(self._control_ready)
         self._loop.call_soon(self._events_ready)
+
+    def shut(self) -> None:
+        """Close both endpoints; operations go on, and a client that asks again is told of them."""
+        for endpoint in (self._control, self._events):
+            self._loop.remove_reader(_number(endpoint, zmq.FD))
+            endpoint.close()
 
     async def close(self) -> None:
         """Wait shortly for replies on their way, then close both endpoints."""
@@ -79,10 +90,8 @@ class Server:
             await asyncio.wait(self._tasks, timeout=1.0)
         for task in tuple(self._tasks):
             task.cancel()
-        self._closed = True
-        for endpoint in (self._control, self._events):
-            self._loop.remove_reader(_number(endpoint, zmq.FD))
-            endpoint.close()
+        self.closed = True
+        self.shut()
 
     def publish(self, release: str | None, event: dict[str, Any]) -> None:
         """Send a notice to those who listen."""
@@ -103,7 +112,7 @@ class Server:
 
         A surprise must not end that, or the endpoint is deaf for good: there would be no further edge.
         """
-        if self._closed:
+        if endpoint.closed:
             return
         try:
             for _ in range(_FRAMES_A_TURN):

@@ -8,7 +8,7 @@ Rule 2: `chance` is a number from 0 to 1, drawn by the shell, wherever a jitter 
 from dataclasses import dataclass
 
 from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, ReleaseSpec, Request, Vm, Want
-from relctld.core.probes import Answer
+from relctld.core.probes import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Probed:
 
     release: str
     epoch: int
-    answer: Answer
+    finding: Finding
     credible: bool = True
 
 

@@ -7,7 +7,7 @@ from relctld.core.events import Linked, Probed
 from relctld.core.launch import READY_AFTER, no_answer_yet, ready
 from relctld.core.model import UNKNOWN_STATUS, Cause, Ending, Health, LastExit, OnHung, State
 from relctld.core.notes import Note
-from relctld.core.probes import Verdict
+from relctld.core.probes import AutoProbe, Verdict
 from relctld.core.turn import Turn, end, forget_delays, unprobed
 
 READY_AGAIN = 0.25
@@ -30,36 +30,41 @@ def probed(t: Turn, event: Probed) -> bool:
 
 
 def _while_starting(t: Turn, event: Probed) -> None:
-    s, answer = t.state, event.answer
+    s, found = t.state, event.finding
     alive_for = t.now - (t.now if s.started is None else s.started)
-    if answer.verdict is Verdict.WELL or (answer.verdict is Verdict.NO_LINK and alive_for >= READY_AFTER):
+    not_ready = f"not ready: {found.detail}"
+    alone = found.verdict is Verdict.NO_LINK or (
+        # Whom it does not let in it may serve well; `auto` asks for a link only where one is possible.
+        found.verdict is Verdict.REFUSED and isinstance(t.spec.ready, AutoProbe) and s.health_detail == not_ready
+    )
+    if found.verdict is Verdict.WELL or (alone and alive_for >= READY_AFTER):
         ready(t)
-    elif answer.verdict is Verdict.NO_LINK:
+    elif found.verdict is Verdict.NO_LINK:
         t.state = replace(s, poll_at=t.now + READY_AFTER - alive_for)
     else:
-        t.state = replace(s, poll_at=t.now + READY_AGAIN, health_detail=f"not ready: {answer.detail}")
+        t.state = replace(s, poll_at=t.now + READY_AGAIN, health_detail=not_ready)
 
 
 def _while_running(t: Turn, event: Probed) -> None:
-    s, answer = t.state, event.answer
+    s, found = t.state, event.finding
     interval = t.spec.health.interval
     t.state = s = replace(s, poll_at=t.now + interval)
-    match answer.verdict:
+    match found.verdict:
         case Verdict.WELL:
             t.state = replace(s, misses=0, been_well=True, well_since=s.well_since or t.now)
-            _say_health(t, Health.WELL, answer.detail)
+            _say_health(t, Health.WELL, found.detail)
         case Verdict.MISSED:
             if event.credible:
-                _missed(t, answer.detail)
+                _missed(t, found.detail)
         case Verdict.BUSY:
             t.state = replace(s, misses=0)
-            _say_health(t, Health.DEGRADED, answer.detail)
+            _say_health(t, Health.DEGRADED, found.detail)
         case Verdict.REFUSED:
             t.state = replace(s, misses=0)
-            _say_health(t, Health.UNREACHABLE, answer.detail)
+            _say_health(t, Health.UNREACHABLE, found.detail)
         case Verdict.NO_LINK:
             t.state = replace(s, misses=0, poll_at=t.now + max(interval, LINK_AGAIN))
-            _say_health(t, Health.UNKNOWN, answer.detail)
+            _say_health(t, Health.UNKNOWN, found.detail)
         case _ as never:
             assert_never(never)
 

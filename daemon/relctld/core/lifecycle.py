@@ -158,8 +158,10 @@ def _reconfigured(t: Turn, event: Reconfigured) -> None:
     s = t.state
     if s.state is State.FAILED and not s.halted and t.spec.retry_failed != event.before.retry_failed:
         t.state = replace(s, deadline=None if t.spec.retry_failed is None else s.since + t.spec.retry_failed)
-    elif s.state is State.RUNNING and unprobed(t.spec) is not unprobed(event.before):
+    elif s.state is State.RUNNING and t.spec.health.probe != event.before.health.probe:
         health.reprobe(t)
+    elif s.state is State.RUNNING and s.poll_at is not None:
+        t.state = replace(s, poll_at=min(s.poll_at, t.now + t.spec.health.interval))
 
 
 def _tick(t: Turn) -> None:

@@ -32,6 +32,8 @@ class Note(StrEnum):
     RESUMED = "resumed"
     LOG_DROPPED = "log-dropped"
     LOG_TROUBLE = "log-trouble"
+    REMOTE_ATTACHED = "remote-attached"
+    REMOTE_DETACHED = "remote-detached"
     DAEMON_STARTED = "daemon-started"
     DAEMON_STOPPING = "daemon-stopping"
     CONFIG_RELOADED = "config-reloaded"
@@ -69,7 +71,7 @@ MEANING: dict[Note, tuple[str, str]] = {
     Note.THRESHOLD_CLEARED: ("epoch, name, value, limit, detail", "It is well below that again."),
     Note.EPMD_LOST: ("port, detail", "No epmd answers: links stay, but nodes cannot find each other anew."),
     Note.EPMD_BACK: ("port", "epmd answers again."),
-    Note.EVALUATED: ("epoch, op, by, ok, seconds", "An operator had something evaluated in the node (eval, rpc)."),
+    Note.EVALUATED: ("op, by, ok, seconds", "An operator had something evaluated in the node (eval, rpc)."),
     Note.HOOK_FAILED: ("epoch, hook, error", "A hook failed; pre_start and pre_upgrade abort, the others report."),
     Note.RESUMED: ("epoch, pid, state", "A new relctld goes on with a VM of its former self."),
     Note.LOG_DROPPED: (
@@ -77,6 +79,11 @@ MEANING: dict[Note, tuple[str, str]] = {
         "The log could not be written; output was dropped rather than the node blocked.",
     ),
     Note.LOG_TROUBLE: ("error", "The log cannot be written just now."),
+    Note.REMOTE_ATTACHED: ("by, pid", "An operator opened a remote shell; pid: the shell's."),
+    Note.REMOTE_DETACHED: (
+        "by, pid, seconds, why",
+        "A remote shell is gone; why: ended, left, its client is gone, relctld is stopping.",
+    ),
     Note.DAEMON_STARTED: ("version, pid, config", "relctld came up."),
     Note.DAEMON_STOPPING: ("on_stop, by", "relctld is stopping, with the nodes or without them."),
     Note.CONFIG_RELOADED: ("by, added, removed, changed", "A changed config was applied."),

@@ -80,11 +80,11 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Finding:
     """A verdict with its reason in words, which does not change as long as the reason does not."""
 
     verdict: Verdict
     detail: str = ""
 
 
-WELL = Answer(Verdict.WELL)
+WELL = Finding(Verdict.WELL)

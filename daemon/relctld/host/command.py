@@ -7,6 +7,7 @@ cgroup, as the release's user, with a built-up environment.
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -41,11 +42,15 @@ class Outcome:
 
 
 class Commands:
-    """Runs commands; the spawn itself happens in `pool`, since it may block on a slow disk."""
+    """Runs commands; the spawn itself happens in `pool`, since it may block on a slow disk.
 
-    def __init__(self, reaper: Reaper, pool: Executor) -> None:
+    `soft_nofile`: the limit of open files that the daemon was given, before it raised its own.
+    """
+
+    def __init__(self, reaper: Reaper, pool: Executor, soft_nofile: int) -> None:
         self._reaper = reaper
         self._pool = pool
+        self._soft_nofile = soft_nofile
 
     async def run(
         self,
@@ -109,11 +114,20 @@ class Commands:
                 claim(process.pid)
         finally:
             os.close(output)
+        self._give_back(process.pid)
         try:
             return process.pid, os.pidfd_open(process.pid)
         except OSError:
             self._kill_unwatched(process.pid)
             raise
+
+    def _give_back(self, pid: int) -> None:
+        """What the daemon was given for itself, more files and to be spared by the OOM killer, is not for others."""
+        with contextlib.suppress(OSError):
+            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(self._soft_nofile, hard), hard))
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "w") as file:
+            file.write("0")
 
     async def _whole(self, spawn: asyncio.Future[tuple[int, int]]) -> tuple[int, int]:
         """Wait for a spawn; one that nobody waits for any more is killed as soon as it is there."""

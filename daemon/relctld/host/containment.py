@@ -19,6 +19,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from relctld.core.model import Vm
@@ -31,6 +32,7 @@ PATIENCE = 1.0
 """Seconds that one sweep waits for what it killed."""
 
 _MARK = "RELCTL_INSTANCE"
+_NOBODY: Mapping[int, int] = MappingProxyType({})
 
 
 class Containment(Protocol):
@@ -259,7 +261,7 @@ class Sweep:
                 frozen |= new
                 found = self._find(instance)
             _signal(frozen, signal.SIGKILL)
-            found = self._until_gone(instance, max(0.01, end - time.monotonic()))
+            found = self._until_gone(instance, max(0.01, end - time.monotonic()), frozen)
         if not found:
             self._vms.pop(instance, None)
         return tuple(describe(pid) for pid in found)
@@ -278,10 +280,11 @@ class Sweep:
     def _find(self, instance: str) -> dict[int, int]:
         return belonging(instance, self._vms.get(instance))
 
-    def _until_gone(self, instance: str, seconds: float) -> dict[int, int]:
+    def _until_gone(self, instance: str, seconds: float, killed: Mapping[int, int] = _NOBODY) -> dict[int, int]:
+        """What was killed may have lost, with its parent, what it was found by: it is looked at by itself."""
         end = time.monotonic() + seconds
         pause = 0.002
-        while (found := self._find(instance)) and time.monotonic() < end:
+        while (found := self._find(instance) | _alive(killed)) and time.monotonic() < end:
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
         return found
@@ -307,6 +310,14 @@ def belonging(instance: str, vm: Vm | None = None) -> dict[int, int]:
         ours |= more
     alive = {pid: every[pid].ticks for pid in ours if every[pid].state not in "ZX"}
     return {pid: ticks for pid, ticks in alive.items() if comm(pid) != "epmd"}
+
+
+def _alive(processes: Mapping[int, int]) -> dict[int, int]:
+    """Those of these (pid to start ticks) that are still alive."""
+    now = {pid: stat(pid) for pid in processes}
+    return {
+        pid: ticks for pid, ticks in processes.items() if (s := now[pid]) and s.ticks == ticks and s.state not in "ZX"
+    }
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -10,8 +10,7 @@ import gc
 import os
 import resource
 import signal
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +26,7 @@ from relctld.control.handlers import Handlers
 from relctld.control.server import RefusedError
 from relctld.core import fleet
 from relctld.core.events import Halted
-from relctld.core.model import OnStop, ReleaseSpec, State
+from relctld.core.model import OnStop, ReleaseSpec
 from relctld.core.notes import Note
 from relctld.host import containment
 from relctld.host.command import Commands
@@ -36,7 +35,9 @@ from relctld.host.reaper import Reaper, become_subreaper
 from relctld.host.signals import Signals
 from relctld.host.store import Store
 from relctld.host.systemd import Notifier, own_job, own_unit
+from relctld.host.terminal import Terminals
 from relctld.supervisor import resume
+from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.door import open_door
 from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.interpreter import Interpreter
@@ -44,7 +45,9 @@ from relctld.supervisor.journal import Journal
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.reload import Loaded, Reloader
+from relctld.supervisor.remote import Remotes
 from relctld.supervisor.roster import Roster
 from relctld.supervisor.services import Services
 from relctld.supervisor.standby import Standbys
@@ -72,7 +75,6 @@ class Daemon:
         self._stop_asked: asyncio.Future[tuple[OnStop, str]] | None = None
         self._quiet = asyncio.Event()
         self._up = asyncio.Event()
-        self._status_due = False
 
     def prepare(self) -> None:
         """What must be right before anything runs: directories, the lock, limits. Raises OSError, LockedError."""
@@ -128,13 +130,15 @@ class Daemon:
         self._journal = Journal(self._store)
         self._store.start(loop, self._store_trouble)
         launcher = Launcher(self._reaper, self._containment, self._errands, self._environ, self._soft_nofile)
+        self._nodes = Nodes(self._pool, self._journal)
         self._standbys = Standbys(launcher, self._reaper, leisure)
         self._interpreter = Interpreter(
             reaper=self._reaper,
             containment=self._containment,
             launcher=launcher,
             standbys=self._standbys,
-            commands=Commands(self._reaper, self._pool),
+            commands=Commands(self._reaper, self._pool, self._soft_nofile),
+            nodes=self._nodes,
             store=self._store,
             journal=self._journal,
             pool=self._pool,
@@ -157,18 +161,30 @@ class Daemon:
             changed=self._plan_logs,
         )
         self._roster.forgotten += [self._facts.forget, self._standbys.let_go]
-        self._shell.stepped += [self._is_quiet, self._tell_systemd, self._standbys.stepped]
+        self._shell.stepped += [self._is_quiet, self._standbys.stepped]
+        self._announcer = Announcer(self._shell, self._notifier, self._errands)
         for number in (signal.SIGTERM, signal.SIGINT):  # before the first VM: told to stop now, it stops that too
             self._signals.on(number, partial(self._ask_to_stop, number, signal.Signals(number).name))
         self._signals.on(signal.SIGHUP, self._hang_up)
 
     async def _open_the_door(self) -> None:
+        self._remotes = Remotes(
+            shell=self._shell,
+            terminals=Terminals(self._reaper, self._errands),
+            journal=self._journal,
+            pool=self._errands,
+            run_dir=self._run_dir,
+            environ=self._environ,
+            soft_nofile=self._soft_nofile,
+        )
         services = Services(
             shell=self._shell,
             facts=self._facts,
+            nodes=self._nodes,
             loggers=self._loggers,
             store=self._store,
             errands=self._errands,
+            remotes=self._remotes,
             describe=self.describe,
             stop=lambda by: self._ask_to_stop(None, by),
             reload=self._reload,
@@ -181,7 +197,9 @@ class Daemon:
         self._loggers.start(self._shell.releases)
         self._up.set()
         self._notifier.ready()
-        self._watchdog()
+        self._announcer.watchdog()
+        self._look = services.status
+        await self._announcer.serve_metrics(self._first_config.metrics, self._look)
 
     def _tell_beginning(self) -> None:
         path = str(self._first_config.path)
@@ -226,16 +244,6 @@ class Daemon:
         else:
             self._quiet.clear()
 
-    def _tell_systemd(self, _: Managed) -> None:
-        """One line for `systemctl status`, once for all that happens in one go."""
-        if self._notifier.active and not self._status_due:
-            self._status_due = True
-            self._loop.call_soon(self._say_status)
-
-    def _say_status(self) -> None:
-        self._status_due = False
-        self._notifier.status(in_numbers(m.state.state for m in self._shell.releases.values()))
-
     def _store_trouble(self, error: str | None) -> None:
         if error is not None:
             self._journal.report(None, Note.STORE_FULL, {"error": error})
@@ -243,12 +251,6 @@ class Daemon:
     def _plan_logs(self) -> None:
         """By the scribe, so that no older plan comes after a newer one."""
         self._scribe.submit(self._loggers.plan, tuple(self._shell.releases.values()))
-
-    def _watchdog(self) -> None:
-        interval = self._notifier.watchdog_interval
-        if interval is not None:
-            self._notifier.watchdog()
-            self._loop.call_later(interval, self._watchdog)
 
     # -- reload --------------------------------------------------------------------------------
 
@@ -272,7 +274,9 @@ class Daemon:
             return await self._reloader.reload(plan_only=True, by=by, apply=apply)
         self._notifier.reloading()
         try:
-            return await self._reloader.reload(plan_only=False, by=by, apply=apply)
+            result = await self._reloader.reload(plan_only=False, by=by, apply=apply)
+            await self._announcer.serve_metrics(self._reloader.config.metrics, self._look)
+            return result
         finally:
             self._notifier.ready()
 
@@ -301,12 +305,16 @@ class Daemon:
     async def _go_down(self, how: OnStop, by: str) -> None:
         self._notifier.stopping(f"stopping the nodes ({by})" if how is OnStop.STOP else f"leaving the nodes ({by})")
         self._journal.report(None, Note.DAEMON_STOPPING, {"on_stop": str(how), "by": by})
+        remotes = self._loop.create_task(self._remotes.close(), name="end of remote shells")
         if how is OnStop.STOP:
             for name in self._shell.releases:
                 self._shell.post(Halted(name))
             await self._until_quiet()
+        self._announcer.close()
         self._standbys.close()
+        self._nodes.close()
         self._loggers.stop(with_logger=how is OnStop.STOP)
+        await remotes
         await self._server.close()
         self._shell.close()
         await self._interpreter.close()
@@ -326,12 +334,6 @@ class Daemon:
             self._quiet.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._quiet.wait(), _EXTEND_EVERY)
-
-
-def in_numbers(states: Iterable[State]) -> str:
-    """`3 running, 1 failed`: the states in the order of `State`, those that none is in left out."""
-    counts = Counter(states)
-    return ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "no releases"
 
 
 def _in_words(context: Mapping[str, Any]) -> dict[str, str]:

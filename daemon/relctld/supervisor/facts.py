@@ -17,6 +17,7 @@ from relctld.core.model import ReleaseSpec, Vm
 from relctld.host.vmstat import Usage, VmStat
 from relctld.logger.policy import Counters, read_counters
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.nodes.registry import Known
 
 _WITHIN = 0.025
 """Seconds that an answer waits for fresh facts."""
@@ -142,7 +143,7 @@ def _stamp(root: Path, name: str) -> tuple[int, ...]:
     return tuple(times)
 
 
-def release_object(managed: Managed, facts: Facts, now: float) -> dict[str, Any]:
+def release_object(managed: Managed, facts: Facts, known: Known, now: float) -> dict[str, Any]:
     """A release as `status --json` shows it (CONTRACT, *JSON*)."""
     state, launched = managed.state, managed.launched
     running = state.vm is not None
@@ -155,10 +156,10 @@ def release_object(managed: Managed, facts: Facts, now: float) -> dict[str, Any]
         "want": str(state.want),
         "health": str(state.health),
         "health_detail": state.health_detail or (trouble if not running else ""),
-        "version": launched.version if running else None,
+        "version": known.version or launched.version if running else None,
         "boot_version": installed.boot_version if installed else None,
         "flavour": launched.flavour if running else (str(installed.flavour) if installed else None),
-        "node": launched.node if running else None,
+        "node": known.node or launched.node if running else None,
         "pid": state.vm.pid if state.vm else None,
         "epoch": state.epoch,
         "uptime_s": round(now - state.started, 3) if running and state.started is not None else None,
@@ -187,5 +188,5 @@ def release_object(managed: Managed, facts: Facts, now: float) -> dict[str, Any]
             "threads": usage.threads,
             "fds": usage.fds,
         },
-        "beam": None,
+        "beam": known.beam,
     }  # fmt: skip

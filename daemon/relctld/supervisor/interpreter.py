@@ -16,7 +16,6 @@ from typing import Any, assert_never
 import structlog
 
 from relctld.beam import crashdump
-from relctld.core import fleet
 from relctld.core.effects import (
     Answer,
     AskProbe,
@@ -35,23 +34,24 @@ from relctld.core.effects import (
 from relctld.core.events import (
     DumpFound,
     HookFinished,
-    Probed,
     Recorded,
     SpawnFailed,
     Swept,
     VmExited,
     VmSpawned,
 )
-from relctld.core.model import ExitStatus, Hook, ReleaseSpec, ReleaseState, Vm
-from relctld.host import gate, probe, process, records, users
+from relctld.core.model import ExitStatus, Hook, ReleaseSpec, ReleaseState, Vm, Want
+from relctld.host import gate, process, records
 from relctld.host.command import Commands
 from relctld.host.containment import Containment
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched
 from relctld.host.store import Store
+from relctld.supervisor.asking import Asking
 from relctld.supervisor.journal import Journal, timestamp
 from relctld.supervisor.launcher import Launch, Launcher, LaunchError
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.recipe import Place
 from relctld.supervisor.shell import Shell, chance
 from relctld.supervisor.standby import Standby, Standbys
@@ -61,8 +61,6 @@ log = structlog.get_logger()
 _NUMBERS = {Signal.STOP: signal.SIGTERM, Signal.DUMP: signal.SIGUSR1, Signal.KILL: signal.SIGKILL}
 _SAVE_WITHIN = 0.01
 _TIDY_AFTER = 0.05
-_LATE = 0.5
-"""Seconds beyond its timeout after which a probe's answer says more about us than about the node."""
 
 
 class Interpreter:
@@ -76,6 +74,7 @@ class Interpreter:
         launcher: Launcher,
         standbys: Standbys,
         commands: Commands,
+        nodes: Nodes,
         store: Store,
         journal: Journal,
         pool: Executor,
@@ -87,7 +86,7 @@ class Interpreter:
         self._containment = containment
         self._launcher = launcher
         self._standbys = standbys
-        self._commands = commands
+        self._nodes = nodes
         self._store = store
         self._journal = journal
         self._pool = pool
@@ -97,6 +96,10 @@ class Interpreter:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self.shell = Shell(self._loop, self.carry_out)
+        nodes.post = self.shell.post
+        self._asking = Asking(
+            launcher=launcher, commands=commands, nodes=nodes, pool=pool, releases=self.shell.releases
+        )
         self.answer: Callable[[Answer], None] = lambda _: None
 
     def carry_out(self, managed: Managed, effect: Effect) -> None:
@@ -142,7 +145,7 @@ class Interpreter:
     async def close(self) -> None:
         """End all tasks; save what is not saved yet."""
         for managed in self.shell.releases.values():
-            self._save_now(managed)
+            self._save_due(managed)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -175,6 +178,7 @@ class Interpreter:
         else:
             self._watch(managed, epoch, launch, standby)
             managed.launched, managed.launched_spec = launch.launched, spec
+            self._nodes.begin(managed, epoch, launch.vm)
             for warning in launch.warnings:
                 log.warning("release.warning", release=managed.name, warning=warning)
             self.shell.post(VmSpawned(managed.name, epoch, launch.vm))
@@ -200,10 +204,12 @@ class Interpreter:
         epoch = managed.state.epoch
         managed.instance, managed.pidfd = vm.instance, pidfd
         self._containment.remember(vm)
+        self._nodes.begin(managed, epoch, vm)
         self._reaper.watch(vm.pid, pidfd, lambda status, _: self._exited(managed, epoch, status))
 
     def _exited(self, managed: Managed, epoch: int, status: ExitStatus, why: str | None = None) -> None:
         managed.pidfd = None
+        self._nodes.end(managed.name)
         # One small file of cgroupfs, no disk: soon enough to be read here, where the order of things is kept.
         oom = status.signal == "SIGKILL" and self._containment.oom_killed(managed.name, epoch)
         self.shell.post(VmExited(managed.name, epoch, status, timestamp(), oom, why))
@@ -216,14 +222,7 @@ class Interpreter:
     # -- asking --------------------------------------------------------------------------------
 
     async def _probe(self, managed: Managed, effect: AskProbe) -> None:
-        async def run(argv: tuple[str, ...], timeout: float) -> str | None:
-            return await self._command(managed, argv, timeout, {})
-
-        begun = self._loop.time()
-        error = await probe.ask(effect.probe, effect.timeout, run)
-        in_time = self._loop.time() - begun <= effect.timeout + _LATE
-        others = fleet.misses_count(m.state for m in self.shell.releases.values())
-        self.shell.post(Probed(managed.name, effect.epoch, error, credible=in_time and others))
+        self.shell.post(await self._asking.probe(managed, effect))
 
     def _run_hook(self, managed: Managed, effect: RunHook) -> None:
         error: list[str | None] = ["cancelled"]
@@ -234,39 +233,12 @@ class Interpreter:
             self.shell.post(outcome)
 
         async def run() -> None:
-            error[0] = await self._hook(managed, effect)
+            error[0] = await self._asking.hook(managed, effect)
 
         task = self.task(f"hook {effect.hook} {managed.name}", run())
         task.add_done_callback(finished)
         if effect.hook is Hook.PRE_START:
             managed.hook = task
-
-    async def _hook(self, managed: Managed, effect: RunHook) -> str | None:
-        hooks, name = managed.spec.hooks, managed.name
-        last = managed.state.last_exit
-        more = {"RELCTL_HOOK": str(effect.hook), "RELCTL_RELEASE": name, "RELCTL_EPOCH": str(effect.epoch)}
-        if last is not None and effect.hook in (Hook.ON_CRASH, Hook.POST_STOP):
-            more |= {"RELCTL_CAUSE": str(last.cause), "RELCTL_PID": str(last.pid or "")}
-        return await self._command(managed, hooks.argv[effect.hook], hooks.timeout, more)
-
-    async def _command(
-        self, managed: Managed, argv: tuple[str, ...], timeout: float, more: dict[str, str]
-    ) -> str | None:
-        """Run a command as the release's user; None or what went wrong."""
-        spec = managed.spec
-
-        def prepare() -> tuple[gate.Identity, dict[str, str]]:
-            identity = users.look_up(spec.user, spec.group)
-            return identity, self._launcher.environment(spec, identity) | more
-
-        try:
-            identity, env = await self._loop.run_in_executor(self._pool, prepare)
-            switch = identity if spec.user or spec.group else None
-            cwd = spec.cwd or spec.root
-            outcome = await self._commands.run(argv, env=env, cwd=cwd, identity=switch, timeout=timeout)
-        except Exception as error:  # noqa: BLE001 an operator's command must not surprise the daemon
-            return f"{argv[0]}: {str(error).lower() or type(error).__name__}"
-        return outcome.error(timeout)
 
     # -- down ----------------------------------------------------------------------------------
 
@@ -316,14 +288,18 @@ class Interpreter:
             self.shell.post(DumpFound(managed.name, epoch, slogan))
 
     def _save(self, managed: Managed) -> None:
-        """A moment later: changes that come together are saved together, and not while a restart is under way.
+        """What an operator asked for at once; what happens by itself a moment later, all that comes together.
 
-        What must not be lost meanwhile is that a VM lives; that is recorded while it waits at its gate.
+        So a restart is not kept by the writing. What must not be lost meanwhile is that a VM lives; that is recorded
+        while it waits at its gate.
         """
+        by_itself = managed.state.want is Want.UP and managed.state.ending is None
         if managed.save_due is None:
-            managed.save_due = self._loop.call_later(_SAVE_WITHIN, self._save_now, managed)
+            managed.save_due = self._loop.call_later(_SAVE_WITHIN, self._save_due, managed)
+        if not by_itself:
+            self._save_due(managed)
 
-    def _save_now(self, managed: Managed) -> None:
+    def _save_due(self, managed: Managed) -> None:
         if managed.save_due is not None:
             managed.save_due.cancel()
             managed.save_due = None

@@ -4,6 +4,7 @@ import asyncio
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from relctld.config import changed_keys, fingerprints
 from relctld.core.model import ReleaseSpec, ReleaseState
@@ -18,7 +19,7 @@ class Managed:
     with, `launched_spec` the same in full, known only where this daemon launched it · `instance`: the latest VM's
     mark · `pidfd`: of the living VM, for signals · `hook`: the pre_start under way · `totals`: what of it was last
     given to the store · `save_due`: a save that is about to be made · `output`: our hold on its FIFO, so that its
-    last words outlive it while no logger runs.
+    last words outlive it while no logger runs · `preparing`: what the latest `exec:` probe had to look up first.
     """
 
     spec: ReleaseSpec
@@ -34,6 +35,7 @@ class Managed:
     totals: object = None
     save_due: asyncio.TimerHandle | None = None
     output: int | None = None
+    preparing: asyncio.Future[Any] | None = None
 
     @property
     def name(self) -> str:

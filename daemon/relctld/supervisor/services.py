@@ -23,6 +23,8 @@ from relctld.supervisor.facts import FactFinder, release_object
 from relctld.supervisor.journal import event_object
 from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.nodes.registry import Nodes
+from relctld.supervisor.remote import Remotes
 from relctld.supervisor.shell import Shell
 
 _NAME_WITHIN = 0.5
@@ -41,15 +43,18 @@ class Services:
         *,
         shell: Shell,
         facts: FactFinder,
+        nodes: Nodes,
         loggers: Loggers,
         store: Store,
         errands: Executor,
+        remotes: Remotes,
         describe: Callable[[], dict[str, Any]],
         stop: Callable[[str], None],
         reload: Callable[[bool, str], Any],
     ) -> None:
         self._shell = shell
         self._facts = facts
+        self._nodes = nodes
         self._loggers = loggers
         self._store = store
         self._errands = errands
@@ -57,6 +62,7 @@ class Services:
         self._user_names: dict[int, str] = {}
         self._waiting: dict[str, Answered] = {}
         self._watchers: dict[str, set[Callable[[], None]]] = {}
+        self.remotes = remotes
         self.daemon_status = describe
         self.stop_daemon = stop
         self._reload = reload
@@ -124,8 +130,15 @@ class Services:
         releases = [self._shell.releases[name] for name in names]
         facts = await self._facts.look(releases)
         now = self._loop.time()
-        objects = [release_object(managed, facts[managed.name], now) for managed in releases]
+        known = self._nodes.known
+        objects = [release_object(each, facts[each.name], known(each.name), now) for each in releases]
         return {"daemon": self.daemon_status(), "releases": objects}
+
+    async def evaluate(
+        self, name: str, op: str, language: str, what: dict[str, Any], seconds: float, by: str
+    ) -> dict[str, Any]:
+        """Have something evaluated in the node (`eval`, `rpc`). Raises RefusedError."""
+        return await self._nodes.evaluate(name, op, language, what, seconds, by)
 
     # -- logs, history, crashes ------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ processors). So it is done while the VM runs. Nothing is trusted to have stayed 
 anew, and a gate that was raised for another one is let go (`launcher`).
 
 Rule 1: one gate a release, raised when the release comes to run, for the epoch after; never two.
-Rule 2: a release that rests has none: "stopped" means that no process is left.
+Rule 2: a release that rests, or is on its way there, has none: "stopped" means that no process is left.
 Rule 3: who takes a gate owns it. Its end is told to whoever has it then.
 """
 
@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from relctld.core.model import QUIET, ExitStatus, Restart, State
+from relctld.core.model import QUIET, ExitStatus, Restart, State, Want
 from relctld.host.reaper import OnExit, Reaper
 from relctld.supervisor.launcher import Launcher, Raised
 from relctld.supervisor.managed import Managed
@@ -65,7 +65,8 @@ class Standbys:
         """A release changed its state: it may need a gate, or need it no more."""
         state, name = managed.state, managed.name
         held = self._held.get(name)
-        if held is not None and (state.state in QUIET or state.halted or held.raised.epoch < state.epoch):
+        over = state.state in QUIET or state.want is Want.DOWN or state.halted
+        if held is not None and (over or held.raised.epoch < state.epoch):
             self.let_go(name)
         elif held is None and _wanted(managed) and self._ordered.get(name) != state.epoch + 1 and not self._closed:
             self._ordered[name] = state.epoch + 1
@@ -114,4 +115,5 @@ class Standbys:
 def _wanted(managed: Managed) -> bool:
     """Whether a restart may follow: it runs well, and an end of it would not be the last."""
     state, spec = managed.state, managed.spec
-    return state.state is State.RUNNING and spec.restart is not Restart.TEMPORARY and not managed.unconfigured
+    up = state.state is State.RUNNING and state.want is Want.UP and not state.halted
+    return up and spec.restart is not Restart.TEMPORARY and not managed.unconfigured

@@ -5,7 +5,8 @@ Rule 2: a name or a number is never reused for something else.
 Rule 3: who may ask for what is decided by `relctld.control.access`, never here.
 
 Protocol history
-    1  first version: the operations of `OPS`
+    1  first version: the operations of `OPS`; since then, without a new number: eval, rpc,
+       remote and its three
 
 Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` bytes):
 
@@ -30,11 +31,27 @@ Operations, their arguments and their results:
     crashes         release                       {"crashes": [{"n", "name", "at", "size", "slogan"}]}: newest first
                     release, n: int               {"crash": {…}, "head": str}
     reload          plan, stop_removed: bool      {"added", "removed", "changed", "warnings", "applied": bool}
+    eval            release, text, language,      {"ok", "value": str, "output": str, "seconds"}: `ok` false: the
+                    timeout_s                     expression failed, `value` says how
+    rpc             release, module, function,    as eval; args is a list in Erlang's syntax
+                    args, timeout_s
+    remote          release, term, rows, cols     {"code", "signal"}: how the shell ended; see *A remote shell*
+    remote-input    session, seq: int,            {"seq", "room": int}
+                    data: base64, ack: int
+    remote-resize   session, rows, cols           {}
+    remote-close    session                       {}
     daemon-status   -                             {"version", "pid", "started_at", "uptime_s", "config", …}
     daemon-stop     -                             {"stopping": true}
 
 Progress of start, stop and restart: {"release", "state", "detail"} at each change of state, {"release", "result"}
 when one release is done (the same object stands in the reply).
+
+A remote shell: progress of `remote` is {"session", "room"} once it runs, then {"data": base64, "at": int}, output
+with its place in all output, and {"room": int}, so many bytes of input are welcome now. The client sends its input,
+`room` at most, as `remote-input`: `seq` counts these from 1, each is sent once the one before was answered, and a
+repeat with the same `seq` is applied once; `ack` is how much output the client has shown in all (some 100 KiB may be
+under way, then the shell waits). Without data that is a sign of life, due each few seconds: a client that says nothing
+for 15 s loses its shell. All four are for admins, the last three for the user who opened the session.
 
 Notices on `events.sock` (XPUB, two frames): topic, JSON. The topic of a release's event is `release/NAME/`, of the
 daemon's own `daemon/`; the JSON is an object of `relctl events --json`.
@@ -48,6 +65,7 @@ MAX_FRAME: Final = 1 << 20
 OPS: Final = (
     "status", "start", "stop", "restart", "logs", "rotate", "events", "crashes",
     "reload", "daemon-status", "daemon-stop",
+    "eval", "rpc", "remote", "remote-input", "remote-resize", "remote-close",
 )  # fmt: skip
 
 KIND_EXIT: Final = {

@@ -1,8 +1,10 @@
-"""Fixtures: a short place for sockets, and relctl as a process."""
+"""Fixtures: a short place for sockets, relctl as a process, and a terminal for it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
 import tempfile
@@ -58,3 +60,28 @@ def sock(folder: Path) -> Path:
 @pytest.fixture
 def relctl(sock: Path) -> Relctl:
     return Relctl(sock)
+
+
+class Terminal:
+    """A terminal that relctl writes to."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = pty.openpty()
+        os.set_blocking(self.master, False)
+        self.shown = ""
+
+    def read(self) -> str:
+        with contextlib.suppress(BlockingIOError):
+            self.shown += os.read(self.master, 65536).decode()
+        return self.shown
+
+    def close(self) -> None:
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    made = Terminal()
+    yield made
+    made.close()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import pty
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.relctl.conftest import Relctl
+from tests.unit.relctl.conftest import Relctl, Terminal
 from tests.unit.relctl.fake import FakeDaemon, problem
 from tests.unit.relctl.samples import DAEMON, down, release, status
 from tests.waiting import wait_until
@@ -56,31 +52,6 @@ def test_status_warns_of_the_last_good_config(relctl: Relctl, sock: Path) -> Non
         done = relctl("status")
     assert done.err == "relctl: warning: relctld runs on the last good config: x.toml: not TOML\n"
     assert done.code == 0
-
-
-class Terminal:
-    """A terminal that relctl writes to."""
-
-    def __init__(self) -> None:
-        self.master, self.slave = pty.openpty()
-        os.set_blocking(self.master, False)
-        self.shown = ""
-
-    def read(self) -> str:
-        with contextlib.suppress(BlockingIOError):
-            self.shown += os.read(self.master, 65536).decode()
-        return self.shown
-
-    def close(self) -> None:
-        os.close(self.master)
-        os.close(self.slave)
-
-
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    made = Terminal()
-    yield made
-    made.close()
 
 
 def test_colour_is_for_terminals_and_not_under_no_color(relctl: Relctl, sock: Path, terminal: Terminal) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relctld.beam.etf import encode
-from relctld.beam.frames import TICK, FrameError, Message, Receiver, Tick, message
-from relctld.beam.terms import Atom
+from relctld.beam.etf import EtfError, encode
+from relctld.beam.frames import MAX_TERMS, TICK, FrameError, Message, Receiver, Tick, message
+from relctld.beam.terms import Atom, ImproperList, Term
 
 SEND = Message((2, Atom(""), 1), [Atom("hello")])
 DOWN = Message((21, 1, 2, 3, Atom("normal")), None)
@@ -46,6 +47,26 @@ def test_a_large_message_is_refused_at_its_first_word() -> None:
         Receiver(1000).receive(struct.pack(">I", 1001))
     body = b"\x70" + encode((2, Atom(""), 1)) + encode(bytes(1000))
     assert Receiver(len(body)).receive(framed(body)) == [Message((2, Atom(""), 1), bytes(1000))]
+
+
+@pytest.mark.parametrize("tail", [[], Atom("x")])
+def test_a_message_of_many_small_terms_is_refused(tail: Term) -> None:
+    """To decode it would hold the loop: 256 kB can be 256 thousand terms."""
+    for terms in ([[]] * MAX_TERMS, [[]] * (MAX_TERMS + 1), [[[]] * 9] * (MAX_TERMS // 10 + 1)):
+        message = (ImproperList(tuple(terms), tail) if tail else terms, {})
+        data = framed(b"\x70" + encode((2, Atom(""), 1)) + encode(message))
+        with pytest.raises(EtfError, match="terms too many"):
+            Receiver().receive(data)
+    assert Receiver().receive(framed(b"\x70" + encode((2, Atom(""), 1)) + encode([[]] * MAX_TERMS)))
+
+
+def test_a_compressed_message_is_bounded_as_any() -> None:
+    plain = encode(bytes(2000))[1:]
+    packed = b"\x83\x50" + struct.pack(">I", len(plain)) + zlib.compress(plain)
+    data = framed(b"\x70" + encode((2, Atom(""), 1)) + packed)
+    assert Receiver(len(plain)).receive(data)
+    with pytest.raises(EtfError, match="it inflates to 2005 bytes, more than 2004"):
+        Receiver(len(plain) - 1).receive(data)
 
 
 @pytest.mark.parametrize(

@@ -283,13 +283,11 @@ def test_keys_without_effect_are_warned_of(files: Files) -> None:
     )
     idle = [warning.removeprefix(f"{files.main}: ") for warning in config.warnings]
     assert idle == [
-        "[daemon] metrics: has no effect in this version",
         "[release.web.log] max_age: has no effect in this version",
         "[release.web.log] journal: has no effect in this version",
         "[release.web.log] markers: has no effect in this version",
         "[release.web.upgrade] timeout: has no effect in this version",
         "[release.web.limits] memory_max: has no effect in this version",
-        "[release.web.node] name: has no effect in this version",
         "[release.web.hooks] pre_upgrade: has no effect in this version",
     ]
 

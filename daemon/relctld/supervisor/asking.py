@@ -1,0 +1,106 @@
+"""How a release is asked whether it is well, and how operators' commands for it are run (hooks, `exec:` probes).
+
+Rule: whatever goes wrong in here is an answer, in words; nothing raises but CancelledError.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+import structlog
+
+from relctld.core import fleet
+from relctld.core.effects import AskProbe, RunHook
+from relctld.core.events import Probed
+from relctld.core.model import Hook
+from relctld.core.probes import WELL, Finding, LinkProbe, Verdict
+from relctld.host import probe, users
+from relctld.host.command import Commands
+from relctld.host.gate import Identity
+from relctld.supervisor.launcher import Launcher
+from relctld.supervisor.managed import Managed
+from relctld.supervisor.nodes.registry import Nodes
+
+log = structlog.get_logger()
+
+_LATE = 0.5
+"""Seconds beyond its timeout after which a probe's answer says more about us than about the node."""
+
+
+class Asking:
+    """Asks. `releases` are all, for the judgement whether most of them miss together."""
+
+    def __init__(
+        self,
+        *,
+        launcher: Launcher,
+        commands: Commands,
+        nodes: Nodes,
+        pool: Executor,
+        releases: Mapping[str, Managed],
+    ) -> None:
+        self._launcher = launcher
+        self._commands = commands
+        self._nodes = nodes
+        self._pool = pool
+        self._releases = releases
+        self._loop = asyncio.get_running_loop()
+
+    async def probe(self, managed: Managed, effect: AskProbe) -> Probed:
+        """Ask a release once."""
+
+        async def run(argv: tuple[str, ...], timeout: float) -> str | None:
+            if managed.preparing is not None and not managed.preparing.done():
+                return f"{argv[0]}: what it needs, its env_file or its user, cannot be looked up"
+            return await self._command(managed, argv, timeout, {}, prepared_once=True)
+
+        begun = self._loop.time()
+        found = Finding(Verdict.MISSED, "a probe that failed")
+        try:
+            if isinstance(effect.probe, LinkProbe):
+                found = await self._nodes.ask(managed.name, effect.probe, effect.timeout)
+            else:
+                error = await probe.ask(effect.probe, effect.timeout, run)
+                found = WELL if error is None else Finding(Verdict.MISSED, error)
+        except Exception:
+            log.exception("surprise", release=managed.name)
+        in_time = self._loop.time() - begun <= effect.timeout + _LATE
+        others = fleet.misses_count(m.state for m in self._releases.values())
+        return Probed(managed.name, effect.epoch, found, credible=in_time and others)
+
+    async def hook(self, managed: Managed, effect: RunHook) -> str | None:
+        """Run a hook; None or what went wrong."""
+        hooks, name = managed.spec.hooks, managed.name
+        last = managed.state.last_exit
+        more = {"RELCTL_HOOK": str(effect.hook), "RELCTL_RELEASE": name, "RELCTL_EPOCH": str(effect.epoch)}
+        if last is not None and effect.hook in (Hook.ON_CRASH, Hook.POST_STOP):
+            more |= {"RELCTL_CAUSE": str(last.cause), "RELCTL_PID": str(last.pid or "")}
+        return await self._command(managed, hooks.argv[effect.hook], hooks.timeout, more)
+
+    async def _command(
+        self,
+        managed: Managed,
+        argv: tuple[str, ...],
+        timeout: float,
+        more: dict[str, str],
+        *,
+        prepared_once: bool = False,
+    ) -> str | None:
+        """Run a command as the release's user. `prepared_once`: it may not take one worker more each time."""
+        spec = managed.spec
+
+        def prepare() -> tuple[Identity, dict[str, str]]:
+            identity = users.look_up(spec.user, spec.group)
+            return identity, self._launcher.environment(spec, identity) | more
+
+        try:
+            preparing = self._loop.run_in_executor(self._pool, prepare)
+            if prepared_once:
+                managed.preparing = preparing
+            identity, env = await asyncio.shield(preparing)
+            switch = identity if spec.user or spec.group else None
+            cwd = spec.cwd or spec.root
+            outcome = await self._commands.run(argv, env=env, cwd=cwd, identity=switch, timeout=timeout)
+        except Exception as error:  # noqa: BLE001 an operator's command must not surprise the daemon
+            return f"{argv[0]}: {str(error).lower() or type(error).__name__}"
+        return outcome.error(timeout)

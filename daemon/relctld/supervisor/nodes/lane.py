@@ -1,0 +1,122 @@
+"""What is measured of one node: one batched call every few seconds, and slower questions now and then.
+
+Rule 1: nothing here decides about the release. A node that is too busy to answer at normal priority is told to be
+        overloaded; that it is alive is the probe's to say.
+Rule 2: what was measured keeps its age; it is shown as long as the VM lives.
+"""
+
+import asyncio
+import random
+from typing import Any
+
+import structlog
+
+from relctld.beam.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, Prepared, prepare
+from relctld.beam.refusals import LinkRefused
+from relctld.beam.slowlane import SLOW, Slow, decode_slow
+from relctld.beam.telemetry import FAST_TIMEOUT, Sample, batch, beam_object, decode_batch, reading
+from relctld.core.notes import Note
+from relctld.core.probes import Verdict
+from relctld.core.thresholds import Watch, judge
+from relctld.supervisor.journal import Journal
+from relctld.supervisor.managed import Managed
+from relctld.supervisor.nodes.watch import NodeWatch
+from relctld.supervisor.nodes.whereabouts import Nowhere
+
+log = structlog.get_logger()
+
+EVERY = 5.0
+SLOW_EVERY = 30.0
+BOOTING_EVERY = 1.0
+NO_LINK_EVERY = 60.0
+SOON = 0.5
+
+
+class Lane:
+    """Measures one node until it is closed."""
+
+    def __init__(self, managed: Managed, watch: NodeWatch, journal: Journal) -> None:
+        self._managed = managed
+        self._watch = watch
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._sample: Sample | None = None
+        self._slow: Slow | None = None
+        self._slow_at = float("-inf")
+        self._thresholds = Watch()
+        self._batch: tuple[str, Prepared] | None = None
+        self._task = self._loop.create_task(self._run(), name=f"measure {managed.name}")
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._task.cancel()
+
+    @property
+    def version(self) -> str | None:
+        """The version that release_handler says is running; None where it does not tell."""
+        known = (self._slow.releases if self._slow else None) or ()
+        by_status = {installed.status: installed.version for installed in reversed(known)}
+        return by_status.get("current") or by_status.get("permanent")
+
+    def shown(self) -> dict[str, Any] | None:
+        """`beam` of `status --json`."""
+        if self._sample is None:
+            return None
+        return beam_object(self._sample, self._slow, self._loop.time() - self._sample.at, self._thresholds.raised)
+
+    async def _run(self) -> None:
+        await asyncio.sleep(random.uniform(SOON, 2 * SOON))  # noqa: S311 it spreads questions, it guards nothing
+        while True:
+            begun, pause = self._loop.time(), EVERY
+            try:
+                await self._measure()
+            except Nowhere as nowhere:
+                if nowhere.finding.verdict is Verdict.NO_LINK:
+                    await asyncio.sleep(NO_LINK_EVERY)
+            except (LinkRefused, LinkLost, LinkBusy, CallTimeout, CallFailed) as error:
+                log.debug("measure.failed", release=self._managed.name, error=str(error))
+            except Exception:
+                log.exception("surprise", release=self._managed.name)
+            if self._sample is None:
+                pause = min(pause, BOOTING_EVERY)
+            await asyncio.sleep(max(SOON, begun + pause - self._loop.time()))
+
+    async def _measure(self) -> None:
+        link = await self._watch.link()
+        try:
+            term = await link.run(self._prepared(link), timeout=FAST_TIMEOUT)
+        except CallTimeout:
+            self._watch.overloaded = f"overloaded: no answer at normal priority within {FAST_TIMEOUT:g} s"
+            raise
+        self._watch.overloaded = ""
+        self._take(decode_batch(term, self._sample, self._loop.time()))
+        if self._loop.time() - self._slow_at >= SLOW_EVERY:
+            self._slow_at = self._loop.time()
+            await self._ask_slowly(link)
+
+    def _prepared(self, link: Link) -> Prepared:
+        if self._batch is None or self._batch[0] != link.node:
+            self._batch = link.node, prepare(*batch(link.node))
+        return self._batch[1]
+
+    def _take(self, sample: Sample) -> None:
+        if self._sample is not None and self._sample.boot != sample.boot:
+            self._thresholds = Watch()
+        self._sample = sample
+        self._watch.recognise(sample.boot)
+        self._thresholds, crossings = judge(self._thresholds, reading(sample), self._loop.time())
+        for crossing in crossings:
+            note = Note.THRESHOLD if crossing.raised else Note.THRESHOLD_CLEARED
+            fields = {"name": crossing.name, "value": crossing.value, "limit": crossing.limit, "detail": crossing.text}
+            self._journal.report(self._managed.name, note, {"epoch": self._managed.state.epoch, **fields})
+
+    async def _ask_slowly(self, link: Link) -> None:
+        answers = {}
+        for key, question in SLOW.items():
+            try:
+                answers[key] = await link.call(
+                    question.module, question.function, question.args, timeout=question.timeout
+                )
+            except (CallFailed, CallTimeout):  # no sasl, or busy
+                continue
+        self._slow = decode_slow(answers)
