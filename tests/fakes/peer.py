@@ -10,7 +10,7 @@ from typing import Any
 
 from relctld.beam.channel import Target
 from relctld.beam.frames import TICK, Message, Receiver, Tick, message
-from relctld.beam.handshake import Cookie
+from relctld.beam.handshake import Cookie, Flag
 from relctld.beam.terms import Atom, Pid, Reference
 
 NAME, OWN, COOKIE = "web@h", "relctld@h", Cookie("monster")
@@ -44,6 +44,15 @@ class Peer:
                 return ref, asker, call
         raise AssertionError(f"no spawn request: {request}")
 
+    async def asked_rex(self) -> tuple[Pid, list[Any]]:
+        """The next request to the rpc server: who asks, and [module, function, arguments]."""
+        request = await self.heard()
+        assert isinstance(request, Message)
+        match request:
+            case Message((6, Pid() as asker, _, Atom("rex")), (_, (_, *call, Atom("user")))):
+                return asker, call
+        raise AssertionError(f"no request to rex: {request}")
+
     def say(self, control: tuple[Any, ...], payload: Any = None) -> None:
         """Send a message."""
         self.say_bytes(message(control, payload))
@@ -62,18 +71,22 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer() -> AsyncIterator[tuple[Target, asyncio.Future[Peer]]]:
+async def peer(flags: int = FLAGS) -> AsyncIterator[tuple[Target, asyncio.Future[Peer]]]:
     """How to link to it, and the peer as soon as that was done; it has answered whereis(user) by then."""
     taken: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
     end = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await _shake(reader, writer)
+            await _shake(reader, writer, flags)
             found = Peer(reader, writer)
-            ref, asker, call = await found.asked()
+            if flags & Flag.SPAWN:
+                ref, asker, call = await found.asked()
+                found.down(ref, asker, (ref, Atom("return"), USER))
+            else:
+                asker, call = await found.asked_rex()
+                found.say((2, Atom(""), asker), (Atom("rex"), USER))
             assert call == ["erlang", "whereis", [Atom("user")]]
-            found.down(ref, asker, (ref, Atom("return"), USER))
             taken.set_result(found)
             await end.wait()
         finally:
@@ -87,7 +100,7 @@ async def peer() -> AsyncIterator[tuple[Target, asyncio.Future[Peer]]]:
             end.set()
 
 
-async def _shake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _shake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flags: int) -> None:
     async def frame() -> bytes:
         return await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
 
@@ -96,6 +109,6 @@ async def _shake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
     await frame()
     send(b"sok")
-    send(struct.pack(">cQIIH", b"N", FLAGS, 42, CREATION, len(NAME)) + NAME.encode())
+    send(struct.pack(">cQIIH", b"N", flags, 42, CREATION, len(NAME)) + NAME.encode())
     (challenge,) = struct.unpack_from(">I", await frame(), 1)
     send(b"a" + COOKIE.digest(challenge))

@@ -41,9 +41,10 @@ class EtfError(ValueError):
 
 
 def read(data: bytes, pos: int, most: int) -> tuple[Term, int]:  # noqa: PLR0915  # a call per element halves its speed
-    """One term with at most `most` inside, without recursion: `items` is what the innermost tuple, list or map has, `left` what it lacks.
+    """One term with at most `most` inside it, without recursion.
 
-    Slices may run over the end: `pos` then stands behind it, where nothing more is read, and is checked once, last.
+    `items` is what the innermost tuple, list or map has, `left` what it lacks. Slices may run over the end: `pos` then
+    stands behind it, where nothing more is read, and is checked once, last.
     """
     total = len(data)
     atoms: dict[bytes, Atom] = {}

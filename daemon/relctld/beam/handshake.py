@@ -201,8 +201,6 @@ class Handshake:
         name = frame[_CHALLENGE.size : _CHALLENGE.size + size].decode(errors="replace")
         if name != self._wanted:
             self.outcome = self._refused(Refusal.WRONG_NODE, f"{name[:255]!r} listens there")
-        elif not flags & Flag.SPAWN:
-            self.outcome = self._refused(Refusal.PROTOCOL, "it takes no spawn requests; OTP 23 and later do")
         else:
             self._peer = Peer(flags, creation)
             return self._frame(struct.pack(">cI", b"r", self._challenge) + self._cookie.digest(challenge))

@@ -29,6 +29,7 @@ from enum import StrEnum
 
 from relctld.beam.channel import Channel, LinkBusy, LinkLost, Target, dial
 from relctld.beam.frames import MAX_FRAME, Message, message
+from relctld.beam.handshake import Flag
 from relctld.beam.refusals import LinkRefused, Refusal
 from relctld.beam.shown import shown
 from relctld.beam.spawn import Prepared, Spawner, prepare
@@ -108,8 +109,10 @@ class Link:
         """The same of a call that was encoded before.
 
         `high`: at high priority, so that the answer tells of the node's life and not of its load. Raises
-        CallFailed, CallTimeout, LinkLost, LinkBusy.
+        CallFailed, CallTimeout, LinkLost, LinkBusy. A node that takes no request to spawn is asked through `rex`.
         """
+        if not self.otp_flags & Flag.SPAWN:
+            return await self.via_rex(call.module, call.function, call.args, timeout=timeout)
         ref = self._new_ref()
         done = self._await(self._spawner.request(ref, call, high))
         self._calls[ref] = done

@@ -27,16 +27,23 @@ _HIGH: list[Term] = [Atom("monitor"), (Atom("priority"), Atom("high"))]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A call that is made often; `what` is its name for people."""
+    """A call that is made often, encoded and as it was given."""
 
-    what: str
+    module: str
+    function: str
+    args: tuple[Term, ...]
     encoded: bytes
+
+    @property
+    def what(self) -> str:
+        """Its name for people."""
+        return f"{self.module}:{self.function}/{len(self.args)}"
 
 
 def prepare(module: str, function: str, args: Sequence[Term]) -> Prepared:
     """module:function(args), for `Link.run`. EtfError where an argument is no term."""
     whole = encode([Atom(module), Atom(function), list(args)])
-    return Prepared(f"{module}:{function}/{len(args)}", whole[_LIST_HEAD:])
+    return Prepared(module, function, tuple(args), whole[_LIST_HEAD:])
 
 
 class Spawner:

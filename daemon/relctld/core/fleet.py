@@ -22,12 +22,12 @@ def is_quiet(states: Iterable[ReleaseState]) -> bool:
     return all(s.state in QUIET for s in states)
 
 
-def misses_count(states: Iterable[ReleaseState]) -> bool:
-    """Whether a missed probe may be held against its release.
+def misses_count(states: Iterable[ReleaseState], judged: str) -> bool:
+    """Whether a probe that was missed just now may be held against the release `judged`.
 
     When more than half of at least three running releases miss together, the host is the trouble, not a node:
     restarting them all would make an outage of a hiccup.
     """
     running = [s for s in states if s.state is State.RUNNING]
-    missing = sum(1 for s in running if s.misses)
+    missing = sum(1 for s in running if s.silent or s.name == judged)
     return len(running) < 3 or missing * 2 <= len(running)

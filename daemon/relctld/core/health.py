@@ -48,7 +48,7 @@ def _while_starting(t: Turn, event: Probed) -> None:
 def _while_running(t: Turn, event: Probed) -> None:
     s, found = t.state, event.finding
     interval = t.spec.health.interval
-    t.state = s = replace(s, poll_at=t.now + interval)
+    t.state = s = replace(s, poll_at=t.now + interval, silent=found.verdict is Verdict.MISSED)
     match found.verdict:
         case Verdict.WELL:
             t.state = replace(s, misses=0, been_well=True, well_since=s.well_since or t.now)
@@ -90,7 +90,7 @@ def linked(t: Turn, event: Linked) -> bool:
 
 def reprobe(t: Turn) -> None:
     """From now on this release is asked, or is asked no more."""
-    t.state = replace(t.state, misses=0, been_well=False, poll_at=None if unprobed(t.spec) else t.now)
+    t.state = replace(t.state, misses=0, silent=False, been_well=False, poll_at=None if unprobed(t.spec) else t.now)
     _say_health(t, Health.UNKNOWN, no_answer_yet(t.spec))
 
 

@@ -78,6 +78,7 @@ def to_keep(state: ReleaseState) -> ReleaseState:
 _NOT_KEPT: dict[str, Any] = {
     "poll_at": None,
     "misses": 0,
+    "silent": False,
     "health": Health.UNKNOWN,
     "health_detail": "",
     "waiters": (),

@@ -82,6 +82,7 @@ def begin(t: Turn) -> None:
         well_since=None,
         been_well=False,
         misses=0,
+        silent=False,
         health=Health.UNKNOWN,
         health_detail="",
     )
@@ -168,6 +169,7 @@ def rest(t: Turn, state: State, *, until: float | None = None) -> None:
         well_since=None,
         been_well=False,
         misses=0,
+        silent=False,
         health=Health.UNKNOWN,
         health_detail="",
     )

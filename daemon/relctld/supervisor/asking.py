@@ -65,7 +65,7 @@ class Asking:
         except Exception:
             log.exception("surprise", release=managed.name)
         in_time = self._loop.time() - begun <= effect.timeout + _LATE
-        others = fleet.misses_count(m.state for m in self._releases.values())
+        others = fleet.misses_count((m.state for m in self._releases.values()), managed.name)
         return Probed(managed.name, effect.epoch, found, credible=in_time and others)
 
     async def hook(self, managed: Managed, effect: RunHook) -> str | None:

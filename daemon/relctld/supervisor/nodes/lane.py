@@ -103,7 +103,8 @@ class Lane:
         if self._sample is not None and self._sample.boot != sample.boot:
             self._thresholds = Watch()
         self._sample = sample
-        self._watch.recognise(sample.boot)
+        if sample.boot is not None:
+            self._watch.recognise(sample.boot)
         self._thresholds, crossings = judge(self._thresholds, reading(sample), self._loop.time())
         for crossing in crossings:
             note = Note.THRESHOLD if crossing.raised else Note.THRESHOLD_CLEARED

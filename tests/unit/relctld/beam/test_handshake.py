@@ -78,7 +78,6 @@ def test_pieces_of_any_size_make_no_difference(step: int) -> None:
         ((b"sok", b"n\0\5" + bytes(8)), Refusal.PROTOCOL, "what it sends is not this handshake"),
         ((b"sok", challenge("api@h")), Refusal.WRONG_NODE, "'api@h' listens there"),
         ((b"sok", challenge(NODE + "2")), Refusal.WRONG_NODE, "'web@h2' listens there"),
-        ((b"sok", challenge(flags=FLAGS_25 & ~Flag.SPAWN)), Refusal.PROTOCOL, "it takes no spawn requests"),
         ((b"sok", challenge(), b"a" + bytes(16)), Refusal.WRONG_COOKIE, "it does not know our cookie"),
         ((b"sok", challenge(), ACK[:-1]), Refusal.PROTOCOL, "what it sends is not this handshake"),
         ((b"sok", challenge(), b"sok"), Refusal.PROTOCOL, "what it sends is not this handshake"),

@@ -11,22 +11,23 @@ import pytest
 
 from relctld.beam import channel, link
 from relctld.beam.frames import Message, Tick
+from relctld.beam.handshake import Flag
 from relctld.beam.link import CallFailed, CallTimeout, Kind, Link, LinkBusy, LinkLost, connect
 from relctld.beam.terms import Atom, Pid, Reference
-from tests.fakes.peer import CALLED, CREATION, NAME, OWN, USER, Peer, peer
+from tests.fakes.peer import CALLED, CREATION, FLAGS, NAME, OWN, USER, Peer, peer
 
 STRANGER = Pid(Atom(NAME), 70, 0, CREATION)
 MONITOR = Reference(Atom(NAME), CREATION, (1, 2, 3))
 NOPROC = Atom("noproc")
 
 
-def play(scene: Callable[[Link, Peer], Awaitable[None]], max_frame: int = 1 << 20) -> None:
+def play(scene: Callable[[Link, Peer], Awaitable[None]], max_frame: int = 1 << 20, flags: int = FLAGS) -> None:
     """Links to a peer and plays; nothing may have gone wrong unseen."""
     trouble: list[dict[str, Any]] = []
 
     async def run() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
-        async with asyncio.timeout(20), peer() as (target, taken):
+        async with asyncio.timeout(20), peer(flags) as (target, taken):
             linked = await connect(target, 5, max_frame=max_frame)
             try:
                 await scene(linked, await taken)
@@ -271,3 +272,14 @@ def test_the_cookie_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         play(scene)
     assert "monster" not in caplog.text
+
+
+def test_a_node_that_takes_no_request_to_spawn_is_asked_through_rex() -> None:
+    async def scene(linked: Link, node: Peer) -> None:
+        call = asyncio.create_task(linked.call("m", "f", [1], timeout=5, high=True))
+        asker, asked = await node.asked_rex()
+        assert asked == ["m", "f", [1]]
+        node.say((2, Atom(""), asker), (Atom("rex"), 42))
+        assert await call == 42
+
+    play(scene, flags=FLAGS & ~Flag.SPAWN)
