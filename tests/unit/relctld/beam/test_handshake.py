@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relctld.beam.handshake import OURS, Cookie, Flag, Handshake, Peer
+from relctld.beam.handshake import OURS, Cookie, Handshake, Peer
 from relctld.beam.refusals import LinkRefused, Refusal
 
 OWN, NODE, COOKIE = "relctld@h", "web@h", Cookie("monster")
