@@ -94,6 +94,16 @@ def test_each_node_has_a_cgroup_of_its_own_and_epmd_is_in_none(bed: Bed) -> None
     assert {"rapp", "mapp"} <= set(re.findall(r"(\w+)\.e\d", nodes)), tree
 
 
+def test_the_nodes_are_spoken_to_from_within_the_sandbox(bed: Bed) -> None:
+    """Another user's sockets and arguments are read in /proc, a terminal is made and given away."""
+    _until_running(bed)
+    wait_until(lambda: all(r["health"] == "well" and r["beam"] for r in _status(bed).values()), 30, what="both links")
+    assert bed.run("relctl", "eval", "rapp", "node().") == "'rapp@127.0.0.1'"
+    typed = "io:format(\"~p~n\", [6*7]).\\n"
+    shell = f"(sleep 3; printf '{typed}'; sleep 1; printf '\\n~.') | TERM=xterm script -qec 'relctl remote rapp' /dev/null"
+    assert "42" in bed.run("sh", "-c", shell, check=False)
+
+
 @pytest.mark.parametrize("blow", ["restart", "SIGKILL", "SIGABRT"])
 def test_no_blow_to_relctld_reaches_a_node(bed: Bed, blow: str) -> None:
     before, daemon = _until_running(bed), _show(bed, "relctld", "MainPID")
