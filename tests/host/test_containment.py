@@ -240,7 +240,7 @@ def test_emptying_what_is_empty_or_never_was(world: World) -> None:
     assert world.empty("web") == ()
     assert world.empty("web", gentle=True) == ()
     assert world.held.empty("none", 3, "", gentle=True) == ()
-    assert not world.held.oom_killed("none", 3)
+    assert not world.held.oom_killed("none", 3, "")
 
 
 def test_an_epmd_of_the_vms_own_is_spared_and_still_answers(world: World) -> None:
@@ -307,23 +307,23 @@ def group_of(pid: int) -> str:
 def test_a_vm_is_in_its_group_before_it_runs_and_takes_all_along(cgroups: World) -> None:
     vm = cgroups.launch("web", 'child("orphan", os.setsid)\nsay("leader")\nforever()')
     pids = cgroups.said("orphan", "leader")
-    assert group_of(vm.pid).endswith("/web.e1")
+    assert group_of(vm.pid).endswith(f"/web.e1.{vm.instance[:8]}")
     assert group_of(pids["orphan"]) == group_of(vm.pid)
     cgroups.held.close()  # not while a node lives in it
-    assert group_of(vm.pid).endswith("/web.e1")
+    assert group_of(vm.pid).endswith(f"/web.e1.{vm.instance[:8]}")
 
 
 def test_a_process_that_made_a_group_below_for_itself_is_no_safer(cgroups: World) -> None:
     cgroups.launch("web", 'child("nested", os.setsid)\nforever()')
     nested = cgroups.said("nested")["nested"]
     assert isinstance(cgroups.held, Cgroups)
-    below = cgroups.held._group("web", 1) / "own" / "deeper"
+    below = cgroups.held._group("web", 1, cgroups.vms["web"][1].instance) / "own" / "deeper"
     below.mkdir(parents=True)
     (below / "cgroup.procs").write_text(str(nested))
     cgroups.kill_leader("web")
     assert cgroups.empty("web", gentle=True) == ()
     assert gone(nested)
-    assert not cgroups.held._group("web", 1).exists()
+    assert not cgroups.held._group("web", 1, cgroups.vms["web"][1].instance).exists()
 
 
 def test_without_its_mark_in_its_environment_it_is_no_safer(cgroups: World) -> None:

@@ -188,7 +188,7 @@ def test_it_is_recorded_contained_and_what_it_should_be(bench: Bench) -> None:
         pid = launch.vm.pid
         assert read_vm(bench.place.run) == (7, launch.vm)
         assert launch.vm.ticks == process.start_ticks(pid)
-        assert bench.groups() == (["web.e7"] if isinstance(bench.held, Cgroups) else [])
+        assert bench.groups() == ([f"web.e7.{launch.vm.instance[:8]}"] if isinstance(bench.held, Cgroups) else [])
         assert launch.launched == Launched(None, None, "web@host", fingerprints(spec))
         assert (launch.argv, launch.cwd) == ((str(bench.root / "web"), "foreground"), bench.folder)
         assert os.readlink(f"/proc/{pid}/cwd") == str(bench.folder)
@@ -383,6 +383,6 @@ def test_no_place_for_it_among_the_cgroups(bench: Bench) -> None:
         assert not ROOT
         pytest.skip("no cgroup2 that is ours to shape")
     bench.held = Cgroups(bench.folder / "none", bench.folder)
-    with pytest.raises(LaunchError, match=r"none/web\.e1: no such file or directory"):
+    with pytest.raises(LaunchError, match=r"none/web\.e1\.[0-9a-f]{8}: no such file or directory"):
         bench(lambda _: None)
     bench.held = containment.choose(bench.folder / "run")

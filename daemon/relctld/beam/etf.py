@@ -53,6 +53,8 @@ def decode_prefix(
         return tags.read(data, offset + 1, max_terms)
     except (IndexError, struct.error) as error:
         raise EtfError("cannot decode a term: it is cut off") from error
+    except RecursionError as error:  # maps as keys of maps as keys of maps
+        raise EtfError("cannot decode a term: its keys are nested too deeply") from error
 
 
 def _inflated(data: bytes, pos: int, limit: int, max_terms: int) -> tuple[Term, int]:

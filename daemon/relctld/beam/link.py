@@ -112,7 +112,7 @@ class Link:
         CallFailed, CallTimeout, LinkLost, LinkBusy. A node that takes no request to spawn is asked through `rex`.
         """
         if not self.otp_flags & Flag.SPAWN:
-            return await self.via_rex(call.module, call.function, call.args, timeout=timeout)
+            return await self.via_rex(*call.terms(), timeout=timeout)
         ref = self._new_ref()
         done = self._await(self._spawner.request(ref, call, high))
         self._calls[ref] = done

@@ -67,12 +67,13 @@ class Slow:
     releases: tuple[Installed, ...] | None = None
 
 
-def decode_slow(answers: Mapping[str, Term]) -> Slow:
-    """The answers of the slow lane that came, by their key in SLOW."""
+def decode_slow(answers: Mapping[str, Term], before: Slow | None = None) -> Slow:
+    """The answers of the slow lane that came, by their key in SLOW. What was not answered stands as it was `before`."""
+    known = before or Slow()
     return Slow(
-        _applications(answers.get("applications")),
-        _alarms(answers.get("alarms")),
-        _releases(answers.get("releases")),
+        _applications(answers["applications"]) if "applications" in answers else known.applications,
+        _alarms(answers["alarms"]) if "alarms" in answers else known.alarms,
+        _releases(answers["releases"]) if "releases" in answers else known.releases,
     )
 
 

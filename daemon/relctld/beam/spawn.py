@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from relctld.beam.etf import encode
+from relctld.beam.etf import decode, encode
 from relctld.beam.frames import frame
 from relctld.beam.terms import Atom, Pid, Reference, Term
 
 _REQUEST = b"\x83\x68\x06\x61\x1d"  # the version, a tuple of 6, and its first element: 29
 _ARGUMENTS = b"\x83\x6c\x00\x00\x00\x04"  # the version, a list of 4
+_TERMS = b"\x83\x6c\x00\x00\x00\x03"  # the version, a list of 3
 _LIST_HEAD = 6  # bytes of a version and a list's head
 _TUPLE_HEAD = 3
 
@@ -27,23 +29,21 @@ _HIGH: list[Term] = [Atom("monitor"), (Atom("priority"), Atom("high"))]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A call that is made often, encoded and as it was given."""
+    """A call that is made often; `what` is its name for people. Its terms take ten times what its bytes do."""
 
-    module: str
-    function: str
-    args: tuple[Term, ...]
+    what: str
     encoded: bytes
 
-    @property
-    def what(self) -> str:
-        """Its name for people."""
-        return f"{self.module}:{self.function}/{len(self.args)}"
+    def terms(self) -> tuple[str, str, list[Term]]:
+        """Module, function and arguments."""
+        decoded: Any = decode(_TERMS + self.encoded)
+        return tuple(decoded)
 
 
 def prepare(module: str, function: str, args: Sequence[Term]) -> Prepared:
     """module:function(args), for `Link.run`. EtfError where an argument is no term."""
     whole = encode([Atom(module), Atom(function), list(args)])
-    return Prepared(module, function, tuple(args), whole[_LIST_HEAD:])
+    return Prepared(f"{module}:{function}/{len(args)}", whole[_LIST_HEAD:])
 
 
 class Spawner:

@@ -35,4 +35,6 @@ def _text(args: dict[str, Any], key: str, longest: int) -> str:
     text = args.get(key)
     if not isinstance(text, str) or not text.strip() or len(text) > longest:
         raise RefusedError("usage", f"{key} is a text of up to {longest} characters")
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise RefusedError("usage", f"{key} is not UTF-8")
     return text

@@ -166,6 +166,10 @@ class Server:
             reply = Reply(request.id, await self._handle(request, peer, progress))
         except RefusedError as error:
             reply = Reply(request.id, problem=error.problem)
+        except asyncio.CancelledError:
+            if not self.closed:  # somebody else's cancellation has strayed in here: the client is told all the same
+                log.error("surprise", op=request.op, cause="cancelled")
+            reply = Reply(request.id, problem=Problem("failed", "it was broken off", "look what became of it"))
         except Exception as error:
             log.exception("surprise", op=request.op)
             reply = Reply(request.id, problem=Problem("failed", f"relctld was surprised: {error!r}", "see its log"))

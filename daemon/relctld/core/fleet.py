@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from relctld.core.lifecycle import next_deadline
-from relctld.core.model import QUIET, ReleaseState, State
+from relctld.core.model import QUIET, Health, ReleaseState, State
 
 
 def next_tick(states: Iterable[ReleaseState]) -> float | None:
@@ -28,6 +28,11 @@ def misses_count(states: Iterable[ReleaseState], judged: str) -> bool:
     When more than half of at least three running releases miss together, the host is the trouble, not a node:
     restarting them all would make an outage of a hiccup.
     """
-    running = [s for s in states if s.state is State.RUNNING]
-    missing = sum(1 for s in running if s.silent or s.name == judged)
-    return len(running) < 3 or missing * 2 <= len(running)
+    asked = [s for s in states if s.name == judged or (s.state is State.RUNNING and _was_well(s))]
+    missing = sum(1 for s in asked if s.unheard or s.name == judged)
+    return len(asked) < 3 or missing * 2 <= len(asked)
+
+
+def _was_well(s: ReleaseState) -> bool:
+    """What hangs already, or never was well, says nothing about the host of now."""
+    return s.been_well and s.health is not Health.HUNG

@@ -48,7 +48,8 @@ def _while_starting(t: Turn, event: Probed) -> None:
 def _while_running(t: Turn, event: Probed) -> None:
     s, found = t.state, event.finding
     interval = t.spec.health.interval
-    t.state = s = replace(s, poll_at=t.now + interval, silent=found.verdict is Verdict.MISSED)
+    unheard = s.unheard + 1 if found.verdict is Verdict.MISSED else 0
+    t.state = s = replace(s, poll_at=t.now + interval, unheard=unheard)
     match found.verdict:
         case Verdict.WELL:
             t.state = replace(s, misses=0, been_well=True, well_since=s.well_since or t.now)
@@ -56,6 +57,9 @@ def _while_running(t: Turn, event: Probed) -> None:
         case Verdict.MISSED:
             if event.credible:
                 _missed(t, found.detail)
+            elif unheard >= t.spec.health.failures and s.health is not Health.HUNG:
+                excuse = "not held against it: most are silent together, or relctld itself was late"
+                _say_health(t, Health.DEGRADED, f"{found.detail}; {excuse}")
         case Verdict.BUSY:
             t.state = replace(s, misses=0)
             _say_health(t, Health.DEGRADED, found.detail)
@@ -90,7 +94,7 @@ def linked(t: Turn, event: Linked) -> bool:
 
 def reprobe(t: Turn) -> None:
     """From now on this release is asked, or is asked no more."""
-    t.state = replace(t.state, misses=0, silent=False, been_well=False, poll_at=None if unprobed(t.spec) else t.now)
+    t.state = replace(t.state, misses=0, unheard=0, been_well=False, poll_at=None if unprobed(t.spec) else t.now)
     _say_health(t, Health.UNKNOWN, no_answer_yet(t.spec))
 
 
@@ -110,7 +114,9 @@ def _missed(t: Turn, error: str) -> None:
 def _say_health(t: Turn, health: Health, detail: str) -> None:
     """Told when it changes, and when it is ill for another reason than before."""
     before, why = t.state.health, t.state.health_detail
+    if before is health and why == detail:
+        return
     t.state = replace(t.state, health=health, health_detail=detail)
     ill = health in (Health.DEGRADED, Health.UNREACHABLE)
-    if before is not health or (ill and why != detail):
+    if before is not health or ill:
         t.report(Note.HEALTH, health=str(health), before=str(before), detail=detail)

@@ -78,7 +78,7 @@ def to_keep(state: ReleaseState) -> ReleaseState:
 _NOT_KEPT: dict[str, Any] = {
     "poll_at": None,
     "misses": 0,
-    "silent": False,
+    "unheard": 0,
     "health": Health.UNKNOWN,
     "health_detail": "",
     "waiters": (),
@@ -112,8 +112,10 @@ def check(state: ReleaseState) -> None:
 
 def next_deadline(state: ReleaseState) -> float | None:
     """When this release needs a Tick (monotonic seconds)."""
-    times = [at for at in (state.deadline, state.poll_at) if at is not None]
-    return min(times, default=None)
+    deadline, poll_at = state.deadline, state.poll_at
+    if deadline is None or poll_at is None:
+        return poll_at if deadline is None else deadline
+    return min(deadline, poll_at)
 
 
 def _apply(t: Turn, event: Event) -> bool:

@@ -321,7 +321,7 @@ class ReleaseState:
     `deadline`: when the state must change by itself · `poll_at`: when its repeated act is due (a probe; SIGTERM
     again) · `epoch`: number of the VM generation, never reset · `restarts`: times of the automatic restarts
     within the period · `delays`: backoff delays served in a row · `since`: when the state was entered ·
-    `silent`: the last probe was missed, whether that counts among the `misses` or not ·
+    `unheard`: probes missed in a row, those too that do not count among the `misses` ·
     `started`: when the VM was · `incarnation`: names the boot of the node within its process, where a link told ·
     `sweeping`: a sweep is in flight, its end is always awaited · `recording`: requests whose want is on its way to the
     store · `halted`: the daemon is stopping, nothing starts any more · `told`: that KILLING takes unusually long was
@@ -347,7 +347,7 @@ class ReleaseState:
     well_since: float | None = None
     been_well: bool = False
     misses: int = 0
-    silent: bool = False
+    unheard: int = 0
     restarts: tuple[float, ...] = ()
     restarts_total: int = 0
     delays: int = 0

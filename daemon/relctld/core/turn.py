@@ -82,7 +82,7 @@ def begin(t: Turn) -> None:
         well_since=None,
         been_well=False,
         misses=0,
-        silent=False,
+        unheard=0,
         health=Health.UNKNOWN,
         health_detail="",
     )
@@ -169,7 +169,7 @@ def rest(t: Turn, state: State, *, until: float | None = None) -> None:
         well_since=None,
         been_well=False,
         misses=0,
-        silent=False,
+        unheard=0,
         health=Health.UNKNOWN,
         health_detail="",
     )

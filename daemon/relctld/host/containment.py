@@ -1,6 +1,6 @@
 """What holds all processes of a VM together, whatever they fork: one seam, a kind per world.
 
-* `Cgroups`: a sub-cgroup per release and epoch, below our own where that is delegated to us (or where no systemd
+* `Cgroups`: a sub-cgroup per VM, below our own where that is delegated to us (or where no systemd
   manages cgroups and we may write). Complete: setsid, double-fork and a wiped environment change nothing.
 * `Sweep`: nothing to hold them; they are found by `RELCTL_INSTANCE` in their environment, by the session of the VM,
   and as descendants of what was found. A process that wipes its environment, leaves the session *and* loses its
@@ -32,6 +32,7 @@ PATIENCE = 1.0
 """Seconds that one sweep waits for what it killed."""
 
 _MARK = "RELCTL_INSTANCE"
+_ENOUGH = 8
 _NOBODY: Mapping[int, int] = MappingProxyType({})
 
 
@@ -49,10 +50,10 @@ class Containment(Protocol):
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
         """End what is left of a VM; describes what outlived SIGKILL for `PATIENCE` seconds."""
 
-    def is_empty(self, name: str, epoch: int) -> bool:
+    def is_empty(self, name: str, epoch: int, instance: str) -> bool:
         """Whether nothing is left of a VM, where that can be seen at a glance; False where it takes a search."""
 
-    def oom_killed(self, name: str, epoch: int) -> bool:
+    def oom_killed(self, name: str, epoch: int, instance: str) -> bool:
         """Whether the kernel killed something of this VM for want of memory, where that can be known."""
 
     def close(self) -> None:
@@ -99,9 +100,11 @@ def _is_ours(path: Path) -> bool:
 
 
 class Cgroups:
-    """A sub-cgroup per release and epoch, without controllers; they need none, `cgroup.kill` is core.
+    """A sub-cgroup per VM, without controllers; they need none, `cgroup.kill` is core.
 
-    OWN/relctl-<run dir>/NAME.e7/{cgroup.procs, cgroup.events, cgroup.kill}
+    OWN/relctl-<run dir>/NAME.e7.INSTANCE/{cgroup.procs, cgroup.events, cgroup.kill}
+
+    The first letters of its mark make the name one VM's alone: a gate that was let go may be of the same epoch.
     """
 
     kind = "cgroup"
@@ -112,16 +115,16 @@ class Cgroups:
 
     def place(self, name: str, epoch: int, vm: Vm) -> None:
         """Make the group and move the gate into it."""
-        group = self._group(name, epoch)
+        group = self._group(name, epoch, vm.instance)
         group.mkdir(exist_ok=True)
         (group / "cgroup.procs").write_text(str(vm.pid))
 
     def remember(self, vm: Vm) -> None:
-        """Its group is known by its name and epoch."""
+        """Its group is known by its name, epoch and mark."""
 
-    def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:  # noqa: ARG002 the seam's
+    def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
         """Spare epmd, ask the rest if gentle, then `cgroup.kill` and remove the group."""
-        group = self._group(name, epoch)
+        group = self._group(name, epoch, instance)
         try:
             left = self._empty(group, gentle=gentle)
         except FileNotFoundError:
@@ -131,16 +134,16 @@ class Cgroups:
                 _remove(group)
         return left
 
-    def is_empty(self, name: str, epoch: int) -> bool:
+    def is_empty(self, name: str, epoch: int, instance: str) -> bool:
         """By `cgroup.events`."""
         with contextlib.suppress(OSError):
-            return not _populated(self._group(name, epoch))
+            return not _populated(self._group(name, epoch, instance))
         return False
 
-    def oom_killed(self, name: str, epoch: int) -> bool:
+    def oom_killed(self, name: str, epoch: int, instance: str) -> bool:
         """By `memory.events`, which is there only where the memory controller is."""
         try:
-            lines = (self._group(name, epoch) / "memory.events").read_text().splitlines()
+            lines = (self._group(name, epoch, instance) / "memory.events").read_text().splitlines()
         except OSError:
             return False
         return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
@@ -153,8 +156,8 @@ class Cgroups:
         with contextlib.suppress(OSError):
             self._home.rmdir()
 
-    def _group(self, name: str, epoch: int) -> Path:
-        return self._home / f"{name}.e{epoch}"
+    def _group(self, name: str, epoch: int, instance: str) -> Path:
+        return self._home / f"{name}.e{epoch}.{instance[:_ENOUGH]}"
 
     def _empty(self, group: Path, *, gentle: bool) -> tuple[str, ...]:
         if not _populated(group):
@@ -266,11 +269,11 @@ class Sweep:
             self._vms.pop(instance, None)
         return tuple(describe(pid) for pid in found)
 
-    def is_empty(self, name: str, epoch: int) -> bool:  # noqa: ARG002 the seam's
+    def is_empty(self, name: str, epoch: int, instance: str) -> bool:  # noqa: ARG002 the seam's
         """Nothing tells but a search."""
         return False
 
-    def oom_killed(self, name: str, epoch: int) -> bool:  # noqa: ARG002 the seam's
+    def oom_killed(self, name: str, epoch: int, instance: str) -> bool:  # noqa: ARG002 the seam's
         """Nothing tells."""
         return False
 

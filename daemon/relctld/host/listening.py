@@ -11,6 +11,7 @@ import re
 import socket
 import struct
 from dataclasses import dataclass
+from itertools import islice
 
 _LISTEN = "0A"
 _FAMILIES = (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6))
@@ -52,10 +53,10 @@ def _sockets(pid: int) -> set[str]:
 def _table(pid: int, name: str, family: socket.AddressFamily, inodes: set[str]) -> list[Listener]:
     try:
         with open(f"/proc/{pid}/net/{name}") as file:
-            rows = [line.split() for line in file][1:]
+            rows = map(str.split, islice(file, 1, None))  # one at a time: a busy host has thousands of them
+            return [_listener(row[1], family) for row in rows if row[3] == _LISTEN and row[9] in inodes]
     except OSError:  # gone, or a host without IPv6
         return []
-    return [_listener(row[1], family) for row in rows if row[3] == _LISTEN and row[9] in inodes]
 
 
 def _listener(local: str, family: socket.AddressFamily) -> Listener:

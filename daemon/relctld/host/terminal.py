@@ -32,7 +32,8 @@ from relctld.host.reaper import Reaper
 GRACE = 1.0
 """Seconds from the hang-up to SIGKILL."""
 
-_SCRIPT = """{limits}exec "$@" <>"$0" >&0 2>&1"""
+_SCRIPT = """echo 0 2>/dev/null >/proc/$$/oom_score_adj
+{limits}exec "$@" <>"$0" >&0 2>&1"""
 _CHUNK = 16384
 _LAST_CHUNKS = 64
 

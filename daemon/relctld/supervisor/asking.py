@@ -64,9 +64,10 @@ class Asking:
                 found = WELL if error is None else Finding(Verdict.MISSED, error)
         except Exception:
             log.exception("surprise", release=managed.name)
-        in_time = self._loop.time() - begun <= effect.timeout + _LATE
-        others = fleet.misses_count((m.state for m in self._releases.values()), managed.name)
-        return Probed(managed.name, effect.epoch, found, credible=in_time and others)
+        credible = self._loop.time() - begun <= effect.timeout + _LATE
+        if found.verdict is Verdict.MISSED:  # of the others nothing is said else, and to look at all of them takes time
+            credible &= fleet.misses_count((m.state for m in self._releases.values()), managed.name)
+        return Probed(managed.name, effect.epoch, found, credible=credible)
 
     async def hook(self, managed: Managed, effect: RunHook) -> str | None:
         """Run a hook; None or what went wrong."""

@@ -122,7 +122,6 @@ class Daemon:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
         self._errands = ThreadPoolExecutor(_ERRANDS, thread_name_prefix="errand")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
-        leisure = ThreadPoolExecutor(1, thread_name_prefix="leisure")  # what nobody waits for
         self._notifier = Notifier(self._environ)
         self._signals = Signals(loop)
         self._reaper = Reaper(loop, self._signals)
@@ -131,7 +130,7 @@ class Daemon:
         self._store.start(loop, self._store_trouble)
         launcher = Launcher(self._reaper, self._containment, self._errands, self._environ, self._soft_nofile)
         self._nodes = Nodes(self._pool, self._journal)
-        self._standbys = Standbys(launcher, self._reaper, leisure)
+        self._standbys = Standbys(launcher, self._reaper, self._containment)
         self._interpreter = Interpreter(
             reaper=self._reaper,
             containment=self._containment,
@@ -143,7 +142,6 @@ class Daemon:
             journal=self._journal,
             pool=self._pool,
             errands=self._errands,
-            leisure=leisure,
             scribe=self._scribe,
         )
         self._shell = self._interpreter.shell

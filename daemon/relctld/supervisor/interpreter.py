@@ -79,7 +79,6 @@ class Interpreter:
         journal: Journal,
         pool: Executor,
         errands: Executor,
-        leisure: Executor,
         scribe: Executor,
     ) -> None:
         self._reaper = reaper
@@ -91,7 +90,6 @@ class Interpreter:
         self._journal = journal
         self._pool = pool
         self._errands = errands
-        self._leisure = leisure
         self._scribe = scribe
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,12 +174,15 @@ class Interpreter:
             log.exception("surprise", release=managed.name)
             self._spawn_failed(managed.name, epoch, f"{type(error).__name__}: {error}", nothing=False)
         else:
-            self._watch(managed, epoch, launch, standby)
             managed.launched, managed.launched_spec = launch.launched, spec
-            self._nodes.begin(managed, epoch, launch.vm)
             for warning in launch.warnings:
                 log.warning("release.warning", release=managed.name, warning=warning)
+            # Before it is watched: a gate that stood by may have ended already, and its end comes after its birth.
             self.shell.post(VmSpawned(managed.name, epoch, launch.vm))
+            self._nodes.begin(managed, epoch, launch.vm)
+            self._watch(managed, epoch, launch, standby)
+        if standby is not None and not standby.watched:
+            self._standbys.dismiss(managed.name, standby)
 
     def _spawn_failed(self, name: str, epoch: int, why: str, *, nothing: bool) -> None:
         self.shell.post(SpawnFailed(name, epoch, why, nothing, timestamp(), chance()))
@@ -211,7 +212,7 @@ class Interpreter:
         managed.pidfd = None
         self._nodes.end(managed.name)
         # One small file of cgroupfs, no disk: soon enough to be read here, where the order of things is kept.
-        oom = status.signal == "SIGKILL" and self._containment.oom_killed(managed.name, epoch)
+        oom = status.signal == "SIGKILL" and self._containment.oom_killed(managed.name, epoch, managed.instance)
         self.shell.post(VmExited(managed.name, epoch, status, timestamp(), oom, why))
 
     async def _explain(self, managed: Managed, epoch: int, launch: Launch, status: ExitStatus) -> None:
@@ -250,7 +251,7 @@ class Interpreter:
         """Most VMs leave nothing behind. Where that can be seen at a glance, nobody waits for a worker."""
         name, epoch = managed.name, effect.epoch
         empty = partial(self._containment.empty, name, epoch, managed.instance, gentle=effect.gentle)
-        if self._containment.is_empty(name, epoch):
+        if self._containment.is_empty(name, epoch, managed.instance):
             self.shell.post(Swept(name, epoch, (), chance()))
             self.start(f"tidy {name}", self._tidy(managed, epoch, empty))
         else:
@@ -271,7 +272,7 @@ class Interpreter:
         """Nothing lives in it any more; what held it is taken away, once its successor is on its way."""
         await asyncio.sleep(_TIDY_AFTER)
         with contextlib.suppress(OSError):
-            await self._loop.run_in_executor(self._leisure, empty)
+            await self._loop.run_in_executor(self._errands, empty)
         await self._look_for_dump(managed, epoch)
 
     async def _look_for_dump(self, managed: Managed, epoch: int) -> None:

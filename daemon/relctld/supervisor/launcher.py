@@ -23,7 +23,7 @@ from relctld.config import EnvFileError
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment
-from relctld.host.gate import Gate, Identity, raise_gate
+from relctld.host.gate import COMM, Gate, Identity, raise_gate
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched, write_vm
 from relctld.host.users import UnknownUserError
@@ -138,7 +138,12 @@ class Launcher:
         dump = str(place.log / "crash" / dump_name(epoch, datetime.now(UTC)))
         warnings = release.warnings if release else ()
         # The last that may fail: a VM beyond its gate that nobody was told of would get a second beside it.
-        if standby is not None and standby.epoch == epoch and standby.recipe == recipe and _holds(standby, place):
+        if (
+            standby is not None
+            and standby.epoch == epoch
+            and standby.recipe == recipe
+            and _is_as_raised(standby, place)
+        ):
             with contextlib.suppress(OSError):  # it ended while it waited
                 self._open(standby, place, dump)
                 return Launch(standby, warnings)
@@ -170,7 +175,12 @@ class Launcher:
                 claim(gate.pid)
         finally:
             os.close(output)
-        pidfd = os.pidfd_open(gate.pid)
+        try:
+            pidfd = os.pidfd_open(gate.pid)
+        except OSError:
+            gate.shut()
+            self._reaper.abandon(gate.pid)
+            raise
         vm = Vm(gate.pid, process.start_ticks(gate.pid) or 0, instance)
         raised = Raised(gate, vm, pidfd, epoch, recipe, held)
         try:
@@ -207,9 +217,17 @@ class Launcher:
                     made.result(_CRASH_DIR_WITHIN)
 
 
-def _holds(raised: Raised, place: Place) -> bool:
-    """Whether its output is the FIFO that is there now."""
-    return raised.output == _identity(os.stat(place.run / "out", follow_symlinks=False))
+def _is_as_raised(raised: Raised, place: Place) -> bool:
+    """Whether it still waits, and stands where a new one would: its directory may have been replaced, or its FIFO."""
+    try:
+        stands_in = _identity(os.stat(f"/proc/{raised.vm.pid}/cwd"))
+    except OSError:
+        return False
+    return (
+        process.comm(raised.vm.pid) == COMM
+        and stands_in == _identity(os.stat(raised.recipe.cwd))
+        and raised.output == _identity(os.stat(place.run / "out", follow_symlinks=False))
+    )
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

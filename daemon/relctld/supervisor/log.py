@@ -67,7 +67,9 @@ def configure(*, verbose: bool = False) -> Pen:
         structlog.processors.StackInfoRenderer(),
     ]
     if sys.stderr.isatty():
-        tail: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer()]
+        tail: list[structlog.typing.Processor] = [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]
     else:
         tail = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     pen = Pen()

@@ -28,6 +28,7 @@ from relctld.control.server import RefusedError, SendProgress
 from relctld.core.model import ExitStatus, ReleaseSpec
 from relctld.core.notes import Note
 from relctld.host import folders
+from relctld.host.fsuser import as_process
 from relctld.host.gate import Identity
 from relctld.host.terminal import GRACE, Order, Terminals
 from relctld.host.users import UnknownUserError
@@ -143,7 +144,9 @@ class Remotes:
         place.run.mkdir(mode=0o711)
         folders.own(place.scratch, recipe.identity, 0o700)
         if shell.needs_cookie:
-            _put_cookie(_cookie(spec, recipe, shell, flags, living_env), place.scratch, recipe.identity)
+            with as_process(pid) if spec.node.cookie_file is None else contextlib.nullcontext():
+                cookie = _cookie(spec, recipe, shell, flags, living_env)
+            _put_cookie(cookie, place.scratch, recipe.identity)
         return Order(
             argv=shell.argv,
             env=remote_environment(recipe.env, shell, term),

@@ -7,21 +7,28 @@ anew, and a gate that was raised for another one is let go (`launcher`).
 Rule 1: one gate a release, raised when the release comes to run, for the epoch after; never two.
 Rule 2: a release that rests, or is on its way there, has none: "stopped" means that no process is left.
 Rule 3: who takes a gate owns it. Its end is told to whoever has it then.
+Rule 4: it runs as the release's user, who may stop it or open it. So one that is let go is killed, with all that is in
+        its cgroup, and one that is no gate any more is not used.
 """
 
 import asyncio
-from concurrent.futures import Executor
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
 
 from relctld.core.model import QUIET, ExitStatus, Restart, State, Want
+from relctld.host import process
+from relctld.host.containment import Containment
 from relctld.host.reaper import OnExit, Reaper
 from relctld.supervisor.launcher import Launcher, Raised
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Place
 
 log = structlog.get_logger()
+
+_AT_ONCE = 4
 
 
 class Standby:
@@ -38,6 +45,11 @@ class Standby:
         if self._tell is not None:
             self._tell(status, comm)
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody took it for a VM."""
+        return self._tell is not None
+
     def watch(self, tell: OnExit) -> None:
         """From now on its end is `tell`'s; at once where it came already."""
         self._tell = tell
@@ -50,12 +62,14 @@ class Standby:
 
 
 class Standbys:
-    """Keeps the gates. On the loop's thread; they are raised in `pool`, of one thread: nothing is in a hurry."""
+    """Keeps the gates. On the loop's thread; they are raised by a few threads: nothing is in a hurry."""
 
-    def __init__(self, launcher: Launcher, reaper: Reaper, pool: Executor) -> None:
+    def __init__(self, launcher: Launcher, reaper: Reaper, containment: Containment) -> None:
         self._launcher = launcher
         self._reaper = reaper
-        self._pool = pool
+        self._containment = containment
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="standby")
+        self._broom = ThreadPoolExecutor(1, thread_name_prefix="broom")
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Standby] = {}
         self._ordered: dict[str, int] = {}
@@ -82,14 +96,22 @@ class Standbys:
         if held is not None and held.alive and held.raised.epoch == epoch:
             return held
         if held is not None:
-            held.raised.gate.shut()
+            self.dismiss(name, held)
         return None
 
     def let_go(self, name: str) -> None:
         """End the gate of this release, if it has one."""
         self._ordered.pop(name, None)
         if (held := self._held.pop(name, None)) is not None:
-            held.raised.gate.shut()
+            self.dismiss(name, held)
+
+    def dismiss(self, name: str, standby: Standby) -> None:
+        """End a gate that is nobody's, whatever became of it."""
+        raised = standby.raised
+        raised.gate.shut()
+        if standby.alive:
+            process.send(raised.pidfd, signal.SIGKILL)
+        self._broom.submit(self._containment.empty, name, raised.epoch, raised.vm.instance, gentle=False)
 
     def close(self) -> None:
         """End all gates, and raise none any more."""
@@ -106,7 +128,7 @@ class Standbys:
         standby = Standby(done.result())
         self._reaper.watch(standby.raised.vm.pid, standby.raised.pidfd, standby.ended)
         if self._closed or managed.name in self._held or standby.raised.epoch != managed.state.epoch + 1:
-            standby.raised.gate.shut()
+            self.dismiss(managed.name, standby)
         else:
             self._held[managed.name] = standby
             self.stepped(managed)  # what happened meanwhile

@@ -11,11 +11,12 @@
 %%   DEMO_IGNORE_STOP      SIGTERM is ignored
 %%   DEMO_HTTP_PORT        an HTTP server on 127.0.0.1 (see http/3); 0: any, printed
 %%   DEMO_HTTP_STATUS      what /health answers at first    (default 200)
+%%   DEMO_READY_FILE       ready/0 is false until this file exists
 %%
 %% Lines printed: "NAME VSN starting", "NAME VSN started greeting=G", "NAME tick N", "NAME line N ...",
 %% "NAME port program OS_PID", "NAME listening on PORT", "NAME crashing HOW", "NAME stopping", "NAME stopped".
 -module(demo).
--export([boot/1, init/1, handle/2, terminate/1, lines/2]).
+-export([boot/1, init/1, handle/2, terminate/1, lines/2, ready/0]).
 
 %% In start/2, before the supervisor: {error, Reason} fails the boot.
 boot(App) ->
@@ -63,6 +64,10 @@ terminate(App) ->
         Ms -> timer:sleep(list_to_integer(Ms))
     end,
     print(App, "stopped", []).
+
+%% What `ready = "mfa:demo:ready"` asks.
+ready() ->
+    lists:all(fun filelib:is_regular/1, value("DEMO_READY_FILE")).
 
 %% Numbered lines, in order, each whole: what a log must hold after any accident.
 lines(App, Count) ->

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 EVERY = 5.0
 SLOW_EVERY = 30.0
 BOOTING_EVERY = 1.0
+BOOTS_WITHIN = 30.0
 NO_LINK_EVERY = 60.0
 SOON = 0.5
 
@@ -45,6 +46,7 @@ class Lane:
         self._slow_at = float("-inf")
         self._thresholds = Watch()
         self._batch: tuple[str, Prepared] | None = None
+        self._begun = self._loop.time()
         self._task = self._loop.create_task(self._run(), name=f"measure {managed.name}")
 
     def close(self) -> None:
@@ -77,8 +79,8 @@ class Lane:
                 log.debug("measure.failed", release=self._managed.name, error=str(error))
             except Exception:
                 log.exception("surprise", release=self._managed.name)
-            if self._sample is None:
-                pause = min(pause, BOOTING_EVERY)
+            if self._sample is None and begun - self._begun < BOOTS_WITHIN:
+                pause = BOOTING_EVERY
             await asyncio.sleep(max(SOON, begun + pause - self._loop.time()))
 
     async def _measure(self) -> None:
@@ -101,7 +103,7 @@ class Lane:
 
     def _take(self, sample: Sample) -> None:
         if self._sample is not None and self._sample.boot != sample.boot:
-            self._thresholds = Watch()
+            self._thresholds, self._slow, self._slow_at = Watch(), None, float("-inf")
         self._sample = sample
         if sample.boot is not None:
             self._watch.recognise(sample.boot)
@@ -120,4 +122,4 @@ class Lane:
                 )
             except (CallFailed, CallTimeout):  # no sasl, or busy
                 continue
-        self._slow = decode_slow(answers)
+        self._slow = decode_slow(answers, self._slow)

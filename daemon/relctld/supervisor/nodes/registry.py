@@ -93,12 +93,15 @@ class Nodes:
             raise RefusedError("impossible", f"{name} does not run", f"relctl start {name}")
         call = op == "rpc"
         expression = application(what["module"], what["function"], what["args"]) if call else what["text"]
+        ok = False
         try:
             said = await evaluate(watch, expression, "erlang" if call else language, seconds)
+            ok = said.ok
         except TalkError as error:
-            raise RefusedError("failed", str(error), error.hint) from error
-        took = round(asyncio.get_running_loop().time() - begun, 3)
-        self._journal.report(name, Note.EVALUATED, {"op": op, "by": by, "ok": said.ok, "seconds": took})
+            raise RefusedError(error.kind, str(error), error.hint) from error
+        finally:  # it may have done something even where there is no answer: halt(), for one
+            took = round(asyncio.get_running_loop().time() - begun, 3)
+            self._journal.report(name, Note.EVALUATED, {"op": op, "by": by, "ok": ok, "seconds": took})
         return {"ok": said.ok, "value": said.value, "output": said.output, "seconds": took}
 
     def known(self, name: str) -> Known:

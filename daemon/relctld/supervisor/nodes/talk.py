@@ -18,6 +18,7 @@ from relctld.beam.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
 from relctld.beam.refusals import LinkRefused
 from relctld.beam.shown import shown, text
 from relctld.beam.terms import Atom, Term
+from relctld.core.probes import Verdict
 from relctld.supervisor.nodes.watch import NodeWatch
 from relctld.supervisor.nodes.whereabouts import Nowhere
 
@@ -28,15 +29,17 @@ MAX_SHOWN: Final = 100_000
 _ASKING: Final = "relctld-eval"
 _PARSE_WITHIN: Final = 10.0
 _LINE = 1
+_FULL_STOP: Final[Term] = (Atom("dot"), _LINE)  # which may be left out
 _ELIXIR = Atom("Elixir.Kernel")
 
 
 class TalkError(Exception):
-    """The node could not be asked; the text says why. `hint`: what may help."""
+    """The node could not be asked; the text says why. `hint`: what may help; `kind`: of the error that is replied."""
 
-    def __init__(self, why: str, hint: str = "") -> None:
+    def __init__(self, why: str, hint: str = "", kind: str = "failed") -> None:
         super().__init__(why)
         self.hint = hint
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +59,19 @@ async def evaluate(watch: NodeWatch, expression: str, language: str, timeout: fl
     """Evaluate in the node; `language` is erlang, elixir or auto. Raises TalkError."""
     try:
         link = await watch.second_link(_ASKING, MAX_FRAME)
-        if language == "elixir" or (language == "auto" and not _is_erlang(expression) and await _has_elixir(link)):
+        maybe = language == "elixir" or (language == "auto" and not _is_erlang(expression))
+        if maybe and await _has_elixir(link):
             return await _in_elixir(link, expression, timeout)
+        if language == "elixir":
+            raise TalkError("the release carries no Elixir", "say it in Erlang: --erlang")
         return await _in_erlang(link, expression, timeout)
     except Nowhere as nowhere:
-        raise TalkError(nowhere.finding.detail) from nowhere
+        kind = "impossible" if nowhere.finding.verdict is Verdict.NO_LINK else "failed"
+        raise TalkError(nowhere.finding.detail, kind=kind) from nowhere
     except CallTimeout as error:
-        raise TalkError(
-            f"no answer within {timeout:g} s; it may still be at work in the node", "give it longer: --timeout"
-        ) from error
-    except (LinkRefused, LinkLost, LinkBusy) as error:
+        why = f"no answer within {timeout:g} s; it may still be at work in the node"
+        raise TalkError(why, "give it longer: --timeout", "timeout") from error
+    except (LinkRefused, LinkLost, LinkBusy, CallFailed) as error:
         raise TalkError(str(error)) from error
 
 
@@ -91,9 +97,8 @@ async def _has_elixir(link: Link) -> bool:
 
 
 async def _in_erlang(link: Link, expression: str, timeout: float) -> Said:
-    source = expression if _is_erlang(expression) else f"{expression.rstrip()}."
     try:
-        exprs = await _parsed(link, source)
+        exprs = await _parsed(link, expression)
     except _Failed as error:
         return Said(ok=False, value=str(error), output="")
     clauses: Term = (Atom("clauses"), [(Atom("clause"), _LINE, [], [], exprs)])
@@ -111,13 +116,15 @@ async def _in_erlang(link: Link, expression: str, timeout: float) -> Said:
 
 async def _parsed(link: Link, source: str) -> Term:
     match await link.call("erl_scan", "string", [list(map(ord, source))], timeout=_PARSE_WITHIN):
-        case ("ok", tokens, _):
+        case ("ok", [*tokens, (Atom("dot"), _)], _):
+            pass
+        case ("ok", [*tokens], _):
             pass
         case ("error", info, _):
             raise _Failed(await _explained(link, info))
         case other:
             raise _Failed(shown(other, MAX_SHOWN))
-    match await link.call("erl_parse", "parse_exprs", [tokens], timeout=_PARSE_WITHIN):
+    match await link.call("erl_parse", "parse_exprs", [[*tokens, _FULL_STOP]], timeout=_PARSE_WITHIN):
         case ("ok", exprs):
             return exprs
         case ("error", info):

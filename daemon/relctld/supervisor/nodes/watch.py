@@ -16,45 +16,32 @@ from dataclasses import replace
 
 import structlog
 
-from relctld.beam import epmd
-from relctld.beam.handshake import Cookie
-from relctld.beam.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, Target, connect, prepare
+from relctld.beam.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, prepare
 from relctld.beam.refusals import LinkRefused, Refusal
-from relctld.beam.shown import shown, text
+from relctld.beam.shown import shown
 from relctld.beam.terms import Atom, Pid, Term
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.core.probes import WELL, AutoProbe, Finding, LinkProbe, MfaProbe, Verdict
 from relctld.host.records import Launched
-from relctld.supervisor.nodes.whereabouts import Nowhere, Whereabouts, is_dumping, locate
+from relctld.supervisor.nodes.dial import KNOCK, Dialler
+from relctld.supervisor.nodes.whereabouts import Nowhere, is_dumping
 
 log = structlog.get_logger()
 
-MAX_FRAME = 256 << 10
-"""Bytes of an answer on the link that watches a node's life: what asks for more does so on a link of its own."""
-
-DIAL_WITHIN = 5.0
-KNOCK = 0.5
-"""Seconds for a port that may not be the node's, and for epmd."""
-
-IDLE_AFTER = 600.0
-"""Seconds after its last use that the second link is closed; longer than any use may take."""
+IDLE_AFTER = 4000.0
+"""Seconds after its last use began that the second link is closed; longer than any use may take."""
 
 SLACK = 0.1
 """Seconds beyond its timeout that a probe may take, for what is not the node's."""
 
-REFUSED_FOR = 60.0
-"""Seconds until a refusal that only an operator can mend is asked for again, unless the cookie changes before."""
+SCRIPT_WITHIN = 10.0
+"""Seconds for a start script to become the VM. One that stays beside it leaves us no node to be sure of."""
 
 GRACE = 5.0
 """Seconds beyond `crash.timeout` that a VM may take to end after its distribution closed."""
 
 _STATUS = prepare("init", "get_status", [])
-_GETPID = prepare("os", "getpid", [])
 _CONTROLLER = prepare("erlang", "whereis", [Atom("application_controller")])
-_LASTING = frozenset({Refusal.WRONG_COOKIE, Refusal.NOT_ALLOWED, Refusal.TLS})
-_CERTAIN = frozenset({Refusal.WRONG_COOKIE, Refusal.NOT_ALLOWED, Refusal.NAME_CONFLICT})
-"""What only the node's own port says: no other is tried after it."""
-
 Met = Callable[[str], None]
 """Told the node's incarnation: at the first link, and whenever it is another one."""
 
@@ -71,16 +58,13 @@ class NodeWatch:
         self._pool = pool
         self._met = met
         self._loop = asyncio.get_running_loop()
-        self._found: Whereabouts | None = None
+        self._begun = self._loop.time()
+        self._dialler = Dialler(vm, spec, launched, pool)
         self._link: Link | None = None
-        self._door: tuple[str, int] | None = None
         self._dialling: asyncio.Task[Link] | None = None
         self._second: Link | None = None
         self._second_lock = asyncio.Lock()
         self._second_idle: asyncio.TimerHandle | None = None
-        self._refused: tuple[LinkRefused, float, Cookie] | None = None
-        self._knocking = False
-        self._had_link = False
         self._was_up = False
         self._controller: Pid | None = None
         self._closed_since: float | None = None
@@ -88,12 +72,12 @@ class NodeWatch:
     @property
     def node(self) -> str | None:
         """The node's name, as far as it is known."""
-        return self._found.node if self._found else self._launched.node
+        return self._dialler.found.node if self._dialler.found else self._launched.node
 
     @property
     def epmd_port(self) -> int | None:
         """The port of the epmd that should know this node, if any should."""
-        return self._found.epmd_port if self._found and self._had_link else None
+        return self._dialler.found.epmd_port if self._dialler.found and self._dialler.had_link else None
 
     @property
     def linked(self) -> bool:
@@ -133,10 +117,17 @@ class NodeWatch:
         """The link, made anew where it is lost. Raises Nowhere, LinkRefused."""
         if self._link is not None and not self._link.lost.done():
             return self._link
+        self._dialler.repeat()
         if self._dialling is None or self._dialling.done():
             self._dialling = self._loop.create_task(self._dial(), name=f"dial {self.vm.pid}")
             self._dialling.add_done_callback(_seen)
-        return await asyncio.shield(self._dialling)
+        dialling = self._dialling
+        try:
+            return await asyncio.shield(dialling)
+        except asyncio.CancelledError:
+            if dialling.cancelled():  # it was, not we: the VM ended
+                raise LinkRefused(Refusal.CLOSED, "its VM ended") from None
+            raise
 
     async def second_link(self, own: str, max_frame: int) -> Link:
         """A link beside that one, under another name, for what may take long or answer with much. Raises as `link`.
@@ -144,13 +135,9 @@ class NodeWatch:
         It is kept while it is used and closed a while after.
         """
         await self.link()
-        assert self._found is not None
-        assert self._door is not None
         async with self._second_lock:
             if self._second is None or self._second.lost.done():
-                name = f"{own}@{self._found.node.partition('@')[2]}"
-                target = replace(self._target(self._found, self._door, name), evict=True)
-                self._second = await connect(target, DIAL_WITHIN, max_frame=max_frame)
+                self._second = await self._dialler.beside(own, max_frame)
         if self._second_idle is not None:
             self._second_idle.cancel()
         self._second_idle = self._loop.call_later(IDLE_AFTER, self._second.close)
@@ -180,9 +167,10 @@ class NodeWatch:
 
     def _silence(self, timeout: float) -> Finding:
         """Nothing was heard in time."""
-        if self._refused is not None and self._refused[0].kind is not Refusal.NO_ANSWER:
-            return Finding(Verdict.REFUSED, str(self._refused[0]))  # as far as is known; it is being tried again
-        if not self.linked and not self._knocking:
+        refusal = self._dialler.refusal
+        if refusal is not None and refusal.kind is not Refusal.NO_ANSWER:
+            return Finding(Verdict.REFUSED, str(refusal))  # as far as is known; it is being tried again
+        if not self.linked and not self._dialler.knocking:
             return Finding(Verdict.BUSY, "its node is still looked for: /proc or its files answer late")
         return Finding(Verdict.MISSED, f"no answer within {timeout:g} s")
 
@@ -230,6 +218,9 @@ class NodeWatch:
 
     async def _explain(self, nowhere: Nowhere) -> Finding:
         """A node that was there and listens no more is ending, or writes a crash dump: that takes its time."""
+        late = self._loop.time() - self._begun > SCRIPT_WITHIN
+        if nowhere.beside and late:
+            return Finding(Verdict.NO_LINK, "its start script runs beside its VM, without exec: the process is alive")
         if nowhere.finding.verdict is not Verdict.BUSY or not self._was_up:
             return nowhere.finding
         since = self._closed_since = self._closed_since or self._loop.time()
@@ -243,86 +234,12 @@ class NodeWatch:
             return Finding(Verdict.MISSED, f"{why}, for more than {patience:g} s")
         return Finding(Verdict.REFUSED, why)
 
-    # -- dialling ------------------------------------------------------------------------------
-
     async def _dial(self) -> Link:
-        self._knocking = False
-        found = await self._loop.run_in_executor(self._pool, locate, self.vm, self._spec(), self._launched)
-        self._keep_refusing(found)
-        self._found, self._knocking = found, True
-        try:
-            async with asyncio.timeout(DIAL_WITHIN):
-                link = await self._knock(found)
-                await self._check(link)
-        except (LinkRefused, LinkLost, CallTimeout, CallFailed, TimeoutError) as error:
-            refused = _as_refused(error, found.node)
-            lasting = refused.kind in _LASTING
-            self._refused = (refused, self._loop.time() + (REFUSED_FOR if lasting else 0.0), found.cookie)
-            raise refused from error
-        self._link, self._refused = link, None
-        self._had_link, self._closed_since = True, None
-        log.debug("link.up", node=link.node, pid=self.vm.pid)
+        link = await self._dialler.dial()
+        self._link, self._closed_since = link, None
         with contextlib.suppress(LinkLost, LinkBusy, CallTimeout, CallFailed):
             self.recognise(await link.run(_CONTROLLER, timeout=KNOCK, high=True))
         return link
-
-    def _keep_refusing(self, found: Whereabouts) -> None:
-        """As long as nothing has changed that could help."""
-        if self._refused is None:
-            return
-        error, until, cookie = self._refused
-        if self._loop.time() < until and cookie == found.cookie:
-            raise error
-
-    async def _knock(self, found: Whereabouts) -> Link:
-        doors = await self._in_order(found)
-        for door in doors[:-1]:
-            try:
-                return await self._connect(found, door, KNOCK)
-            except LinkRefused as error:
-                if error.kind in _CERTAIN:
-                    raise
-        return await self._connect(found, doors[-1], DIAL_WITHIN)
-
-    async def _connect(self, found: Whereabouts, door: tuple[str, int], timeout: float) -> Link:
-        target = self._target(found, door, found.own)
-        try:
-            link = await connect(target, timeout, max_frame=MAX_FRAME)
-        except LinkRefused as error:
-            if error.kind is not Refusal.NAME_CONFLICT:
-                raise
-            await asyncio.sleep(KNOCK)  # it may not have seen yet that a link of our former self ended
-            link = await connect(target, timeout, max_frame=MAX_FRAME)
-        self._door = door
-        return link
-
-    async def _in_order(self, found: Whereabouts) -> list[tuple[str, int]]:
-        """The doors to knock at, the likeliest first; only that one where it is known."""
-        if self._door is not None and self._door in found.doors:
-            return [self._door]
-        if found.certain:
-            return [found.doors[0]]
-        if found.epmd_port is not None:
-            with contextlib.suppress(LinkRefused):
-                port = await epmd.port_of(found.node.partition("@")[0], "127.0.0.1", found.epmd_port, KNOCK)
-                known = [door for door in found.doors if door[1] == port]
-                if known:
-                    return known[:1]
-        return list(found.doors)
-
-    def _target(self, found: Whereabouts, door: tuple[str, int], own: str) -> Target:
-        return Target(found.node, *door, found.cookie, own, found.tls)
-
-    async def _check(self, link: Link) -> None:
-        """That it is the VM we started; else the link is closed."""
-        try:
-            pid = text(await link.run(_GETPID, timeout=DIAL_WITHIN, high=True))
-            if pid != str(self.vm.pid):
-                why = f"{link.node} is pid {pid}, not the process that we started (pid {self.vm.pid})"
-                raise LinkRefused(Refusal.WRONG_NODE, why)
-        except BaseException:
-            link.close()
-            raise
 
 
 async def _function(link: Link, probe: MfaProbe, timeout: float) -> Finding:
@@ -334,14 +251,6 @@ async def _function(link: Link, probe: MfaProbe, timeout: float) -> Finding:
     except CallFailed as error:
         return Finding(Verdict.MISSED, f"{what} failed: {error.kind} {shown(error.reason, 200)}")
     return WELL if said in ("true", "ok") else Finding(Verdict.MISSED, f"{what} says {shown(said, 100)}")
-
-
-def _as_refused(error: Exception, node: str) -> LinkRefused:
-    if isinstance(error, LinkRefused):
-        return error
-    if isinstance(error, CallTimeout | TimeoutError):
-        return LinkRefused(Refusal.NO_ANSWER, f"no answer from {node}")
-    return LinkRefused(Refusal.CLOSED, str(error))
 
 
 def _seen(task: "asyncio.Task[Link]") -> None:

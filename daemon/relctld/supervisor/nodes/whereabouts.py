@@ -2,11 +2,14 @@
 
 Rule 1: the living VM's own arguments and sockets come first: they are the truth, and they are proven to be ours. So an
         epmd that is dead blinds nobody, and nobody else's listener is given our digest.
-Rule 2: what is not there is told with the verdict that a probe should give: nothing to ask (NO_LINK), not yet (BUSY),
+Rule 2: files that the VM names are opened as its user would: nobody lends it root's eyes.
+Rule 3: what is not there is told with the verdict that a probe should give: nothing to ask (NO_LINK), not yet (BUSY),
         or something that an operator must mend (REFUSED).
 """
 
+import contextlib
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,18 +25,21 @@ from relctld.beam.vmargs import full_name
 from relctld.core.model import Flavour, ReleaseSpec, Vm
 from relctld.core.probes import Finding, Verdict
 from relctld.host.epmd import DEFAULT_PORT
+from relctld.host.fsuser import as_process
 from relctld.host.listening import Listener, listeners
 from relctld.host.records import Launched
 
+_LONGEST_NAME = 255
 _LOCAL = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _ANY = ("0.0.0.0", "::")  # noqa: S104 what a VM may listen on; we never do
 
 
 class Nowhere(Exception):  # noqa: N818  # reads as the sentence it is
-    """There is no node to dial; `finding` is what a probe should say."""
+    """There is no node to dial; `finding` is what a probe should say. `beside`: a script runs in the VM's place."""
 
-    def __init__(self, verdict: Verdict, text: str) -> None:
+    def __init__(self, verdict: Verdict, text: str, *, beside: bool = False) -> None:
         super().__init__(text)
+        self.beside = beside
         self.finding = Finding(verdict, text)
 
 
@@ -69,10 +75,14 @@ def locate(vm: Vm, spec: ReleaseSpec, launched: Launched) -> Whereabouts:
         cookie_file=spec.node.cookie_file,
     )
     try:
-        found = find(node, places)
-        context = tls.context(flags, Path(f"/proc/{vm.pid}/cwd"))
+        with as_process(vm.pid) if spec.node.cookie_file is None else contextlib.nullcontext():
+            found = find(node, places)
+        with as_process(vm.pid):
+            context = tls.context(flags, Path(f"/proc/{vm.pid}/cwd"))
     except (CookieError, LinkRefused) as error:
         raise Nowhere(Verdict.REFUSED, str(error)) from error
+    except OSError as error:  # it is gone
+        raise Nowhere(Verdict.BUSY, f"it cannot be looked at: {error.strerror or error}".lower()) from error
     return Whereabouts(node, own, doors, certain, _epmd_port(flags, env), found.cookie, found.origin, context)
 
 
@@ -80,15 +90,15 @@ def _name(flags: Sequence[str], spec: ReleaseSpec, launched: Launched) -> str:
     if not values_of(flags, "-root"):  # erlexec gives it to each VM, and no shell has it
         if launched.flavour is None:
             raise Nowhere(Verdict.NO_LINK, "no Erlang VM: the process is alive")
-        raise Nowhere(Verdict.BUSY, "booting: its start script is at work")
+        raise Nowhere(Verdict.BUSY, "booting: its start script is at work", beside=True)
     if ["false"] in values_of(flags, "-dist_listen"):
         raise Nowhere(Verdict.NO_LINK, "the node does not listen (-dist_listen false): the process is alive")
     given = [(words[0], flag == "-sname") for flag in ("-name", "-sname") for words in values_of(flags, flag) if words]
     if not given and spec.node.name is None:
         raise Nowhere(Verdict.NO_LINK, "distribution is off: the process is alive")
     name = spec.node.name or (full_name(*given[0]) if given else None) or launched.node
-    if name is None:
-        raise Nowhere(Verdict.REFUSED, f"the name of the node cannot be found out of {given[0][0]}: set node.name")
+    if name is None or not re.fullmatch(r"[!-?A-~]{1,250}@[!-?A-~]{1,250}", name) or len(name) > _LONGEST_NAME:
+        raise Nowhere(Verdict.REFUSED, f"no name of a node can be made of {given[0][0]!r:.80}: set node.name")
     return name
 
 
@@ -115,7 +125,7 @@ def _epmd_port(flags: Sequence[str], env: Mapping[str, str]) -> int | None:
     if ["false"] in values_of(flags, "-start_epmd") or values_of(flags, "-epmd_module") or "-no_epmd" in flags:
         return None
     port = env.get("ERL_EPMD_PORT", "")
-    return int(port) if port.isascii() and port.isdecimal() else DEFAULT_PORT
+    return int(port) if re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 1 << 16 else DEFAULT_PORT
 
 
 def is_dumping(pid: int) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relctld.core.events import Probed
 from relctld.core.fleet import due, is_quiet, misses_count, next_tick
 from relctld.core.lifecycle import step
-from relctld.core.model import QUIET, HealthSpec, ReleaseState, State, Vm, Want
+from relctld.core.model import QUIET, Health, HealthSpec, ReleaseState, State, Vm, Want
 from relctld.core.probes import AUTO, Finding, Verdict
 from tests.playbook import SPEC
 
@@ -63,10 +63,16 @@ def test_the_daemon_may_go_when_all_is_quiet() -> None:
     ],
 )
 def test_when_most_nodes_miss_together_the_host_is_the_trouble(running: int, missing: int, count: bool) -> None:
-    states = [ReleaseState(f"r{i}", State.RUNNING, silent=0 < i < missing) for i in range(running)]
+    states = [
+        ReleaseState(f"r{i}", State.RUNNING, been_well=True, unheard=1 if 0 < i < missing else 0)
+        for i in range(running)
+    ]
     assert misses_count(states, "r0") is count
-    starting = [ReleaseState(f"s{i}", State.STARTING, silent=True) for i in range(100)]
+    starting = [ReleaseState(f"s{i}", State.STARTING, unheard=1) for i in range(100)]
     assert misses_count(states + starting, "r0") is count, "only running ones are asked for their health"
+    hung = [ReleaseState(f"h{i}", State.RUNNING, been_well=True, unheard=9, health=Health.HUNG) for i in range(100)]
+    never = [ReleaseState(f"n{i}", State.RUNNING, unheard=9) for i in range(100)]
+    assert misses_count(states + hung + never, "r0") is count, "what is ill for long excuses nobody"
 
 
 @pytest.mark.parametrize("many", [3, 4, 10, 101])
@@ -81,4 +87,5 @@ def test_when_all_nodes_fall_silent_none_is_restarted_however_long_it_lasts(many
             missed = Probed(name, 1, Finding(Verdict.MISSED, "no answer"), credible=counts)
             states[name], _ = step(state, missed, spec, float(at))
     assert {state.state for state in states.values()} == {State.RUNNING}
+    assert {state.health for state in states.values()} == {Health.DEGRADED}, "and status does not call them well"
     assert max(state.misses for state in states.values()) < 3

@@ -8,8 +8,8 @@ import pytest
 
 from relctld.core.effects import AskProbe
 from relctld.core.model import Health, HealthSpec, OnHung, State
-from relctld.core.probes import TcpProbe
-from tests.playbook import SPEC, Expected, Playbook
+from relctld.core.probes import AUTO, NodeProbe, TcpProbe
+from tests.playbook import SPEC, Expected, Has, Playbook
 from tests.words import (
     asks,
     configured,
@@ -17,9 +17,11 @@ from tests.words import (
     exited,
     holds,
     ignored,
+    linked,
     noted,
     probed,
     rests,
+    resumed,
     running,
     sends,
     spawns,
@@ -28,6 +30,7 @@ from tests.words import (
     sweeps,
     swept,
     tick,
+    told,
 )
 
 READY = TcpProbe("127.0.0.1", 4000)
@@ -134,8 +137,16 @@ def test_an_answer_between_misses_starts_the_count_again() -> None:
 
 def test_misses_that_are_not_credible_do_not_count() -> None:
     p = running(PROBED)
-    miss(p, 10, credible=False)
+    miss(p, 2, credible=False)
     assert p << rests(State.RUNNING, health=Health.WELL, misses=0)
+    assert (
+        p
+        >> tick()
+        << asks()
+        >> probed("timeout", credible=False)
+        << noted("health", health="degraded", detail=Has("not held against it"))
+        << rests(State.RUNNING, health=Health.DEGRADED, misses=0)
+    )
 
 
 def test_a_release_that_was_never_well_is_degraded_and_left_alone() -> None:
@@ -199,3 +210,167 @@ def test_a_reload_that_leaves_the_probe_leaves_what_it_said() -> None:
 def test_an_answer_after_the_end_is_ignored(error: str | None) -> None:
     p = running(replace(PROBED, intensity=0)).given(exited(1), swept())
     assert p >> probed(error) << ignored() << rests(State.FAILED)
+
+
+# -- what only a node can say ----------------------------------------------------------------------
+
+AUTO_READY = replace(SPEC, ready=AUTO, health=HealthSpec(AUTO, interval=5.0, timeout=2.0, failures=3))
+REFUSED = "cannot link to web@h: it does not accept our cookie"
+
+
+def test_a_node_that_boots_is_not_ready() -> None:
+    p = starting(AUTO_READY)
+    for _ in range(10):
+        p.given(tick(), told("busy", "booting"))
+    assert (
+        p
+        << rests(State.STARTING, health_detail="not ready: booting")
+        >> tick()
+        << asks()
+        >> probed()
+        << noted("running")
+        << done("earlier")
+        << rests(State.RUNNING)
+    )
+
+
+def test_a_release_without_a_node_is_ready_when_it_has_lived_for_a_second() -> None:
+    assert (
+        starting(AUTO_READY)
+        >> tick()
+        << asks()
+        >> told("no-link", "distribution is off")
+        << rests(State.STARTING)
+        >> tick()
+        << asks()
+        >> told("no-link", "distribution is off")
+        << noted("running", seconds=1.0)
+        << done("earlier")
+        >> tick()
+        << asks()
+        >> told("no-link", "distribution is off")
+        << rests(State.RUNNING, health=Health.UNKNOWN, health_detail="distribution is off")
+    )
+
+
+def test_a_node_that_lets_us_not_in_is_ready_all_the_same() -> None:
+    """It may serve well; that relctld has a wrong cookie is no reason to end it at start_timeout."""
+    p = starting(AUTO_READY)
+    for _ in range(4):
+        p.given(tick(), told("refused", REFUSED))
+    assert (
+        p
+        << rests(State.STARTING, health_detail=f"not ready: {REFUSED}")
+        >> tick()
+        << asks()
+        >> told("refused", REFUSED)
+        << noted("running")
+        << done("earlier")
+        >> tick()
+        << asks()
+        >> told("refused", REFUSED)
+        << noted("health", health="unreachable", before="unknown", detail=REFUSED)
+        << rests(State.RUNNING, health=Health.UNREACHABLE)
+    )
+
+
+def test_a_refusal_that_passes_is_waited_for() -> None:
+    p = starting(AUTO_READY)
+    for n in range(10):
+        p.given(tick(), told("refused", f"closed {n}"))
+    assert p << rests(State.STARTING, health_detail="not ready: closed 9")
+
+
+def test_where_the_node_must_be_ready_a_refusal_ends_the_start() -> None:
+    p = starting(replace(AUTO_READY, ready=NodeProbe(), start_timeout=2.0))
+    for _ in range(8):
+        p.given(tick(), told("refused", REFUSED))
+    assert (
+        p
+        >> tick()
+        << noted("stopping", why="boot-timeout")
+        << sends("SIGTERM")
+        >> exited(0)
+        << noted("exited", cause="boot-failed", detail=f"not ready within 2 s (not ready: {REFUSED})")
+        << sweeps(gentle=False)
+    )
+
+
+@pytest.mark.parametrize(("verdict", "health"), [("busy", "degraded"), ("refused", "unreachable")])
+def test_what_is_not_hanging_is_told_and_restarts_nobody(verdict: str, health: str) -> None:
+    p = running(AUTO_READY)
+    miss(p, 2)
+    p.given(tick(), told(verdict, "so"))
+    miss(p, 2)
+    assert p << rests(State.RUNNING)
+    for _ in range(20):
+        p.given(tick(), told(verdict, "so"))
+    assert (
+        p
+        << rests(State.RUNNING, health=Health(health), health_detail="so", misses=0)
+        >> tick()
+        << asks()
+        >> told(verdict, "otherwise")
+        << noted("health", health=health, before=health, detail="otherwise")
+        >> tick()
+        << asks()
+        >> probed()
+        << noted("health", health="well", before=health)
+    )
+
+
+def test_a_node_that_is_linked_no_more_is_asked_seldom() -> None:
+    p = running(AUTO_READY)
+    assert (
+        p
+        >> tick()
+        << asks()
+        >> told("no-link", "no Erlang VM")
+        << noted("health", health="unknown", before="well", detail="no Erlang VM")
+        << holds(poll_at=p.now + 5.0 + 60.0)
+    )
+
+
+def test_a_boot_inside_the_process_is_a_restart() -> None:
+    p = running(AUTO_READY).given(linked("50.0"))
+    assert (
+        p
+        >> linked("50.0")
+        >> linked("812.0")
+        << noted("vm-restarted", pid=100)
+        << noted("health", health="unknown", before="well", detail="not probed yet")
+        << rests(State.RUNNING, restarts_total=1, epoch=1, been_well=False)
+        >> tick()
+        << asks()
+        >> told("busy", "booting")
+        << noted("health", health="degraded", detail="booting")
+        >> tick()
+        << asks()
+        >> probed()
+        << noted("health", health="well")
+    )
+    last = p.state.last_exit
+    assert last is not None
+    assert (str(last.cause), last.pid, last.epoch) == ("vm-restarted", 100, 1)
+
+
+def test_a_second_boot_before_it_is_ready_is_none() -> None:
+    p = starting(AUTO_READY).given(linked("50.0"), tick(), told("busy", "booting"))
+    assert p >> linked("812.0") >> tick() << asks() >> probed() << noted("running") << done("earlier")
+    assert p << holds(restarts_total=0, last_exit=None)
+
+
+def test_a_link_to_the_same_boot_after_a_new_relctld_is_nothing() -> None:
+    p = running(AUTO_READY).given(linked("50.0"), resumed(100))
+    assert p >> linked("50.0") << holds(restarts_total=0, incarnation="50.0")
+
+
+def test_a_boot_inside_the_process_while_relctld_was_away_is_a_restart() -> None:
+    p = running(AUTO_READY).given(linked("50.0"), resumed(100))
+    p.state = replace(p.state, health=Health.UNKNOWN)  # which is not kept
+    assert p >> linked("812.0") << noted("vm-restarted") << holds(restarts_total=1)
+
+
+def test_a_link_after_the_end_is_ignored() -> None:
+    p = running(replace(AUTO_READY, intensity=0)).given(exited(1), swept())
+    assert p >> linked("50.0") << ignored()

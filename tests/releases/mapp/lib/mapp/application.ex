@@ -7,4 +7,6 @@ defmodule Mapp.Application do
       Supervisor.start_link([Mapp.Server], strategy: :one_for_one, max_restarts: 1, name: Mapp.Supervisor)
     end
   end
+
+  def ready, do: :demo.ready()
 end

@@ -1,0 +1,108 @@
+"""The watch of one node, against a node that a test plays: what is its fault, and what is not."""
+
+import asyncio
+import os
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from relctld.beam.terms import Atom
+from relctld.core.model import ReleaseSpec, Vm
+from relctld.core.probes import AUTO, Verdict
+from relctld.host.listening import listeners
+from relctld.host.records import Launched
+from relctld.supervisor.nodes import watch
+from relctld.supervisor.nodes.watch import NodeWatch
+from tests.fakes import relay
+from tests.fakes.peer import COOKIE, NAME, Peer, peer
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.host
+
+SPEC = ReleaseSpec("web", Path("/nowhere"))
+
+
+@contextmanager
+def relayed(port: int) -> Iterator[int]:
+    """A process that has a node's flags and port; its pid."""
+    with subprocess.Popen(relay.command(port, NAME, COOKIE.secret)) as process:
+        try:
+            wait_until(lambda: listeners(process.pid), what="its port")
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[tuple[NodeWatch, "asyncio.Future[Peer]"]]:
+    """The watch of such a process, and the node that answers there."""
+    async with peer() as (target, taken):
+        with relayed(target.port) as pid, ThreadPoolExecutor(1) as pool:
+            found = NodeWatch(Vm(pid, 0, ""), lambda: SPEC, Launched(), pool, lambda _: None)
+            yield found, taken
+            found.close()
+
+
+def test_another_process_under_the_nodes_name() -> None:
+    async def scenario() -> None:
+        async with watched() as (found, taken):
+            asking = asyncio.create_task(found.ask(AUTO, 5.0))
+            other = await taken
+            ref, asker, call = await other.asked()
+            assert call == ["os", "getpid", []]
+            other.down(ref, asker, (ref, Atom("return"), list(map(ord, str(os.getpid())))))
+            answer = await asking
+            assert answer.verdict is Verdict.REFUSED
+            why = f"{NAME} is pid {os.getpid()}, not the process that we started (pid {found.vm.pid})"
+            assert answer.detail == why
+            await ends(other)
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_a_node_that_falls_silent_is_missed_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that is given up is closed: else it would keep our name, and the next one would be refused for it."""
+    monkeypatch.setattr(watch, "DIAL_WITHIN", 0.5)
+
+    async def scenario() -> None:
+        async with watched() as (found, taken):
+            answer = await found.ask(AUTO, 0.2)
+            assert (answer.verdict, answer.detail) == (Verdict.MISSED, "no answer within 0.2 s")
+            other = await taken
+            await other.asked()
+            await ends(other)
+            assert not found.linked
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_a_disk_that_hangs_is_not_held_against_a_node() -> None:
+    """Its cookie lies there, and nobody has asked the node yet."""
+
+    async def scenario() -> None:
+        hung = threading.Event()
+        pool = ThreadPoolExecutor(1)
+        pool.submit(hung.wait)
+        try:
+            found = NodeWatch(Vm(os.getpid(), 0, ""), lambda: SPEC, Launched(), pool, lambda _: None)
+            answer = await found.ask(AUTO, 0.1)
+            assert answer.verdict is Verdict.BUSY
+            assert answer.detail == "its node is still looked for: /proc or its files answer late"
+            found.close()
+        finally:
+            hung.set()
+            pool.shutdown()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+async def ends(other: Peer) -> None:
+    """Until the connection ends; what is said before is of no interest."""
+    with suppress(EOFError):
+        while True:
+            await other.heard()
