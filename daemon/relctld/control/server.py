@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 _REMEMBER = 600.0
 _REMEMBER_AT_MOST = 10_000
+_REMEMBER_BYTES = 32 << 20
 _FRAMES_A_TURN = 8
 _LONGEST_TOPIC = 256
 _AFTER_SURPRISE = 0.1
@@ -185,12 +186,14 @@ class Server:
     def _forget_old(self) -> None:
         """Those without a reply stand before the others, and stay."""
         now, surplus = self._loop.time(), len(self._operations) - _REMEMBER_AT_MOST
+        heavy = sum(len(operation.reply or b"") for operation in self._operations.values()) - _REMEMBER_BYTES
         old: list[tuple[int, str]] = []
         for key, operation in self._operations.items():
             if operation.reply is not None:
-                if len(old) >= surplus and now - operation.since <= _REMEMBER:
+                if len(old) >= surplus and heavy <= 0 and now - operation.since <= _REMEMBER:
                     break
                 old.append(key)
+                heavy -= len(operation.reply)
         for key in old:
             del self._operations[key]
 

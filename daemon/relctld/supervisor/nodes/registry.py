@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
+import structlog
+
 from relctld.beam import epmd
 from relctld.beam.refusals import LinkRefused
 from relctld.control.server import RefusedError
@@ -17,6 +19,8 @@ from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.lane import Lane
 from relctld.supervisor.nodes.talk import TalkError, application, evaluate
 from relctld.supervisor.nodes.watch import NodeWatch
+
+log = structlog.get_logger()
 
 EPMD_EVERY = 5.0
 EPMD_WITHIN = 2.0
@@ -116,7 +120,11 @@ class Nodes:
             ports = {watch.epmd_port for watch in self._watches.values()} - {None}
             self._silent &= {port for port in ports if port is not None}
             for port in sorted(port for port in ports if port is not None):
-                error = await _silence(port)
+                try:
+                    error = await _silence(port)
+                except Exception:
+                    log.exception("surprise", cause="epmd")
+                    continue
                 if error is not None and port not in self._silent:
                     self._silent.add(port)
                     self._journal.report(None, Note.EPMD_LOST, {"port": port, "detail": error})
