@@ -16,7 +16,7 @@ from relctld.core.model import ReleaseSpec, Vm
 from relctld.core.probes import AUTO, Verdict
 from relctld.host.listening import listeners
 from relctld.host.records import Launched
-from relctld.supervisor.nodes import watch
+from relctld.supervisor.nodes import dial
 from relctld.supervisor.nodes.watch import NodeWatch
 from tests.fakes import relay
 from tests.fakes.peer import COOKIE, NAME, Peer, peer
@@ -67,7 +67,7 @@ def test_another_process_under_the_nodes_name() -> None:
 
 def test_a_node_that_falls_silent_is_missed_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """A link that is given up is closed: else it would keep our name, and the next one would be refused for it."""
-    monkeypatch.setattr(watch, "DIAL_WITHIN", 0.5)
+    monkeypatch.setattr(dial, "DIAL_WITHIN", 0.5)
 
     async def scenario() -> None:
         async with watched() as (found, taken):

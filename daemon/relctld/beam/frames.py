@@ -15,7 +15,7 @@ from relctld.beam.etf import decode_prefix, encode
 from relctld.beam.terms import Term
 
 MAX_FRAME = 16 << 20  # bytes
-MAX_TERMS = 1 << 15  # of a message: to decode them takes up to 30 ms, and all the while the loop waits
+MAX_TERMS = 1 << 14  # of a message: to decode them takes up to 15 ms, and all the while the loop waits
 TICK = bytes(4)
 
 _PASS_THROUGH = 112
