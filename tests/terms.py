@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from relctld.beam.terms import Atom, BitString, Export, ImproperList, Map, Pid, Port, Reference
+from relctld.beam.term.terms import Atom, BitString, Export, ImproperList, Map, Pid, Port, Reference
 
 U32 = st.integers(0, (1 << 32) - 1)
 ATOMS = st.one_of(

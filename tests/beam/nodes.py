@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from relctld.beam.channel import Target
-from relctld.beam.handshake import Cookie
+from relctld.beam.dist.channel import Target
+from relctld.beam.dist.handshake import Cookie
 from tests import epmds, otps
 from tests.waiting import wait_until
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from relctld.beam.consult import consult_file_bytes
-from relctld.beam.etf import decode
+from relctld.beam.term.consult import consult_file_bytes
+from relctld.beam.term.etf import decode
 from tests import otps
 from tests.beam.oracle import Oracle, oracle
 from tests.unit.relctld.beam.test_consult import BAD, GOOD

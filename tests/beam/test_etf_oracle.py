@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from relctld.beam.etf import decode, encode
-from relctld.beam.terms import Atom, BitString, Export, Fun, ImproperList, Map, Pid, Port, Reference
+from relctld.beam.term.etf import decode, encode
+from relctld.beam.term.terms import Atom, BitString, Export, Fun, ImproperList, Map, Pid, Port, Reference
 from tests import otps
 from tests.beam.oracle import Oracle, oracle
 from tests.terms import TERMS

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from relctld.beam.channel import MAX_UNSENT
-from relctld.beam.link import MAX_OUTPUT, CallFailed, CallTimeout, Kind, Link, LinkBusy, LinkLost, connect
-from relctld.beam.terms import Atom, Export, Pid, Term
+from relctld.beam.dist.channel import MAX_UNSENT
+from relctld.beam.dist.link import MAX_OUTPUT, CallFailed, CallTimeout, Kind, Link, LinkBusy, LinkLost, connect
+from relctld.beam.term.terms import Atom, Export, Pid, Term
 from tests import otps
 from tests.beam.nodes import OWN, Node, node
 

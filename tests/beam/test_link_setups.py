@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from relctld.beam import epmd
-from relctld.beam.channel import Target
-from relctld.beam.link import Link, LinkLost, connect
-from relctld.beam.refusals import LinkRefused, Refusal
-from relctld.beam.terms import Atom
+from relctld.beam.dist import epmd
+from relctld.beam.dist.channel import Target
+from relctld.beam.dist.link import Link, LinkLost, connect
+from relctld.beam.dist.refusals import LinkRefused, Refusal
+from relctld.beam.term.terms import Atom
 from relctld.host.listening import Listener, listeners
 from tests import epmds, otps
 from tests.beam.nodes import OWN, Node, node

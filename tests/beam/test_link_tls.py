@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from relctld.beam import tls
-from relctld.beam.arguments import living
-from relctld.beam.channel import Target
-from relctld.beam.link import connect
-from relctld.beam.refusals import LinkRefused, Refusal
-from relctld.beam.terms import Atom
+from relctld.beam.dist import tls
+from relctld.beam.dist.arguments import living
+from relctld.beam.dist.channel import Target
+from relctld.beam.dist.link import connect
+from relctld.beam.dist.refusals import LinkRefused, Refusal
+from relctld.beam.term.terms import Atom
 from tests import certificates
 from tests.beam.nodes import Node, node
 

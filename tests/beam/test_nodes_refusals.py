@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from relctld.beam.channel import Target
-from relctld.beam.handshake import Cookie
-from relctld.beam.link import connect
+from relctld.beam.dist.channel import Target
+from relctld.beam.dist.handshake import Cookie
+from relctld.beam.dist.link import connect
 from relctld.host.listening import listeners
 from tests import epmds
 from tests.beam.nodes import COOKIE, node

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from relctld.beam.link import CallFailed, Link, connect
+from relctld.beam.dist.link import CallFailed, Link, connect
 from relctld.beam.slowlane import SLOW, decode_slow
 from relctld.beam.telemetry import FAST_TIMEOUT, Sample, batch, decode_batch, reading
-from relctld.beam.terms import Atom, Term
+from relctld.beam.term.terms import Atom, Term
 from relctld.core.thresholds import Watch, judge
 from tests import otps
 from tests.beam.nodes import OWN, Node, node

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from relctld.beam.channel import Target
-from relctld.beam.frames import TICK, Message, Receiver, Tick, message
-from relctld.beam.handshake import Cookie, Flag
-from relctld.beam.terms import Atom, Pid, Reference
+from relctld.beam.dist.channel import Target
+from relctld.beam.dist.frames import TICK, Message, Receiver, Tick, message
+from relctld.beam.dist.handshake import Cookie, Flag
+from relctld.beam.term.terms import Atom, Pid, Reference
 
 NAME, OWN, COOKIE = "web@h", "relctld@h", Cookie("monster")
 FLAGS, CREATION = 0xD07DF7FBC, 7

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.beam.terms import Atom
+from relctld.beam.term.terms import Atom
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.core.probes import AUTO, Verdict
 from relctld.host.listening import listeners

@@ -99,8 +99,8 @@ def test_the_nodes_are_spoken_to_from_within_the_sandbox(bed: Bed) -> None:
     _until_running(bed)
     wait_until(lambda: all(r["health"] == "well" and r["beam"] for r in _status(bed).values()), 30, what="both links")
     assert bed.run("relctl", "eval", "rapp", "node().") == "'rapp@127.0.0.1'"
-    typed = "io:format(\"~p~n\", [6*7]).\\n"
-    shell = f"(sleep 3; printf '{typed}'; sleep 1; printf '\\n~.') | TERM=xterm script -qec 'relctl remote rapp' /dev/null"
+    typed = "sleep 3; printf '6*7.\\n'; sleep 1; printf '\\n~.'"
+    shell = f"({typed}) | TERM=xterm script -qec 'relctl remote rapp' /dev/null"
     assert "42" in bed.run("sh", "-c", shell, check=False)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relctld.beam.arguments import values_of
+from relctld.beam.dist.arguments import values_of
 from relctld.beam.launch import Release
 from relctld.beam.layout import ReleaseError, is_file, read_text
 from relctld.beam.vmargs import full_name

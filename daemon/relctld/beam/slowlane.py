@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
-from relctld.beam.shown import shown, text
-from relctld.beam.terms import Atom, Term
+from relctld.beam.term.shown import shown, text
+from relctld.beam.term.terms import Atom, Term
 
 MOST_APPLICATIONS: Final = 500
 MOST_RELEASES: Final = 100

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
-from relctld.beam.shown import text
 from relctld.beam.slowlane import Application, Installed, Slow
-from relctld.beam.terms import Atom, Export, Pid, Term
+from relctld.beam.term.shown import text
+from relctld.beam.term.terms import Atom, Export, Pid, Term
 from relctld.core.thresholds import UNKNOWN, Reading, Use
 
 FAST_TIMEOUT: Final = 3.0

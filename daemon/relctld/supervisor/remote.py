@@ -20,7 +20,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from relctld.beam import arguments, cookies
+from relctld.beam.dist import arguments, cookies
 from relctld.beam.layout import ReleaseError
 from relctld.beam.remote import COOKIE_FILE, NoRemoteShell, RemoteShell, remote_environment, remote_shell
 from relctld.config import EnvFileError

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from relctld.beam import epmd
-from relctld.beam.handshake import Cookie
-from relctld.beam.link import CallFailed, CallTimeout, Link, LinkLost, Target, connect, prepare
-from relctld.beam.refusals import LinkRefused, Refusal
-from relctld.beam.shown import text
+from relctld.beam.dist import epmd
+from relctld.beam.dist.handshake import Cookie
+from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkLost, Target, connect, prepare
+from relctld.beam.dist.refusals import LinkRefused, Refusal
+from relctld.beam.term.shown import text
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.host.records import Launched
 from relctld.supervisor.nodes.whereabouts import Whereabouts, locate

@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
-from relctld.beam.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, Prepared, prepare
-from relctld.beam.refusals import LinkRefused
+from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, Prepared, prepare
+from relctld.beam.dist.refusals import LinkRefused
 from relctld.beam.slowlane import SLOW, Slow, decode_slow
 from relctld.beam.telemetry import FAST_TIMEOUT, Sample, batch, beam_object, decode_batch, reading
 from relctld.core.notes import Note

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from relctld.beam import epmd
-from relctld.beam.refusals import LinkRefused
+from relctld.beam.dist import epmd
+from relctld.beam.dist.refusals import LinkRefused
 from relctld.control.server import RefusedError
 from relctld.core.events import Event, Linked
 from relctld.core.model import Vm

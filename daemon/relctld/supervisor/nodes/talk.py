@@ -14,10 +14,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import Final
 
-from relctld.beam.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
-from relctld.beam.refusals import LinkRefused
-from relctld.beam.shown import shown, text
-from relctld.beam.terms import Atom, Term
+from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
+from relctld.beam.dist.refusals import LinkRefused
+from relctld.beam.term.shown import shown, text
+from relctld.beam.term.terms import Atom, Term
 from relctld.core.probes import Verdict
 from relctld.supervisor.nodes.watch import NodeWatch
 from relctld.supervisor.nodes.whereabouts import Nowhere

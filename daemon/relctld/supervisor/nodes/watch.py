@@ -16,10 +16,10 @@ from dataclasses import replace
 
 import structlog
 
-from relctld.beam.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, prepare
-from relctld.beam.refusals import LinkRefused, Refusal
-from relctld.beam.shown import shown
-from relctld.beam.terms import Atom, Pid, Term
+from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, prepare
+from relctld.beam.dist.refusals import LinkRefused, Refusal
+from relctld.beam.term.shown import shown
+from relctld.beam.term.terms import Atom, Pid, Term
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.core.probes import WELL, AutoProbe, Finding, LinkProbe, MfaProbe, Verdict
 from relctld.host.records import Launched

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext
 
-from relctld.beam import tls
-from relctld.beam.arguments import living, values_of
-from relctld.beam.cookies import CookieError, Places, find
-from relctld.beam.handshake import Cookie
-from relctld.beam.refusals import LinkRefused
+from relctld.beam.dist import tls
+from relctld.beam.dist.arguments import living, values_of
+from relctld.beam.dist.cookies import CookieError, Places, find
+from relctld.beam.dist.handshake import Cookie
+from relctld.beam.dist.refusals import LinkRefused
 from relctld.beam.vmargs import full_name
 from relctld.core.model import Flavour, ReleaseSpec, Vm
 from relctld.core.probes import Finding, Verdict

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relctld.beam.etf import decode, encode
 from relctld.beam.slowlane import (
     MOST_ALARMS,
     MOST_APPLICATIONS,
@@ -21,7 +20,8 @@ from relctld.beam.slowlane import (
     decode_slow,
 )
 from relctld.beam.telemetry import MOST_NODES, Sample, batch, beam_object, decode_batch, reading
-from relctld.beam.terms import Atom, Export, Pid, Term
+from relctld.beam.term.etf import decode, encode
+from relctld.beam.term.terms import Atom, Export, Pid, Term
 from relctld.core.thresholds import Reading, Use
 from tests.terms import TERMS
 

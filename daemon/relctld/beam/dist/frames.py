@@ -11,8 +11,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from relctld.beam.etf import decode_prefix, encode
-from relctld.beam.terms import Term
+from relctld.beam.term.etf import decode_prefix, encode
+from relctld.beam.term.terms import Term
 
 MAX_FRAME = 16 << 20  # bytes
 MAX_TERMS = 1 << 14  # of a message: to decode them takes up to 15 ms, and all the while the loop waits

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relctld.beam.etf import EtfError, decode, decode_prefix, encode
-from relctld.beam.terms import Atom, BitString, Export, Fun, ImproperList, Map, Pid, Port, Reference
+from relctld.beam.term.etf import EtfError, decode, decode_prefix, encode
+from relctld.beam.term.terms import Atom, BitString, Export, Fun, ImproperList, Map, Pid, Port, Reference
 from tests.terms import TERMS
 
 NODE = Atom("a@b")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relctld.beam.etf import EtfError, encode
-from relctld.beam.frames import MAX_TERMS, TICK, FrameError, Message, Receiver, Tick, message
-from relctld.beam.terms import Atom, ImproperList, Term
+from relctld.beam.term.etf import EtfError, encode
+from relctld.beam.dist.frames import MAX_TERMS, TICK, FrameError, Message, Receiver, Tick, message
+from relctld.beam.term.terms import Atom, ImproperList, Term
 
 SEND = Message((2, Atom(""), 1), [Atom("hello")])
 DOWN = Message((21, 1, 2, 3, Atom("normal")), None)

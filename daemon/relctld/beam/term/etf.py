@@ -16,9 +16,21 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
-from relctld.beam import etfread as tags
-from relctld.beam.etfread import MAX_DEPTH, MAX_REFERENCE, EtfError
-from relctld.beam.terms import MAX_ATOM, Atom, BitString, Export, Fun, ImproperList, Map, Pid, Port, Reference, Term
+from relctld.beam.term import etfread as tags
+from relctld.beam.term.etfread import MAX_DEPTH, MAX_REFERENCE, EtfError
+from relctld.beam.term.terms import (
+    MAX_ATOM,
+    Atom,
+    BitString,
+    Export,
+    Fun,
+    ImproperList,
+    Map,
+    Pid,
+    Port,
+    Reference,
+    Term,
+)
 
 __all__ = ["MAX_INFLATED", "EtfError", "decode", "decode_prefix", "encode"]
 

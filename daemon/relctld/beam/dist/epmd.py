@@ -11,7 +11,7 @@ import os
 import re
 import struct
 
-from relctld.beam.refusals import LinkRefused, Refusal
+from relctld.beam.dist.refusals import LinkRefused, Refusal
 
 MAX_ANSWER = 1 << 18  # bytes; a host with thousands of names has less
 

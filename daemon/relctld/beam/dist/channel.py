@@ -16,9 +16,9 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from relctld.beam.frames import TICK, Message, Receiver
-from relctld.beam.handshake import Cookie, Handshake, Peer
-from relctld.beam.refusals import LinkRefused, Refusal
+from relctld.beam.dist.frames import TICK, Message, Receiver
+from relctld.beam.dist.handshake import Cookie, Handshake, Peer
+from relctld.beam.dist.refusals import LinkRefused, Refusal
 
 MAX_UNSENT = 1 << 20  # bytes
 TICK_AFTER = 2.0  # seconds

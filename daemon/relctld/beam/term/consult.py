@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from relctld.beam.terms import MAX_ATOM, Atom, BitString, Export, ImproperList, Map, Term
-from relctld.beam.termscan import ConsultError, Scanner
+from relctld.beam.term.terms import MAX_ATOM, Atom, BitString, Export, ImproperList, Map, Term
+from relctld.beam.term.termscan import ConsultError, Scanner
 
 __all__ = ["ConsultError", "consult", "consult_file_bytes"]
 

@@ -16,7 +16,19 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from relctld.beam.terms import MAX_ATOM, Atom, BitString, Export, Fun, ImproperList, Map, Pid, Port, Reference, Term
+from relctld.beam.term.terms import (
+    MAX_ATOM,
+    Atom,
+    BitString,
+    Export,
+    Fun,
+    ImproperList,
+    Map,
+    Pid,
+    Port,
+    Reference,
+    Term,
+)
 
 MAX_DEPTH = 512  # tuples, lists and maps inside each other; in both directions
 MAX_REFERENCE = 5  # words

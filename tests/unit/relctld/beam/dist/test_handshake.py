@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relctld.beam.handshake import OURS, Cookie, Handshake, Peer
-from relctld.beam.refusals import LinkRefused, Refusal
+from relctld.beam.dist.handshake import OURS, Cookie, Handshake, Peer
+from relctld.beam.dist.refusals import LinkRefused, Refusal
 
 OWN, NODE, COOKIE = "relctld@h", "web@h", Cookie("monster")
 CREATION, CHALLENGE = 0x1234, 0x89ABCDEF

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relctld.beam.etf import decode, encode
-from relctld.beam.frames import frame
-from relctld.beam.terms import Atom, Pid, Reference, Term
+from relctld.beam.term.etf import decode, encode
+from relctld.beam.dist.frames import frame
+from relctld.beam.term.terms import Atom, Pid, Reference, Term
 
 _REQUEST = b"\x83\x68\x06\x61\x1d"  # the version, a tuple of 6, and its first element: 29
 _ARGUMENTS = b"\x83\x6c\x00\x00\x00\x04"  # the version, a list of 4

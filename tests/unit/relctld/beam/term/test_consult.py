@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relctld.beam.consult import ConsultError, consult, consult_file_bytes
-from relctld.beam.etf import encode
-from relctld.beam.terms import Atom, BitString, Export, ImproperList, Map
+from relctld.beam.term.consult import ConsultError, consult, consult_file_bytes
+from relctld.beam.term.etf import encode
+from relctld.beam.term.terms import Atom, BitString, Export, ImproperList, Map
 
 A, B, OK = Atom("a"), Atom("b"), Atom("ok")
 GOOD: list[tuple[str, list[Any]]] = [

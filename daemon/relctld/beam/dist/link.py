@@ -27,13 +27,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from relctld.beam.channel import Channel, LinkBusy, LinkLost, Target, dial
-from relctld.beam.frames import MAX_FRAME, Message, message
-from relctld.beam.handshake import Flag
-from relctld.beam.refusals import LinkRefused, Refusal
-from relctld.beam.shown import shown
-from relctld.beam.spawn import Prepared, Spawner, prepare
-from relctld.beam.terms import Atom, Pid, Reference, Term
+from relctld.beam.dist.channel import Channel, LinkBusy, LinkLost, Target, dial
+from relctld.beam.dist.frames import MAX_FRAME, Message, message
+from relctld.beam.dist.handshake import Flag
+from relctld.beam.dist.refusals import LinkRefused, Refusal
+from relctld.beam.term.shown import shown
+from relctld.beam.dist.spawn import Prepared, Spawner, prepare
+from relctld.beam.term.terms import Atom, Pid, Reference, Term
 
 __all__ = [
     "CallFailed",

@@ -20,11 +20,11 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from relctld.beam.arguments import values_of
-from relctld.beam.consult import consult
+from relctld.beam.dist.arguments import values_of
+from relctld.beam.term.consult import consult
 from relctld.beam.layout import ReleaseError, is_file, read_text
-from relctld.beam.refusals import LinkRefused, Refusal
-from relctld.beam.terms import Term
+from relctld.beam.dist.refusals import LinkRefused, Refusal
+from relctld.beam.term.terms import Term
 
 _REFUSED = ("cert", "key", "cacerts", "certs_keys", "verify_fun", "partial_chain", "crl_check")
 

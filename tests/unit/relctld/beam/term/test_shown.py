@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relctld.beam.shown import shown, text
-from relctld.beam.terms import Atom, BitString, Export, ImproperList, Map, Pid, Reference, Term
+from relctld.beam.term.shown import shown, text
+from relctld.beam.term.terms import Atom, BitString, Export, ImproperList, Map, Pid, Reference, Term
 from tests.terms import TERMS
 
 A = Atom

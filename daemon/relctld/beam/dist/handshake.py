@@ -29,7 +29,7 @@ from functools import reduce
 from hmac import compare_digest
 from operator import or_
 
-from relctld.beam.refusals import LinkRefused, Refusal
+from relctld.beam.dist.refusals import LinkRefused, Refusal
 
 MAX_COOKIE = 255  # characters of an atom
 MAX_FRAME = 2048  # bytes; a node's name, the longest part, is an atom too

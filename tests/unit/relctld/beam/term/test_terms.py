@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from relctld.beam.terms import Atom, BitString, ImproperList, Map, Pid
+from relctld.beam.term.terms import Atom, BitString, ImproperList, Map, Pid
 
 PID = Pid(Atom("a@b"), 1, 2, 3)
 # No two of them are =:= to each other.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from relctld.beam import tls
-from relctld.beam.refusals import LinkRefused, Refusal
+from relctld.beam.dist import tls
+from relctld.beam.dist.refusals import LinkRefused, Refusal
 from tests import certificates
 
 TLS = ["-proto_dist", "inet_tls"]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relctld.beam.arguments import living, values_of
-from relctld.beam.cookies import CookieError, Found, Places, find
-from relctld.beam.handshake import Cookie
+from relctld.beam.dist.arguments import living, values_of
+from relctld.beam.dist.cookies import CookieError, Found, Places, find
+from relctld.beam.dist.handshake import Cookie
 from relctld.core.model import Flavour
 from tests.waiting import wait_until
 

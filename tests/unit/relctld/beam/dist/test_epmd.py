@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relctld.beam import epmd
-from relctld.beam.refusals import LinkRefused, Refusal
+from relctld.beam.dist import epmd
+from relctld.beam.dist.refusals import LinkRefused, Refusal
 
 FOUND = bytes.fromhex("7700 a1b2 4d 00 0006 0005 0003") + b"web" + bytes(2)
 NAMES = bytes.fromhex("00001111") + b"name web at port 41394\nname api at port 1\n"

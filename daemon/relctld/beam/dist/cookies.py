@@ -23,8 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relctld.beam.arguments import values_of
-from relctld.beam.handshake import Cookie
+from relctld.beam.dist.arguments import values_of
+from relctld.beam.dist.handshake import Cookie
 from relctld.beam.layout import open_regular
 from relctld.core.model import Flavour
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from relctld.beam import channel, link
-from relctld.beam.frames import Message, Tick
-from relctld.beam.handshake import Flag
-from relctld.beam.link import CallFailed, CallTimeout, Kind, Link, LinkBusy, LinkLost, connect
-from relctld.beam.terms import Atom, Pid, Reference
+from relctld.beam.dist import channel, link
+from relctld.beam.dist.frames import Message, Tick
+from relctld.beam.dist.handshake import Flag
+from relctld.beam.dist.link import CallFailed, CallTimeout, Kind, Link, LinkBusy, LinkLost, connect
+from relctld.beam.term.terms import Atom, Pid, Reference
 from tests.fakes.peer import CALLED, CREATION, FLAGS, NAME, OWN, USER, Peer, peer
 
 STRANGER = Pid(Atom(NAME), 70, 0, CREATION)

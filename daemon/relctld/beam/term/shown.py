@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final, TypeGuard
 
-from relctld.beam.terms import Atom, BitString, Export, Fun, ImproperList, Map, Pid, Port, Reference, Term
+from relctld.beam.term.terms import Atom, BitString, Export, Fun, ImproperList, Map, Pid, Port, Reference, Term
 
 LONGEST: Final = 100  # characters of a name or a version
 
