@@ -54,6 +54,7 @@ class Reaper:
         self._dirty = False
         self._frozen = False
         signals.on(signal.SIGCHLD, self._reap_strays)
+        loop.call_soon(self._reap_strays)  # those that a former self left at its re-exec: no signal tells of them
 
     def close(self) -> None:
         """Forget everything; nobody is told any more."""
