@@ -283,14 +283,14 @@ def test_killed_meanwhile_it_is_a_plain_crash(relctld: Fleet, tmp_path: Path) ->
     assert not (tmp_path / "lock.twice").exists()
 
 
-def test_a_shell_that_was_open_is_gone_and_told(relctld: Fleet, tmp_path: Path) -> None:
-    """And an evaluation that nobody can finish is not begun again."""
-    held = Held(relctld, tmp_path, {"web": fake(tmp_path / "web")})
-    with Asker(held.daemon.socket) as asker:
-        reply = asker.ask("eval", {"release": "web", "text": "1."})
-        assert not reply["ok"]  # no node
-        by_signal(held.daemon)
-        assert asker.ask("eval", {"release": "web", "text": "1."}, id=reply["id"]) == reply
+def test_what_was_answered_is_answered_alike_and_not_done_again(relctld: Fleet, tmp_path: Path) -> None:
+    daemon = relctld({"web": fake(tmp_path / "web")})
+    daemon.wait_for("web", state="running")
+    with Asker(daemon.socket) as asker:
+        reply = asker.ask("restart", {"names": ["web"]})
+        by_signal(daemon)
+        assert asker.ask("restart", {"names": ["web"]}, id=reply["id"]) == reply
+    assert daemon.status("web")["epoch"] == 2
 
 
 # -- what is not fit -------------------------------------------------------------------------------
