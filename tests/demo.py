@@ -97,7 +97,9 @@ def speaks_to_nodes(scene: Scene) -> None:
     total = scene.relctl("eval", "api", "erlang:memory(total).")
     scene.see("Erlang evaluated in api", total.strip().isdecimal(), total)
     name = scene.relctl("eval", "web", "node()")
-    scene.see("Elixir evaluated in web", name.strip() == f":{scene.daemon.status('web')['node']!r}".replace("'", '"'), name)
+    scene.see(
+        "Elixir evaluated in web", name.strip() == f":{scene.daemon.status('web')['node']!r}".replace("'", '"'), name
+    )
     text = scene.relctl("eval", "api", "1/0.", code=1)
     scene.see("what fails says so, and is told by the exit code", "badarith" in text)
 
