@@ -299,11 +299,19 @@ class Daemon:
         """To the installed code, unless we were told to stop."""
         if self._told_to_stop or self._stop_asked is None or self._stop_asked.done():
             return False
+        reexec.hold_signals()
         self._stop_asked.set_result(None)
         return True
 
+    def _leave_to_successor(self, number: int | None) -> None:
+        """Told to stop when we have given way already. Raises RefusedError."""
+        if self._stop_asked is None or self._stop_asked.result() is not None:
+            return
+        if number is None:
+            raise RefusedError("busy", "it is being renewed just now", "ask again")
+        signal.raise_signal(number)
+
     async def _hand_over(self) -> Succession:
-        reexec.hold_signals()
         self._notifier.reloading()
         await self._remotes.close()
         self._standbys.close()
@@ -332,6 +340,7 @@ class Daemon:
     def _ask_to_stop(self, number: int | None, by: str) -> None:
         """By a signal or by an operator. systemd's SIGTERM may mean a restart: then the nodes stay."""
         if self._stop_asked is None or self._stop_asked.done():
+            self._leave_to_successor(number)
             return
         self._told_to_stop = True
         unit = own_unit() if number == signal.SIGTERM and self._notifier.active else None

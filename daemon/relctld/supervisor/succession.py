@@ -11,6 +11,8 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import structlog
+
 from relctld import __version__
 from relctld.control.server import RefusedError, Server
 from relctld.core.notes import Note
@@ -20,6 +22,8 @@ from relctld.host.records import take_operations, write_operations
 from relctld.supervisor.interpreter import Interpreter
 from relctld.supervisor.journal import Journal
 from relctld.supervisor.parts import Parts
+
+log = structlog.get_logger()
 
 TRIAL_WITHIN: Final = 20.0
 _LAUNCHED_WITHIN: Final = 2.0
@@ -102,11 +106,14 @@ async def _recorded(interpreter: Interpreter) -> None:
 
 
 def leave_word(run_dir: Path, server: Server, parts: Parts) -> None:
-    """Write down what was asked of us. Raises OSError."""
+    """Write down what was asked of us. Where that cannot be, a repeat is a request of its own."""
     operations = server.operations.to_keep()
     under_way = {body["id"] for body in operations if "args" in body}
     body = {"version": __version__, "operations": operations, "parts": parts.to_keep(under_way)}
-    write_operations(run_dir, body)
+    try:
+        write_operations(run_dir, body)
+    except OSError as error:
+        log.error("operations.unsaved", error=str(error))
 
 
 def take_word(run_dir: Path, server: Server, parts: Parts, pid: int) -> None:
