@@ -103,7 +103,7 @@ class Relctld:
     def logger_pid(self) -> int | None:
         """The logger that holds the run directory, a child of the daemon or of a former one."""
         with contextlib.suppress(OSError, ValueError):
-            pid = int((self.run_dir / "logger.lock").read_text())
+            pid = int((self.run_dir / "logger.lock").read_text().partition("\n")[0])
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if b"relctld.logger" in words and os.fsencode(self.run_dir) in words:
                 return pid

@@ -93,6 +93,11 @@ def asked(op: str, by: str = "ann", id: str | None = None) -> Heard:
     )
 
 
+def rejoined(op: str, by: str = "ann", id: str | None = None) -> Heard:
+    """A former self had accepted this request, and a re-exec came before the answer."""
+    return Heard(_title("rejoined", op=op), lambda p: ev.Rejoined(p.spec.name, Request(id or op, Op(op), by, p.now)))
+
+
 def recorded(id: str, error: str | None = None) -> Heard:
     """The store has the want of this request, or cannot have it."""
     return Heard(_title("recorded", id=id, error=error), lambda p: ev.Recorded(p.spec.name, id, error))

@@ -13,15 +13,21 @@ from pathlib import Path
 from relctld import __version__
 from relctld.config import Config, ConfigError, default_config_path, keep_good, load, load_or_last_good
 from relctld.control.sockets import LockedError
+from relctld.host import reexec
 from relctld.host.systemd import SYSTEMD_VARIABLES
+from relctld.supervisor import trial
 from relctld.supervisor.daemon import Daemon
 from relctld.supervisor.log import Pen, configure
+from relctld.supervisor.succession import Succession
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon in the foreground."""
+    kept = reexec.Kept.of(os.environ)
     arguments = _parser().parse_args(argv)
     path = arguments.config or default_config_path(os.geteuid(), os.environ)
+    if arguments.reexec_trial:
+        return trial.answer(path, arguments.reexec_trial, os.environ)
     try:
         if arguments.check:
             return _check(path)
@@ -29,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as problem:
         print(f"relctld: {problem}", file=sys.stderr)
         return 2
-    return _run(config, error, configure(verbose=arguments.verbose))
+    return _run(config, error, kept, configure(verbose=arguments.verbose))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help="the config (default: /etc/relctl/relctld.toml)")
     parser.add_argument("--check", action="store_true", help="judge the config and exit: 0 good, 2 not")
     parser.add_argument("--verbose", action="store_true", help="log debug messages too")
+    parser.add_argument(reexec.TRIAL, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=f"relctld {__version__}")
     return parser
 
@@ -50,9 +57,9 @@ def _check(path: Path) -> int:
     return 0
 
 
-def _run(config: Config, error: ConfigError | None, pen: Pen) -> int:
+def _run(config: Config, error: ConfigError | None, kept: reexec.Kept, pen: Pen) -> int:
     environ = dict(os.environ)
-    daemon = Daemon(config, str(error) if error else None, environ)
+    daemon = Daemon(config, str(error) if error else None, environ, kept)
     for variable in SYSTEMD_VARIABLES:
         os.environ.pop(variable, None)
     try:
@@ -62,10 +69,21 @@ def _run(config: Config, error: ConfigError | None, pen: Pen) -> int:
     except (OSError, LockedError) as problem:
         print(f"relctld: {problem}", file=sys.stderr)
         return 1
-    asyncio.run(daemon.run())
+    succession = asyncio.run(daemon.run())
     # A worker that hangs on a disk would keep the interpreter from ending; all that matters is written by now.
     pen.close()
+    if succession is not None:
+        _become(succession)
     os._exit(0)
+
+
+def _become(succession: Succession) -> None:
+    """Does not return but by an error; systemd starts the next one then, and no node notices."""
+    try:
+        reexec.replace(*succession)
+    except OSError as problem:
+        os.write(2, f"relctld: cannot re-exec: {problem}\n".encode())
+        os._exit(1)
 
 
 def _keep(config: Config) -> None:

@@ -70,7 +70,7 @@ def _end(run_dir: Path) -> None:
     for name in ("lock", "logger.lock"):
         with contextlib.suppress(OSError, ValueError), (run_dir / name).open() as lock:
             if _held(lock):
-                os.kill(int(lock.read()), signal.SIGKILL)
+                os.kill(int(lock.readline()), signal.SIGKILL)
     recorded = read_vm(run_dir / "releases/web")
     pidfd = open_vm(recorded[1]) if recorded else None
     if pidfd is not None:

@@ -26,6 +26,7 @@ from relctld.core.events import (
     Probed,
     Reconfigured,
     Recorded,
+    Rejoined,
     Requested,
     Resumed,
     SpawnFailed,
@@ -164,7 +165,9 @@ def cases(s: ReleaseState, now: float, askers: int, other: ReleaseSpec) -> Itera
 def _requests(s: ReleaseState, now: float, askers: int) -> Iterator[Case]:
     for op in Op:
         if len(s.waiters) + len(s.recording) < askers and not s.recording:
-            yield Case(f"Requested ({op})", Requested(NAME, Request(f"{op}-{now}-{len(s.recording)}", op, "ann", now)))
+            request = Request(f"{op}-{now}-{len(s.recording)}", op, "ann", now)
+            yield Case(f"Requested ({op})", Requested(NAME, request))
+            yield Case(f"Rejoined ({op})", Rejoined(NAME, request))
     for request in s.recording[:1]:
         yield Case(f"Recorded ({request.op})", Recorded(NAME, request.id, None))
         yield Case("Recorded (store full)", Recorded(NAME, request.id, "disk full"))

@@ -115,6 +115,19 @@ def test_no_blow_to_relctld_reaches_a_node(bed: Bed, blow: str) -> None:
     assert _until_running(bed) == before
 
 
+def test_a_reexec_is_the_same_service_to_systemd(bed: Bed) -> None:
+    before, daemon = _until_running(bed), _show(bed, "relctld", "MainPID")
+    told = json.loads(bed.run("relctl", "--json", "daemon", "reexec"))
+    assert (told["ok"], str(told["pid"])) == (True, daemon)
+    wait_until(lambda: _show(bed, "relctld", "SubState") == "running", what=lambda: _show(bed, "relctld", "SubState"))
+    wait_until(lambda: _show(bed, "relctld", "StatusText") == "2 running")
+    assert _show(bed, "relctld", "MainPID") == daemon
+    assert _show(bed, "relctld", "Result") == "success"
+    assert _until_running(bed) == before
+    bed.run("relctl", "reload")
+    assert _show(bed, "relctld", "SubState") == "running"
+
+
 def test_a_node_that_is_killed_comes_back(bed: Bed) -> None:
     before = _until_running(bed)
     bed.run("kill", "-9", str(before["rapp"]))

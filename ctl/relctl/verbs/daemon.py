@@ -10,19 +10,19 @@ from relctl.render import duration, fields
 from relctl.table import warnings
 from relctl.verb import EXIT_DONE, Call, Parser, Verb
 
-WHAT = ("status", "stop")
+WHAT = ("status", "reexec", "stop")
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("what", nargs="?", choices=WHAT, help="show it, or stop it")
+    parser.add_argument("what", nargs="?", choices=WHAT, help="show it, renew it, or stop it")
 
 
 def _daemon(call: Call) -> int:
     what = call.options.what
     if what is None:
-        raise UsageError(f"say what: {' or '.join(WHAT)}", "relctl help daemon")
+        raise UsageError(f"say what: {', '.join(WHAT[:-1])} or {WHAT[-1]}", "relctl help daemon")
     call.verb = f"daemon {what}"
-    return _status(call) if what == "status" else _stop(call)
+    return {"status": _status, "reexec": _reexec, "stop": _stop}[what](call)
 
 
 def _status(call: Call) -> int:
@@ -34,6 +34,22 @@ def _status(call: Call) -> int:
         call.out.lines(fields(result))
         for warning in warnings(result):
             call.out.note(f"warning: {warning}")
+    return EXIT_DONE
+
+
+def _reexec(call: Call) -> int:
+    """The new relctld answers what the old one was asked."""
+    began = time.monotonic()
+    with Client(call.address()) as client:
+        result = client.ask("daemon-reexec", {}, tick=lambda: _tick(call, began, "renewing itself"))
+    version, before = result["version"], result["before"]
+    if call.out.json:
+        seconds = round(time.monotonic() - began, 3)
+        told = {"ok": True, "release": None, "op": "daemon-reexec", "changed": True, "seconds": seconds}
+        call.out.object({**told, **result})
+    else:
+        what = f"renewed, still {version}" if version == before else f"renewed, {version} instead of {before}"
+        call.out.line(f"relctld: {what} (pid {result['pid']}, {duration(time.monotonic() - began)})")
     return EXIT_DONE
 
 
@@ -73,20 +89,30 @@ def _wait(call: Call, pidfd: int, began: float) -> None:
     watch = select.poll()
     watch.register(pidfd, select.POLLIN)
     while not watch.poll(250):
-        call.out.progress(f"relctld: stopping, {time.monotonic() - began:.0f} s")
+        _tick(call, began, "stopping")
+
+
+def _tick(call: Call, began: float, what: str) -> None:
+    call.out.progress(f"relctld: {what}, {time.monotonic() - began:.0f} s")
 
 
 _DESCRIPTION = """\
-`status` shows relctld itself: its version, its process, its config. `stop` stops it for
-good and waits until it is gone; what becomes of the nodes says `on_stop` in its config.
-Nothing is left then that would restart a node: where systemd runs relctld, use
-systemctl stop relctld, which also keeps it stopped."""
+`status` shows relctld itself: its version, its process, its config.
+
+`reexec` replaces it by the installed version of relctl, in place: the same process goes
+on with the new code, no node is touched, and who asks meanwhile waits a moment. The new
+code is tried first; where it is not fit, nothing happens. So an upgrade is
+pip install -U relctl, then relctl daemon reexec. SIGUSR2 does the same.
+
+`stop` stops it for good and waits until it is gone; what becomes of the nodes says
+`on_stop` in its config. Nothing is left then that would restart a node: where systemd
+runs relctld, use systemctl stop relctld, which also keeps it stopped."""
 
 VERBS = {
     "daemon": Verb(
         "daemon",
-        "Show or stop relctld itself",
-        "(status | stop)",
+        "Show, renew or stop relctld itself",
+        "(status | reexec | stop)",
         _DESCRIPTION,
         _arguments,
         _daemon,

@@ -38,6 +38,7 @@ NEEDS: Mapping[str, Level] = MappingProxyType({
     "crashes": Level.OPERATE,
     "reload": Level.ADMIN,
     "daemon-stop": Level.ADMIN,
+    "daemon-reexec": Level.ADMIN,
     "eval": Level.ADMIN,
     "rpc": Level.ADMIN,
     "remote": Level.ADMIN,

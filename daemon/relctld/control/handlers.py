@@ -6,7 +6,7 @@
 import asyncio
 import base64
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from relctld.control import eval_handlers, remote_handlers
@@ -49,6 +49,8 @@ class Services(Protocol):
     def rotate(self, name: str) -> str | None: ...
     def daemon_status(self) -> dict[str, Any]: ...
     def stop_daemon(self, by: str) -> None: ...
+    @property
+    def reexec(self) -> Callable[[str], Awaitable[dict[str, Any]]]: ...
 
 
 class Handlers:
@@ -86,6 +88,9 @@ class Handlers:
             case "daemon-stop":
                 self._services.stop_daemon(await self._services.user_name(peer.uid))
                 return {"stopping": True}
+            case "daemon-reexec":
+                progress({"accepted": True})
+                return await self._services.reexec(await self._services.user_name(peer.uid))
         raise RefusedError("usage", f"relctld does not know how to {request.op}")
 
     async def _change(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:

@@ -7,22 +7,19 @@ Rule 3: nothing is awaited towards a client. A slow one loses frames at ZeroMQ's
 
 import asyncio
 import json
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import structlog
 import zmq
 
 from relctld.control.access import Peer, Table
+from relctld.control.operations import LOST, Key, Operation, Operations
 from relctld.wire.codec import FrameError, decode_request, encode_progress, encode_reply
 from relctld.wire.messages import DAEMON_TOPIC, Problem, Progress, Reply, Request, release_topic
 
 log = structlog.get_logger()
 
-_REMEMBER = 600.0
-_REMEMBER_AT_MOST = 10_000
-_REMEMBER_BYTES = 32 << 20
 _FRAMES_A_TURN = 8
 _LONGEST_TOPIC = 256
 _AFTER_SURPRISE = 0.1
@@ -45,20 +42,6 @@ Handle = Callable[[Request, Peer, SendProgress], Awaitable[dict[str, Any]]]
 """Carries out a request; raises RefusedError. The last argument sends a word on it meanwhile."""
 
 
-class _Operation:
-    """A request under way or done: where its frames go, and its reply for those who ask again.
-
-    `since`: when it came, then when it was answered.
-    """
-
-    __slots__ = ("reply", "routes", "since")
-
-    def __init__(self, since: float) -> None:
-        self.routes: set[tuple[bytes, ...]] = set()
-        self.reply: bytes | None = None
-        self.since = since
-
-
 class Server:
     """Serves the two sockets on the loop."""
 
@@ -66,7 +49,7 @@ class Server:
         self.table = table
         self._handle = handle
         self._loop = asyncio.get_running_loop()
-        self._operations: OrderedDict[tuple[int, str], _Operation] = OrderedDict()
+        self.operations = Operations()
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = False
         self.serve(control, events)
@@ -85,10 +68,28 @@ class Server:
             self._loop.remove_reader(_number(endpoint, zmq.FD))
             endpoint.close()
 
-    async def close(self) -> None:
+    def take_over(self, kept: Iterable[Any], renewed: dict[str, Any]) -> None:
+        """Go on with what a former self was asked for. `renewed`: the answer to who asked for its re-exec."""
+        for key, operation in self.operations.take_over(kept):
+            request, peer = Request(key.id, operation.op, operation.args), Peer(key.uid, -1, -1)
+            if operation.op == "daemon-reexec":
+                self._answered(key, operation, Reply(key.id, renewed))
+            elif operation.op in LOST:
+                why = "relctld was renewed while it was under way: what became of it is not known"
+                self._answered(key, operation, Reply(key.id, problem=Problem("failed", why)))
+            else:
+                self._start(key, operation, request, peer)
+
+    async def settle(self, seconds: float) -> None:
+        """Let those who only look have their answers, as far as that takes no longer than this."""
+        looking = [task for task in self._tasks if task.get_name().removeprefix("request ") in _REPEATABLE]
+        if looking:
+            await asyncio.wait(looking, timeout=seconds)
+
+    async def close(self, patience: float = 1.0) -> None:
         """Wait shortly for replies on their way, then close both endpoints."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+        if self._tasks and patience > 0:
+            await asyncio.wait(self._tasks, timeout=patience)
         for task in tuple(self._tasks):
             task.cancel()
         self.closed = True
@@ -145,20 +146,23 @@ class Server:
         self._begin(path, request, peer)
 
     def _begin(self, path: tuple[bytes, ...], request: Request, peer: Peer) -> None:
-        key = (peer.uid, request.id)
-        operation = self._operations.get(key)
+        key = Key(peer.uid, request.id)
+        operation = self.operations.get(key)
         if operation is not None:
             operation.routes.add(path)
             self._reply(path, operation.reply or encode_progress(Progress(request.id, {"accepted": True})))
             return
-        operation = _Operation(self._loop.time())
+        operation = Operation(request.op, request.args, self._loop.time())
         operation.routes.add(path)
-        self._operations[key] = operation
+        self.operations.begin(key, operation)
+        self._start(key, operation, request, peer)
+
+    def _start(self, key: Key, operation: Operation, request: Request, peer: Peer) -> None:
         task = self._loop.create_task(self._carry_out(key, operation, request, peer), name=f"request {request.op}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry_out(self, key: tuple[int, str], operation: _Operation, request: Request, peer: Peer) -> None:
+    async def _carry_out(self, key: Key, operation: Operation, request: Request, peer: Peer) -> None:
         def progress(body: dict[str, Any]) -> None:
             for route in operation.routes:
                 self._reply(route, encode_progress(Progress(request.id, body)))
@@ -168,34 +172,20 @@ class Server:
         except RefusedError as error:
             reply = Reply(request.id, problem=error.problem)
         except asyncio.CancelledError:
-            if not self.closed:  # somebody else's cancellation has strayed in here: the client is told all the same
-                log.error("surprise", op=request.op, cause="cancelled")
+            if self.closed:
+                raise
+            log.error("surprise", op=request.op, cause="cancelled")  # another's has strayed in: the client is told
             reply = Reply(request.id, problem=Problem("failed", "it was broken off", "look what became of it"))
         except Exception as error:
             log.exception("surprise", op=request.op)
             reply = Reply(request.id, problem=Problem("failed", f"relctld was surprised: {error!r}", "see its log"))
-        operation.reply = encode_reply(reply)
-        for route in operation.routes:
-            self._reply(route, operation.reply)
-        operation.since = self._loop.time()
-        self._operations.move_to_end(key)
-        if request.op in _REPEATABLE:
-            del self._operations[key]
-        self._forget_old()
+        self._answered(key, operation, reply)
 
-    def _forget_old(self) -> None:
-        """Those without a reply stand before the others, and stay."""
-        now, surplus = self._loop.time(), len(self._operations) - _REMEMBER_AT_MOST
-        heavy = sum(len(operation.reply or b"") for operation in self._operations.values()) - _REMEMBER_BYTES
-        old: list[tuple[int, str]] = []
-        for key, operation in self._operations.items():
-            if operation.reply is not None:
-                if len(old) >= surplus and heavy <= 0 and now - operation.since <= _REMEMBER:
-                    break
-                old.append(key)
-                heavy -= len(operation.reply)
-        for key in old:
-            del self._operations[key]
+    def _answered(self, key: Key, operation: Operation, reply: Reply) -> None:
+        frame = encode_reply(reply)
+        for route in operation.routes:
+            self._reply(route, frame)
+        self.operations.end(key, frame, self._loop.time(), remember=operation.op not in _REPEATABLE)
 
     def _reply(self, path: tuple[bytes, ...], frame: bytes) -> None:
         self._send(self._control, [*path, frame])

@@ -3,6 +3,9 @@
 RUN/lock          flock: one daemon per run directory; holds its pid
 RUN/control.sock  ROUTER
 RUN/events.sock   XPUB_MANUAL
+
+ZeroMQ is given a duplicate of the listening socket. So the endpoint can be closed and opened anew, by us or by the
+successor of a re-exec, while its file stays and those who connect meanwhile wait.
 """
 
 import contextlib
@@ -17,15 +20,20 @@ from relctld.config import Access
 from relctld.config.paths import SOCKETS
 from relctld.wire.messages import MAX_FRAME
 
-_BACKLOG = 128
+_BACKLOG = 1024  # all who connect while a re-exec takes place wait here
 
 
 class LockedError(Exception):
     """Another daemon runs on this run directory; the text says which."""
 
 
-def lock(run_dir: Path) -> int:
-    """Take the lock and write our pid into it; it is held as long as the fd is open. Raises LockedError, OSError."""
+def lock(run_dir: Path, kept: int | None = None) -> int:
+    """Take the lock and write our pid into it; it is held as long as the fd is open. Raises LockedError, OSError.
+
+    `kept`: the fd by which a former self holds it.
+    """
+    if kept is not None:
+        return kept
     fd = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,14 +59,26 @@ def listen(path: Path, mode: int) -> socket.socket:
     return listener
 
 
-def endpoint(context: zmq.Context[zmq.Socket[bytes]], kind: int, path: Path, mode: int) -> zmq.Socket[bytes]:
-    """A ZeroMQ socket on `path`. It owns the listener from now on."""
-    listener = listen(path, mode)
+def listen_again(path: Path, mode: int, kept: int | None) -> socket.socket:
+    """The listening socket that a former self kept, as long as `path` is still its file; else a new one."""
+    if kept is not None:
+        listener = socket.socket(fileno=kept)
+        if listener.family == socket.AF_UNIX and listener.getsockname() == str(path) and path.is_socket():
+            os.chmod(path, mode)
+            return listener
+        listener.close()
+    return listen(path, mode)
+
+
+def endpoint(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, path: Path, listener: socket.socket
+) -> zmq.Socket[bytes]:
+    """A ZeroMQ socket on `path`, which takes who connects to `listener`."""
     endpoint = context.socket(kind)
     endpoint.setsockopt(zmq.LINGER, 200)
     endpoint.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
     endpoint.setsockopt(zmq.SNDHWM, 1000)
-    endpoint.setsockopt(zmq.USE_FD, listener.detach())
+    endpoint.setsockopt(zmq.USE_FD, os.dup(listener.fileno()))
     endpoint.bind(f"ipc://{path}")
     return endpoint
 

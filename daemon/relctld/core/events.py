@@ -42,6 +42,14 @@ class Requested:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejoined:
+    """A request that a former self accepted and had not answered when it was replaced by re-exec."""
+
+    release: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """The want of a request is in the store, or cannot be (`error`)."""
 
@@ -159,4 +167,4 @@ class Tick:
 
 VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | Probed | Linked
 Aftermath = HookFinished | DumpFound
-Event = Booted | Resumed | Requested | Recorded | Halted | Reconfigured | Tick | VmEvent | Aftermath
+Event = Booted | Resumed | Requested | Rejoined | Recorded | Halted | Reconfigured | Tick | VmEvent | Aftermath

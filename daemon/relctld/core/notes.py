@@ -36,6 +36,8 @@ class Note(StrEnum):
     REMOTE_DETACHED = "remote-detached"
     DAEMON_STARTED = "daemon-started"
     DAEMON_STOPPING = "daemon-stopping"
+    DAEMON_REEXEC = "daemon-reexec"
+    REEXEC_REFUSED = "reexec-refused"
     CONFIG_RELOADED = "config-reloaded"
     CONFIG_REFUSED = "config-refused"
     STORE_DAMAGED = "store-damaged"
@@ -86,6 +88,11 @@ MEANING: dict[Note, tuple[str, str]] = {
     ),
     Note.DAEMON_STARTED: ("version, pid, config", "relctld came up."),
     Note.DAEMON_STOPPING: ("on_stop, by", "relctld is stopping, with the nodes or without them."),
+    Note.DAEMON_REEXEC: (
+        "by, version, before",
+        "relctld is replaced in place by the installed code, which was tried; daemon-started follows.",
+    ),
+    Note.REEXEC_REFUSED: ("by, error", "The installed code was tried and is not fit; relctld goes on as it was."),
     Note.CONFIG_RELOADED: ("by, added, removed, changed", "A changed config was applied."),
     Note.CONFIG_REFUSED: ("error", "The config on disk is bad; the last good one stays in force."),
     Note.STORE_DAMAGED: ("path, error", "The state store was damaged and set aside; wants start from the config."),

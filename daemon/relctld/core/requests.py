@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from relctld.core.effects import Done, RecordWant, Refused
-from relctld.core.events import Recorded, Requested
+from relctld.core.events import Recorded, Rejoined, Requested
 from relctld.core.model import Ending, Op, Request, State, Waiter, Want
 from relctld.core.notes import Note
 from relctld.core.turn import Turn, begin_by_hand, end, rest, settle, waiting
@@ -54,6 +54,23 @@ def recorded(t: Turn, event: Recorded) -> bool:
         else:
             _accept(t, request)
     return True
+
+
+def rejoined(t: Turn, event: Rejoined) -> None:
+    """A former self carried it out in part: it is true by now, is waited for, or came to nothing. Never done twice."""
+    s, request = t.state, event.request
+    starts = request.op in STARTS
+    if s.halted or s.want is not want_of(request.op):
+        t.answer(Waiter(request, s.epoch), Refused("failed", "overtaken while relctld was renewed"))
+    elif s.state in (State.STOPPING, State.KILLING):
+        _wait(t, request, s.epoch + 1 if starts else s.epoch)
+    elif s.state is State.STARTING:
+        _wait(t, request, s.epoch)
+    elif s.state is (State.RUNNING if starts else State.STOPPED):
+        t.answer(Waiter(request, s.epoch), Done(changed=True))
+    else:
+        why = s.last_exit.detail if s.last_exit and s.last_exit.detail else f"it is {s.state}"
+        t.answer(Waiter(request, s.epoch), Refused("failed", why, boot=starts))
 
 
 def want_of(op: Op) -> Want:

@@ -52,13 +52,22 @@ class Reaper:
         self._spawning = 0
         self._claimed: set[int] = set()
         self._dirty = False
+        self._frozen = False
         signals.on(signal.SIGCHLD, self._reap_strays)
+        loop.call_soon(self._reap_strays)  # those that a former self left at its re-exec: no signal tells of them
 
     def close(self) -> None:
         """Forget everything; nobody is told any more."""
         self._signals.off(signal.SIGCHLD)
         for pid in tuple(self._watched):
             self._forget(pid)
+
+    def freeze(self) -> None:
+        """Reap nobody any more: who ends from now on is left to the successor of a re-exec. The pidfds stay open."""
+        self._frozen = True
+        self._signals.off(signal.SIGCHLD)
+        for pidfd, _ in self._watched.values():
+            self._loop.remove_reader(pidfd)
 
     def pids(self) -> frozenset[int]:
         """The processes being watched."""
@@ -102,7 +111,7 @@ class Reaper:
         return on_exit
 
     def _ended(self, pid: int) -> None:
-        if pid not in self._watched:
+        if pid not in self._watched or self._frozen:
             return
         entry = pidfd, _ = self._watched[pid]
         name = comm(pid)
@@ -117,7 +126,7 @@ class Reaper:
             self._forget(pid)(status, name)
 
     def _stranger_ended(self, pid: int, entry: tuple[int, OnExit], name: str, patience: float) -> None:
-        if self._watched.get(pid) is not entry:
+        if self._watched.get(pid) is not entry or self._frozen:
             return
         status = status_of_stranger(entry[0])
         if status is None and patience > 0:
@@ -134,7 +143,7 @@ class Reaper:
     def _next_zombie(self) -> int | None:
         """Reap strays up to the first zombie that is watched, and name that; the lock keeps new children away."""
         with self._lock:
-            while not self._spawning:
+            while not (self._spawning or self._frozen):
                 try:
                     info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 except ChildProcessError:

@@ -2,8 +2,9 @@
 
 RUN/releases/NAME/vm.json     {v, boot, epoch, pid, ticks, instance}: the VM, written while it waits at its gate
 RUN/releases/NAME/state.json  {v, boot, state, launched}: what the release was doing, at each change
+RUN/operations.json           {v, boot, …}: what a re-exec'd daemon was asked for; read once and removed
 
-Both are written to a temporary file and renamed, without fsync; 0600, for the checksums in `launched` are of secrets
+All are written to a temporary file and renamed, without fsync; 0600, for the checksums in `launched` are of secrets
 too. One that is damaged, a link, of another boot or of an unknown version counts as absent.
 """
 
@@ -11,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -63,6 +65,19 @@ def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return state, launched
+
+
+def write_operations(run_dir: Path, body: Mapping[str, Any]) -> None:
+    """What the successor must know of requests. Raises OSError."""
+    _write(run_dir / "operations.json", {"v": _VERSION, "boot": boot_id(), **body})
+
+
+def take_operations(run_dir: Path) -> dict[str, Any]:
+    """What a former self wrote; `{}` where there is nothing of this boot, and at the second call."""
+    body = _read(run_dir / "operations.json")
+    with contextlib.suppress(OSError):
+        os.unlink(run_dir / "operations.json")
+    return body
 
 
 def is_damaged(folder: Path) -> bool:

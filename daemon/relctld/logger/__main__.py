@@ -1,6 +1,7 @@
 """`python -m relctld.logger --run-dir DIR`: one logger for one run directory, until SIGTERM.
 
 DIR/logger.lock   a flock on it is held for as long as the process lives; it holds the pid
+                  and, on a second line, the version
 DIR/logger.wake   a FIFO: `plan` and `rotate NAME`, one order a line
 DIR/logger.json   the plan (`policy`)
 
@@ -12,6 +13,8 @@ import os
 import sys
 import threading
 import time
+
+from relctld import __version__
 
 from .hub import Hub
 from .report import say
@@ -30,10 +33,10 @@ def lock(run_dir: str) -> str | None:
             break
         except BlockingIOError:
             if attempt == _LOCK_TRIES - 1:
-                return os.read(fd, 32).decode(errors="replace").strip() or "unknown"
+                return (os.read(fd, 64).decode(errors="replace").split() or ["unknown"])[0]
         time.sleep(0.05)  # somebody may only have been asking whether a logger runs
     os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(fd, f"{os.getpid()}\n{__version__}\n".encode(), 0)
     return None  # the fd stays open: closing it would let go of the lock
 
 

@@ -2,13 +2,13 @@
 
 Up:   lock → store → what a former self left → sockets → logger → READY
 Down: STOPPING → nodes stopped, or left as they are → replies, store, sockets
+Over: re-exec (`succession`): quiet → records, store → this process becomes the installed code, and comes up again
 """
 
 import asyncio
 import contextlib
 import gc
 import os
-import resource
 import signal
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,29 +28,29 @@ from relctld.core import fleet
 from relctld.core.events import Halted
 from relctld.core.model import OnStop, ReleaseSpec
 from relctld.core.notes import Note
-from relctld.host import containment
+from relctld.host import containment, reexec
 from relctld.host.command import Commands
-from relctld.host.gate import ignore_nothing
-from relctld.host.reaper import Reaper, become_subreaper
+from relctld.host.reaper import Reaper
 from relctld.host.signals import Signals
-from relctld.host.store import Store
 from relctld.host.systemd import Notifier, own_job, own_unit
 from relctld.host.terminal import Terminals
-from relctld.supervisor import resume
 from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.door import open_door
 from relctld.supervisor.facts import FactFinder
+from relctld.supervisor.ground import prepare
 from relctld.supervisor.interpreter import Interpreter
 from relctld.supervisor.journal import Journal
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.metrics import import_metrics
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.reload import Loaded, Reloader
 from relctld.supervisor.remote import Remotes
 from relctld.supervisor.roster import Roster
 from relctld.supervisor.services import Services
 from relctld.supervisor.standby import Standbys
+from relctld.supervisor.succession import Succession, Trial, become_quiet, leave_word, take_word
 
 log = structlog.get_logger()
 
@@ -62,56 +62,45 @@ _ERRANDS = 64
 
 _EXTEND_EVERY = 5.0
 
+_WRITTEN_WITHIN = 2.0
+"""Seconds that a re-exec waits for the store's disk."""
+
 
 class Daemon:
     """One per run directory. `error` is what is wrong with the config on disk, when the last good one is in force."""
 
-    def __init__(self, config: Config, error: str | None, environ: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, error: str | None, environ: Mapping[str, str], kept: reexec.Kept) -> None:
         self._config_error = error
+        self._told_to_stop = False
         self._first_config = config
         self._environ = dict(environ)
+        self._kept = kept
         self._run_dir = config.run_dir
         self._started = datetime.now(UTC)
-        self._stop_asked: asyncio.Future[tuple[OnStop, str]] | None = None
+        self._stop_asked: asyncio.Future[tuple[OnStop, str] | None] | None = None
+        """How to go down and by whom; None: a re-exec."""
         self._quiet = asyncio.Event()
         self._up = asyncio.Event()
 
     def prepare(self) -> None:
-        """What must be right before anything runs: directories, the lock, limits. Raises OSError, LockedError."""
-        config = self._first_config
-        os.umask(0o022)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):  # not the end of us, and not before we listen
-            signal.signal(number, signal.SIG_IGN)
-        ignore_nothing()
-        self._run_dir.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-        if self._run_dir.stat().st_uid != os.geteuid() or self._run_dir.is_symlink():
-            raise PermissionError(f"{self._run_dir} belongs to somebody else; relctld keeps its sockets there")
-        (self._run_dir / "releases").mkdir(mode=0o711, exist_ok=True)
-        self._lock = sockets.lock(self._run_dir)
-        for path, mode in ((config.state_dir, 0o700), (config.log_dir, 0o751)):
-            with contextlib.suppress(OSError):  # told by the store and the logger, who need them
-                path.mkdir(mode=mode, parents=True, exist_ok=True)
-        elsewhere = resume.claim_run_dir(config.state_dir, self._run_dir)
-        if elsewhere is not None:
-            raise sockets.LockedError(elsewhere)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._soft_nofile = soft
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        if not become_subreaper():
-            log.warning("subreaper.refused")
-        self._store = Store(config.state_dir / "state.db", keep_seconds=config.events_keep)
-        self._store.open()
+        """What must be right before anything runs. Raises OSError, LockedError."""
+        self._ground = prepare(self._first_config, self._kept)
+        self._store, self._soft_nofile = self._ground.store, self._ground.soft_nofile
+        if self._first_config.metrics is not None:
+            import_metrics()  # all of our code is imported at the start: pip may replace the files at any time
 
-    async def run(self) -> None:
-        """Run until told to stop."""
+    async def run(self) -> Succession | None:
+        """Run until told to stop; what a successor needs, if there shall be one."""
         self._assemble()
         self._tell_beginning()
         self._roster.take_up(self._first_config)
         await self._open_the_door()
         gc.freeze()  # what is there now stays: no need to look through it again and again
-        how, by = await self._asked_to_stop()
-        await self._go_down(how, by)
+        asked = await self._asked_to_stop()
+        if asked is None:
+            return await self._hand_over()
+        await self._go_down(*asked)
+        return None
 
     # -- up ------------------------------------------------------------------------------------
 
@@ -157,6 +146,7 @@ class Daemon:
             store=self._store,
             scribe=self._scribe,
             changed=self._plan_logs,
+            kept=self._kept,
         )
         self._roster.forgotten += [self._facts.forget, self._standbys.let_go]
         self._shell.stepped += [self._is_quiet, self._standbys.stepped]
@@ -164,6 +154,16 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):  # before the first VM: told to stop now, it stops that too
             self._signals.on(number, partial(self._ask_to_stop, number, signal.Signals(number).name))
         self._signals.on(signal.SIGHUP, self._hang_up)
+        reexec.release_signals()
+        self._trial = Trial(
+            run_dir=self._run_dir,
+            environ=self._environ,
+            reaper=self._reaper,
+            journal=self._journal,
+            errands=self._errands,
+            go=self._give_way,
+        )
+        self._signals.on(signal.SIGUSR2, self._user_signal)
 
     async def _open_the_door(self) -> None:
         self._remotes = Remotes(
@@ -186,10 +186,15 @@ class Daemon:
             describe=self.describe,
             stop=lambda by: self._ask_to_stop(None, by),
             reload=self._reload,
+            reexec=self._trial.reexec,
         )
-        self._interpreter.answer = services.answer
+        self._interpreter.answer = services.parts.answer
         access, handle = self._first_config.access, Handlers(services).handle
-        self._server = await open_door(self._run_dir, access, handle, self._errands)
+        self._door = await open_door(self._run_dir, access, handle, self._errands, self._kept)
+        self._server = self._door.server
+        take_word(self._run_dir, self._server, services.parts, os.getpid())
+        self._kept.close()
+        self._parts = services.parts
         self._journal.publish = self._server.publish
         await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
         self._loggers.start(self._shell.releases)
@@ -278,12 +283,64 @@ class Daemon:
         finally:
             self._notifier.ready()
 
+    # -- over ----------------------------------------------------------------------------------
+
+    def _user_signal(self) -> None:
+        self._interpreter.start("re-exec", self._reexec_by_signal())
+
+    async def _reexec_by_signal(self) -> None:
+        await self._up.wait()
+        with contextlib.suppress(RefusedError):  # told in the log and the history already
+            await self._trial.reexec("SIGUSR2")
+
+    def _give_way(self) -> bool:
+        """To the installed code, unless we were told to stop."""
+        if self._told_to_stop or self._stop_asked is None or self._stop_asked.done():
+            return False
+        reexec.hold_signals()
+        self._stop_asked.set_result(None)
+        return True
+
+    def _leave_to_successor(self, number: int | None) -> None:
+        """Told to stop when we have given way already. Raises RefusedError."""
+        if self._stop_asked is None or self._stop_asked.result() is not None:
+            return
+        if number is None:
+            raise RefusedError("busy", "it is being renewed just now", "ask again")
+        signal.raise_signal(number)
+
+    async def _hand_over(self) -> Succession:
+        self._notifier.reloading()
+        await self._remotes.close()
+        self._standbys.close()
+        await become_quiet(self._interpreter, self._server)
+        self._announcer.close()
+        self._nodes.close()
+        self._loggers.stop(with_logger=False)
+        self._reaper.freeze()
+        self._shell.close()
+        leave_word(self._run_dir, self._server, self._parts)
+        await self._door.hand_over(self._errands)
+        await self._interpreter.close()
+        self._scribe.shutdown(wait=True)
+        self._store.close(_WRITTEN_WITHIN)
+        self._notifier.flush()
+        self._notifier.watchdog()
+        fds = {"lock": self._ground.lock}
+        fds |= {name: listener.fileno() for name, listener in self._door.listeners.items()}
+        for name, managed in self._shell.releases.items():
+            if managed.pidfd is not None and managed.state.vm is not None:
+                fds[reexec.vm_name(name, managed.state.vm.pid)] = managed.pidfd
+        return Succession(fds, self._environ, self._soft_nofile)
+
     # -- down ----------------------------------------------------------------------------------
 
     def _ask_to_stop(self, number: int | None, by: str) -> None:
         """By a signal or by an operator. systemd's SIGTERM may mean a restart: then the nodes stay."""
         if self._stop_asked is None or self._stop_asked.done():
+            self._leave_to_successor(number)
             return
+        self._told_to_stop = True
         unit = own_unit() if number == signal.SIGTERM and self._notifier.active else None
         if unit is None:
             self._stop_asked.set_result((self._reloader.config.on_stop, by))
@@ -296,7 +353,7 @@ class Daemon:
             how = OnStop.LEAVE if job == "restart" else self._reloader.config.on_stop
             self._stop_asked.set_result((how, f"systemd ({job or 'signal'})"))
 
-    async def _asked_to_stop(self) -> tuple[OnStop, str]:
+    async def _asked_to_stop(self) -> tuple[OnStop, str] | None:
         assert self._stop_asked is not None
         return await self._stop_asked
 
@@ -313,7 +370,7 @@ class Daemon:
         self._nodes.close()
         self._loggers.stop(with_logger=how is OnStop.STOP)
         await remotes
-        await self._server.close()
+        await self._door.close()
         self._shell.close()
         await self._interpreter.close()
         self._reaper.close()
@@ -321,7 +378,7 @@ class Daemon:
         self._scribe.shutdown(wait=True)
         self._store.close()
         self._signals.close()
-        os.close(self._lock)
+        os.close(self._ground.lock)
 
     async def _until_quiet(self) -> None:
         """Every stop has its own deadline, so this ends; systemd is asked for patience meanwhile."""

@@ -10,7 +10,7 @@ what they hold, and opened anew. Honest clients repeat what they asked.
 
 import asyncio
 import os
-import stat
+import socket
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -18,9 +18,11 @@ import structlog
 import zmq
 
 from relctld.config import Access
+from relctld.config.paths import SOCKETS
 from relctld.control import sockets
 from relctld.control.access import Table, look_up, without_names
 from relctld.control.server import Handle, Server
+from relctld.host.reexec import Kept
 
 log = structlog.get_logger()
 
@@ -29,16 +31,19 @@ _LOOK_EVERY = 1.0
 _BEYOND_REASON = 256 << 20
 """Bytes that the daemon may grow by; a reply has 1 MiB at most, and few are under way at a time."""
 
+_SENT_WITHIN = 0.5
+"""Seconds that replies on their way have at a re-exec: ZeroMQ's own limit (LINGER) is less."""
+
 Endpoints = tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]
 
 
-async def open_door(run_dir: Path, access: Access, handle: Handle, errands: Executor) -> Server:
+async def open_door(run_dir: Path, access: Access, handle: Handle, errands: Executor, kept: Kept) -> "Door":
     """Serve on both endpoints from now on. Raises OSError."""
     looking = asyncio.get_running_loop().run_in_executor(errands, look_up, access)
     await asyncio.wait((looking,), timeout=_NAMES_WITHIN)
     partly = without_names(access)
-    endpoints = _endpoints(run_dir, sockets.mode_for(access))
-    server = Server(*endpoints, handle, looking.result() if looking.done() else partly)
+    door = Door(run_dir, sockets.mode_for(access), kept, handle, looking.result() if looking.done() else partly)
+    server = door.server
 
     def found(work: "asyncio.Future[Table]") -> None:
         for warning in work.result().warnings:
@@ -47,28 +52,52 @@ async def open_door(run_dir: Path, access: Access, handle: Handle, errands: Exec
             server.table = work.result()
 
     looking.add_done_callback(found)
-    _guard(server, run_dir, _memory())
-    return server
+    return door
 
 
-def _endpoints(run_dir: Path, mode: int) -> Endpoints:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    control = sockets.endpoint(context, zmq.ROUTER, run_dir / "control.sock", mode)
-    events = sockets.endpoint(context, zmq.XPUB, run_dir / "events.sock", mode)
-    events.setsockopt(zmq.XPUB_MANUAL, 1)
-    return control, events
+class Door:
+    """Holds the listening sockets. `listeners`: by the names of their files."""
 
+    def __init__(self, run_dir: Path, mode: int, kept: Kept, handle: Handle, table: Table) -> None:
+        self.listeners: dict[str, socket.socket] = {
+            name: sockets.listen_again(run_dir / name, mode, kept.listener(name)) for name in SOCKETS
+        }
+        self._run_dir = run_dir
+        self._loop = asyncio.get_running_loop()
+        self.server = Server(*self._endpoints(), handle, table)
+        self._guard(_memory())
 
-def _guard(server: Server, run_dir: Path, least: int) -> None:
-    if server.closed:
-        return
-    now = _memory()
-    if now - least > _BEYOND_REASON:
-        log.error("control.flooded", grown_bytes=now - least)
-        server.shut()
-        server.serve(*_endpoints(run_dir, stat.S_IMODE(os.stat(run_dir / "control.sock").st_mode)))
-        now = least = _memory()
-    asyncio.get_running_loop().call_later(_LOOK_EVERY, _guard, server, run_dir, min(least, now))
+    async def close(self) -> None:
+        """Wait shortly for replies on their way, then listen no more."""
+        await self.server.close()
+        for listener in self.listeners.values():
+            listener.close()
+
+    async def hand_over(self, errands: Executor) -> None:
+        """Close the endpoints alone, with what is still to be sent; who connects from now on is the successor's."""
+        await self.server.close(patience=0)
+        await asyncio.wait((self._loop.run_in_executor(errands, self._context.term),), timeout=_SENT_WITHIN)
+
+    def _endpoints(self) -> Endpoints:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        paths = {name: self._run_dir / name for name in SOCKETS}
+        control, events = (
+            sockets.endpoint(self._context, kind, paths[name], self.listeners[name])
+            for kind, name in ((zmq.ROUTER, "control.sock"), (zmq.XPUB, "events.sock"))
+        )
+        events.setsockopt(zmq.XPUB_MANUAL, 1)
+        return control, events
+
+    def _guard(self, least: int) -> None:
+        if self.server.closed:
+            return
+        now = _memory()
+        if now - least > _BEYOND_REASON:
+            log.error("control.flooded", grown_bytes=now - least)
+            self.server.shut()
+            self.server.serve(*self._endpoints())
+            now = least = _memory()
+        self._loop.call_later(_LOOK_EVERY, self._guard, min(least, now))
 
 
 def _memory() -> int:

@@ -140,6 +140,11 @@ class Interpreter:
         """Start a task that nobody needs to hold."""
         _ = self.task(name, work)
 
+    async def launched(self, seconds: float) -> None:
+        """Wait for the launches under way, but no longer than this."""
+        if launches := [task for task in self._tasks if task.get_name().startswith("spawn ")]:
+            await asyncio.wait(launches, timeout=seconds)
+
     async def close(self) -> None:
         """End all tasks; save what is not saved yet."""
         for managed in self.shell.releases.values():

@@ -1,7 +1,9 @@
 """The logger's plan, and a logger where none runs.
 
 The logger is a process of its own and holds RUN/logger.lock for its life: systemd's unit as a rule, else a child
-that we start. It is looked for every few seconds, and so are its counters: what it dropped becomes an event.
+that we start. One of another version is asked to make room: it writes what it holds, the FIFOs keep the rest, and
+whoever started it starts the one that is installed now. It is looked for every few seconds, and so are its counters:
+what it dropped becomes an event.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,7 +20,9 @@ from pathlib import Path
 
 import structlog
 
+from relctld import __version__
 from relctld.core.notes import Note
+from relctld.host import process
 from relctld.host.reaper import Reaper
 from relctld.host.systemd import without_systemd
 from relctld.logger.policy import Counters, LogPolicy, read_counters, write_plan
@@ -48,6 +53,7 @@ class Loggers:
         """Start one if none runs; look again, and for lost output, from time to time."""
         self._releases = releases
         self._look(at_once=True)
+        self._renew()
 
     def plan(self, releases: Iterable[Managed]) -> None:
         """Tell the logger what to keep. Small files of the run directory; blocks, so in a worker thread."""
@@ -123,7 +129,7 @@ class Loggers:
 
     def _spawn(self) -> tuple[int, int]:
         with self._reaper.spawning() as claim:
-            process = subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-m", "relctld.logger", "--run-dir", str(self._run_dir)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -131,9 +137,9 @@ class Loggers:
                 cwd="/",
                 start_new_session=True,
             )
-            process.returncode = 0  # the reaper waits for it; Popen must not
-            claim(process.pid)
-        return process.pid, os.pidfd_open(process.pid)
+            child.returncode = 0  # the reaper waits for it; Popen must not
+            claim(child.pid)
+        return child.pid, os.pidfd_open(child.pid)
 
     def _spawned(self, spawn: "asyncio.Future[tuple[int, int]]") -> None:
         if spawn.cancelled() or spawn.exception() is not None:
@@ -143,18 +149,45 @@ class Loggers:
         self._watch(pid, pidfd)
         self._journal.report(None, Note.LOGGER_STARTED, {"pid": pid})
 
+    def _renew(self) -> None:
+        """End a logger of another version than ours."""
+        pid, version = self._holder()
+        if pid is None or version == __version__ or not self._runs():
+            return
+        with contextlib.suppress(OSError):  # it is gone, or not ours to end
+            pidfd = os.pidfd_open(pid)
+            if self._is_logger(pid):
+                process.send(pidfd, signal.SIGTERM)
+                log.info("logger.renewed", pid=pid, version=version or "unknown")
+            os.close(pidfd)
+
+    def _holder(self) -> tuple[int | None, str]:
+        """The pid and the version in the lock file, whether it is held or not."""
+        with contextlib.suppress(OSError, ValueError):
+            pid, *version = (self._run_dir / "logger.lock").read_text().split()
+            return int(pid), "".join(version)
+        return None, ""
+
+    def _is_logger(self, pid: int) -> bool:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return b"relctld.logger" in words and os.fsencode(self._run_dir) in words
+
     def _adopted(self) -> bool:
         """Take back a logger that a former daemon started: it is ours to end. systemd's knows its INVOCATION_ID."""
+        pid, _ = self._holder()
+        if pid is None:
+            return False
         try:
-            pid = int((self._run_dir / "logger.lock").read_text())
             pidfd = os.pidfd_open(pid)
-        except (OSError, ValueError):
+        except OSError:
             return False
         with contextlib.suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            started = b"relctld.logger" in words and os.fsencode(self._run_dir) in words
-            if started and not any(line.startswith(b"INVOCATION_ID=") for line in environ) and self._runs():
+            if (
+                self._is_logger(pid)
+                and not any(line.startswith(b"INVOCATION_ID=") for line in environ)
+                and self._runs()
+            ):
                 self._watch(pid, pidfd)
                 return True
         os.close(pidfd)

@@ -4,7 +4,7 @@ Rule 1: a scrape never meets the loop: it is answered in a thread of its own, fr
 Rule 2: nobody can take more than MOST_CLIENTS threads, or keep one for more than IDLE seconds of silence; who comes
         when all are taken is hung up on.
 Rule 3: an address that cannot be used is told, and is not the daemon's end.
-Rule 4: prometheus_client is imported where metrics are configured, and only then.
+Rule 4: prometheus_client is imported where metrics are configured, and only then; at the start, if they are by then.
 """
 
 import socket
@@ -31,6 +31,13 @@ _BREATH: Final = 0.2
 """Seconds until it looks again after a connection that could not be taken (no file descriptors are left)."""
 
 
+def import_metrics() -> Callable[[Snapshot, float], type[socketserver.BaseRequestHandler]]:
+    """What answers a scrape. Rule 4."""
+    from relctld.supervisor.families import handler  # noqa: PLC0415
+
+    return handler
+
+
 class Metrics:
     """Serves the metrics of `snapshot()` on one address, or on none."""
 
@@ -53,8 +60,7 @@ class Metrics:
         if self._server is not None and address == self._address:
             return None
         self.stop()
-        from relctld.supervisor.families import handler  # noqa: PLC0415 -- rule 4
-
+        handler = import_metrics()
         host, _, port = address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         try:

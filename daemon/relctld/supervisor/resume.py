@@ -15,7 +15,7 @@ from typing import Any
 
 from relctld.core.events import Booted, Event, Resumed
 from relctld.core.model import Cause, ExitStatus, LastExit, ReleaseSpec, ReleaseState, State, Vm, Want
-from relctld.host import process, records, unrecorded
+from relctld.host import process, records, reexec, unrecorded
 from relctld.host.database import Kept
 from relctld.host.records import Launched
 from relctld.host.vmstat import age
@@ -34,8 +34,8 @@ class Found:
     pidfd: int | None
 
 
-def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float) -> Found:
-    """Look for what a former daemon left of this release."""
+def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float, fds: reexec.Kept) -> Found:
+    """Look for what a former daemon left of this release. A VM whose pidfd was kept lives, or its end is news."""
     saved, recorded = records.read_state(folder), recorded_vm(folder)
     state, launched = saved or (ReleaseState(spec.name), Launched())
     want = kept.want if kept and kept.want else None
@@ -46,7 +46,7 @@ def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float) -> Foun
     if recorded is not None:
         epoch, vm = recorded
         instance = vm.instance
-        pidfd = process.open_vm(vm) if epoch >= state.epoch else None
+        pidfd = (fds.vm(spec.name, vm.pid) or process.open_vm(vm)) if epoch >= state.epoch else None
         if pidfd is not None and (epoch > state.epoch or state.state in (State.STOPPED, State.FAILED, State.BACKOFF)):
             # It was recorded at its gate, and we died before we could save that it was starting.
             deadline = now + spec.start_timeout

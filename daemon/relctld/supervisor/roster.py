@@ -15,8 +15,8 @@ from relctld.config import Config, Plan
 from relctld.core import fleet
 from relctld.core.events import Reconfigured
 from relctld.core.model import ReleaseSpec, Restart
-from relctld.host import fifo, records
-from relctld.host.database import Kept
+from relctld.host import database, fifo, records
+from relctld.host.reexec import Kept
 from relctld.host.store import Store
 from relctld.supervisor import resume
 from relctld.supervisor.interpreter import Interpreter
@@ -37,6 +37,7 @@ class Roster:
         store: Store,
         scribe: Executor,
         changed: Callable[[], None],
+        kept: Kept,
     ) -> None:
         self._folder = run_dir / "releases"
         self._log_dir = log_dir
@@ -45,6 +46,7 @@ class Roster:
         self._store = store
         self._scribe = scribe
         self._changed = changed
+        self._kept = kept
         self._loop = asyncio.get_running_loop()
         self.forgotten: list[Callable[[str], None]] = []
         """Called with the name of a release of which nothing is left."""
@@ -78,7 +80,7 @@ class Roster:
 
     def _manage(self, spec: ReleaseSpec) -> Managed:
         folder = self._folder / spec.name
-        found = resume.find(spec, folder, self._store.kept.get(spec.name), self._loop.time())
+        found = resume.find(spec, folder, self._store.kept.get(spec.name), self._loop.time(), self._kept)
         managed = Managed(spec, found.state, folder, self._log_dir / spec.name, found.launched)
         managed.instance = found.instance
         try:
@@ -109,7 +111,7 @@ class Roster:
             del self._shell.releases[name]
             managed.close()
             last = resume.last_exit_object(state.last_exit)
-            self._store.kept[name] = Kept(state.want, state.epoch, state.restarts_total, last)
+            self._store.kept[name] = database.Kept(state.want, state.epoch, state.restarts_total, last)
             self._scribe.submit(records.forget, managed.folder)
             for tell in self.forgotten:
                 tell(name)

@@ -5,16 +5,15 @@ import contextlib
 import dataclasses
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from relctld.beam import crashdump
 from relctld.control.handlers import LOG_CHUNK
-from relctld.core.effects import Answer, Done, Refused
-from relctld.core.events import Event, Requested
-from relctld.core.model import Op, Request
+from relctld.core.effects import Done, Refused
+from relctld.core.model import Op
 from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of
@@ -24,6 +23,7 @@ from relctld.supervisor.journal import event_object
 from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
+from relctld.supervisor.parts import Parts
 from relctld.supervisor.remote import Remotes
 from relctld.supervisor.shell import Shell
 
@@ -50,6 +50,7 @@ class Services:
         remotes: Remotes,
         describe: Callable[[], dict[str, Any]],
         stop: Callable[[str], None],
+        reexec: Callable[[str], Awaitable[dict[str, Any]]],
         reload: Callable[[bool, str], Any],
     ) -> None:
         self._shell = shell
@@ -60,14 +61,14 @@ class Services:
         self._errands = errands
         self._loop = asyncio.get_running_loop()
         self._user_names: dict[int, str] = {}
-        self._waiting: dict[str, Answered] = {}
+        self.parts = Parts(shell)
         self._watchers: dict[str, set[Callable[[], None]]] = {}
         self.remotes = remotes
         self.daemon_status = describe
         self.stop_daemon = stop
+        self.reexec = reexec
         self._reload = reload
         shell.stepped.append(self._stepped)
-        shell.for_nobody = self._for_nobody
 
     def names(self, *, configured: bool = False) -> list[str]:
         """The releases, in the order of the config."""
@@ -88,22 +89,7 @@ class Services:
 
     def request(self, name: str, op: Op, request_id: str, by: str, answered: Answered) -> None:
         """Ask a release for something; `answered` is called once, when it is true or came to nothing."""
-        self._waiting[request_id] = answered
-        self._shell.post(Requested(name, Request(request_id, op, by, self._loop.time())))
-
-    def _for_nobody(self, event: Event) -> None:
-        """A request came too late: a reload has just taken its release away."""
-        if isinstance(event, Requested):
-            self._answer(event.request.id, Refused("unknown-release", "it has just left the config"))
-
-    def answer(self, effect: Answer) -> None:
-        """The core answers a request."""
-        self._answer(effect.request.id, effect.outcome)
-
-    def _answer(self, request_id: str, outcome: Done | Refused) -> None:
-        answered = self._waiting.pop(request_id, None)
-        if answered is not None:
-            answered(outcome)
+        self.parts.request(name, op, request_id, by, answered)
 
     def watch(self, name: str, changed: Callable[[], None]) -> Callable[[], None]:
         """Be told of each change of a release's state; the result ends it."""

@@ -38,17 +38,22 @@ class Shell:
         self._interpret = interpret
         self._inbox: deque[Event] = deque()
         self._scheduled = False
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     def post(self, event: Event) -> None:
         """Queue an event; it is dealt with before the loop sleeps again. Only on the loop's thread."""
+        if self._closed:
+            return
         self._inbox.append(event)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._drain)
 
     def close(self) -> None:
-        """Nothing ticks any more."""
+        """Deal with what has come. Nothing happens any more after that."""
+        self._drain()
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
 

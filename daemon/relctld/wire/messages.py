@@ -6,7 +6,7 @@ Rule 3: who may ask for what is decided by `relctld.control.access`, never here.
 
 Protocol history
     1  first version: the operations of `OPS`; since then, without a new number: eval, rpc,
-       remote and its three
+       remote and its three, daemon-reexec
 
 Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` bytes):
 
@@ -16,7 +16,8 @@ Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` b
     {"v": 1, "id": …, "ok": false, "error": {"kind", "message", "hint"}}
 
 A request is answered at once with a progress `{"accepted": true}` where its reply may take long. The daemon keeps
-(uid, id) → operation and result for ten minutes; a repeat joins it, so a client asks again when it hears nothing.
+(uid, id) → operation and result for ten minutes, across a re-exec too; a repeat joins it, so a client asks again when
+it hears nothing.
 
 Operations, their arguments and their results:
 
@@ -42,6 +43,8 @@ Operations, their arguments and their results:
     remote-close    session                       {}
     daemon-status   -                             {"version", "pid", "started_at", "uptime_s", "config", …}
     daemon-stop     -                             {"stopping": true}
+    daemon-reexec   -                             {"version", "before", "pid"}: answered by the new code, to a repeat;
+                                                  both are versions
 
 Progress of start, stop and restart: {"release", "state", "detail"} at each change of state, {"release", "result"}
 when one release is done (the same object stands in the reply).
@@ -64,7 +67,7 @@ MAX_FRAME: Final = 1 << 20
 
 OPS: Final = (
     "status", "start", "stop", "restart", "logs", "rotate", "events", "crashes",
-    "reload", "daemon-status", "daemon-stop",
+    "reload", "daemon-status", "daemon-stop", "daemon-reexec",
     "eval", "rpc", "remote", "remote-input", "remote-resize", "remote-close",
 )  # fmt: skip
 

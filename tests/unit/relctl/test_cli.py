@@ -60,7 +60,7 @@ def say(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sock
             "cannot logs web: --rotate shows nothing: it stands alone",
             "relctl help logs",
         ),
-        (["daemon"], "cannot daemon: say what: status or stop", "relctl help daemon"),
+        (["daemon"], "cannot daemon: say what: status, reexec or stop", "relctl help daemon"),
         (["completion"], "cannot completion: say which shell: bash, zsh, fish", "relctl help completion"),
     ],
 )

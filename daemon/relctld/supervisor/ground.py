@@ -1,0 +1,57 @@
+"""What must be right before anything runs: directories, the lock, limits, the store."""
+
+import contextlib
+import os
+import resource
+import signal
+from dataclasses import dataclass
+
+import structlog
+
+from relctld.config import Config
+from relctld.control import sockets
+from relctld.host.gate import ignore_nothing
+from relctld.host.reaper import become_subreaper
+from relctld.host.reexec import Kept
+from relctld.host.store import Store
+from relctld.supervisor import resume
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """`lock`: held as long as it is open · `soft_nofile`: the limit that we were given, which our children get."""
+
+    lock: int
+    soft_nofile: int
+    store: Store
+
+
+def prepare(config: Config, kept: Kept) -> Ground:
+    """Raises OSError, LockedError."""
+    os.umask(0o022)
+    if not kept.is_successor:  # else SIGTERM and SIGINT wait until they are listened to
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):  # not the end of us, and not before we listen
+        signal.signal(number, signal.SIG_IGN)
+    ignore_nothing()
+    run_dir = config.run_dir
+    run_dir.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    if run_dir.stat().st_uid != os.geteuid() or run_dir.is_symlink():
+        raise PermissionError(f"{run_dir} belongs to somebody else; relctld keeps its sockets there")
+    (run_dir / "releases").mkdir(mode=0o711, exist_ok=True)
+    lock = sockets.lock(run_dir, kept.lock(f"{run_dir}/lock"))
+    for path, mode in ((config.state_dir, 0o700), (config.log_dir, 0o751)):
+        with contextlib.suppress(OSError):  # told by the store and the logger, who need them
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+    elsewhere = resume.claim_run_dir(config.state_dir, run_dir)
+    if elsewhere is not None:
+        raise sockets.LockedError(elsewhere)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if not become_subreaper():
+        log.warning("subreaper.refused")
+    store = Store(config.state_dir / "state.db", keep_seconds=config.events_keep)
+    store.open()
+    return Ground(lock, soft, store)
