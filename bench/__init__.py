@@ -5,6 +5,9 @@
     head       a release that is slow to stop, and what that costs another
     idle       processor and memory with nothing to do
     status     wall time of the status command
+    link       one question to a node, by each way of asking
+    beside     a node that hangs or floods, and what that costs the others
+    nodes      a hundred real nodes, linked
     driver     what is asked of every tool; relctl and peers carry it out
     beats      the child that says when it began
     measure    /proc, and figures in words

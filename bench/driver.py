@@ -75,6 +75,10 @@ class Driver(ABC):
         children = {beat.pid for beat in self.beats.latest.values()}
         return [pid for pid in (self.main.pid, *descendants(self.main.pid)) if pid not in children]
 
+    def gates(self) -> list[int]:
+        """What stands by for the next start of a child, of the tools that have such."""
+        return []
+
     def kill(self, name: str) -> int:
         """SIGKILL to a child; the time of it (monotonic nanoseconds)."""
         pid = self.beats.latest[name].pid

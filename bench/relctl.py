@@ -12,7 +12,9 @@ from typing import Any
 from tests.running import Relctld, plain_root
 
 from bench.driver import STOP_WITHIN, Child, Driver
+from bench.measure import descendants
 from relctld.host import containment
+from relctld.host.gate import COMM
 from relctld.host.records import read_vm
 
 
@@ -53,6 +55,12 @@ class Relctl(Driver):
         assert self._daemon is not None
         told = json.loads(self._daemon.relctl("--json", "daemon", "status").stdout)
         return [told["pid"], *([told["logger_pid"]] if told.get("logger_pid") else [])]
+
+    def gates(self) -> list[int]:
+        """The gates of the next epochs; a child that is a VM by now has another name."""
+        assert self._daemon is not None
+        below = descendants(self._daemon.pid)
+        return [pid for pid in below if Path(f"/proc/{pid}/comm").read_text().strip() == COMM]
 
     def close(self) -> None:
         if self._daemon is not None:

@@ -12,7 +12,7 @@ from relctld.beam.term.consult import consult_file_bytes
 from relctld.beam.term.etf import decode
 from tests import otps
 from tests.beam.oracle import Oracle, oracle
-from tests.unit.relctld.beam.test_consult import BAD, GOOD
+from tests.unit.relctld.beam.term.test_consult import BAD, GOOD
 
 pytestmark = pytest.mark.beam
 

@@ -40,7 +40,7 @@ from relctld.core.events import (
     VmExited,
     VmSpawned,
 )
-from relctld.core.model import ExitStatus, Hook, ReleaseSpec, ReleaseState, Vm, Want
+from relctld.core.model import ExitStatus, Hook, ReleaseSpec, ReleaseState, State, Vm, Want
 from relctld.host import gate, process, records
 from relctld.host.command import Commands
 from relctld.host.containment import Containment
@@ -258,7 +258,8 @@ class Interpreter:
         empty = partial(self._containment.empty, name, epoch, managed.instance, gentle=effect.gentle)
         if self._containment.is_empty(name, epoch, managed.instance):
             self.shell.post(Swept(name, epoch, (), chance()))
-            self.start(f"tidy {name}", self._tidy(managed, epoch, empty))
+            self.start(f"tidy {name}", self._tidy(empty))
+            self.start(f"dumps {name}", self._look_for_dump(managed, epoch))
         else:
             self.start(f"sweep {name}", self._empty(managed, epoch, empty))
 
@@ -273,12 +274,11 @@ class Interpreter:
         if not left:
             await self._look_for_dump(managed, epoch)
 
-    async def _tidy(self, managed: Managed, epoch: int, empty: Callable[[], tuple[str, ...]]) -> None:
+    async def _tidy(self, empty: Callable[[], tuple[str, ...]]) -> None:
         """Nothing lives in it any more; what held it is taken away, once its successor is on its way."""
         await asyncio.sleep(_TIDY_AFTER)
         with contextlib.suppress(OSError):
             await self._loop.run_in_executor(self._errands, empty)
-        await self._look_for_dump(managed, epoch)
 
     async def _look_for_dump(self, managed: Managed, epoch: int) -> None:
         """After the sweep, so that a log disk that hangs delays no restart. An old epoch's dump is only pruned."""
@@ -289,20 +289,22 @@ class Interpreter:
             crashdump.prune(folder, keep)
             return (found.slogan or "no slogan") if found else None
 
-        slogan = await self._loop.run_in_executor(self._errands, look)
+        async with managed.looking:  # one after the other, or a later one prunes what is not told yet
+            slogan = await self._loop.run_in_executor(self._errands, look)
         if slogan is not None:
             self.shell.post(DumpFound(managed.name, epoch, slogan))
 
     def _save(self, managed: Managed) -> None:
-        """What an operator asked for at once; what happens by itself a moment later, all that comes together.
+        """What an operator asked for, and what runs, at once; a restart by itself a moment later, all of it together.
 
         So a restart is not kept by the writing. What must not be lost meanwhile is that a VM lives; that is recorded
         while it waits at its gate.
         """
-        by_itself = managed.state.want is Want.UP and managed.state.ending is None
+        state = managed.state
+        under_way = state.want is Want.UP and state.ending is None and state.state is not State.RUNNING
         if managed.save_due is None:
             managed.save_due = self._loop.call_later(_SAVE_WITHIN, self._save_due, managed)
-        if not by_itself:
+        if not under_way:
             self._save_due(managed)
 
     def _save_due(self, managed: Managed) -> None:

@@ -19,7 +19,8 @@ class Managed:
     with, `launched_spec` the same in full, known only where this daemon launched it · `instance`: the latest VM's
     mark · `pidfd`: of the living VM, for signals · `hook`: the pre_start under way · `totals`: what of it was last
     given to the store · `save_due`: a save that is about to be made · `output`: our hold on its FIFO, so that its
-    last words outlive it while no logger runs · `preparing`: what the latest `exec:` probe had to look up first.
+    last words outlive it while no logger runs · `looking`: held by who looks for its dumps · `preparing`: what the
+    latest `exec:` probe had to look up first.
     """
 
     spec: ReleaseSpec
@@ -35,6 +36,7 @@ class Managed:
     totals: object = None
     save_due: asyncio.TimerHandle | None = None
     output: int | None = None
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     preparing: asyncio.Future[Any] | None = None
 
     @property

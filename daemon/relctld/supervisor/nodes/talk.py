@@ -4,10 +4,8 @@ Rule 1: the node parses, evaluates and prints; what comes here is text, cut in t
 Rule 2: on a link of its own: whatever an expression does to it, the link that watches the node's life stands.
 Rule 3: what an expression prints is captured; what it spawned may print on, into the release's log.
 
-    erl_scan:string → erl_parse:parse_exprs → erl_eval:exprs, around them io_lib:format("~tp", …)
-    Code.string_to_quoted → Code.eval_quoted, around it Kernel.inspect
-
-The expressions are put into a function, so that their variables stay in the node.
+The text is given to a few lines of our own in the same language (`_ERLANG`, `_ELIXIR`), as the value of a variable.
+They stand in a function, so that what the text binds stays in the node.
 """
 
 import contextlib
@@ -28,9 +26,36 @@ MAX_SHOWN: Final = 100_000
 
 _ASKING: Final = "relctld-eval"
 _PARSE_WITHIN: Final = 10.0
-_LINE = 1
-_FULL_STOP: Final[Term] = (Atom("dot"), _LINE)  # which may be left out
-_ELIXIR = Atom("Elixir.Kernel")
+_ERLANG: Final = f"""
+(fun() ->
+    Why = fun({{Line, Module, What}}) ->
+        Words = io_lib:format("line ~tp: ~ts", [Line, Module:format_error(What)]),
+        {{error, unicode:characters_to_binary(Words)}}
+    end,
+    case erl_scan:string(unicode:characters_to_list(Text)) of
+        {{ok, Tokens, _}} ->
+            Ended = case Tokens =/= [] andalso element(1, lists:last(Tokens)) of
+                dot -> Tokens;
+                _ -> Tokens ++ [{{dot, 1}}]
+            end,
+            case erl_parse:parse_exprs(Ended) of
+                {{ok, Exprs}} ->
+                    {{value, Value, _}} = erl_eval:exprs(Exprs, []),
+                    Shown = io_lib:format("~tp", [Value], [{{chars_limit, {MAX_SHOWN}}}]),
+                    {{ok, unicode:characters_to_binary(Shown)}};
+                {{error, Info}} ->
+                    Why(Info)
+            end;
+        {{error, Info, _}} ->
+            Why(Info)
+    end
+end)()."""
+
+_ELIXIR: Final = f"""
+(fn ->
+  {{value, _}} = Code.eval_string(text)
+  inspect(value, pretty: true, limit: 1000, printable_limit: {MAX_SHOWN})
+end).()"""
 
 
 class TalkError(Exception):
@@ -49,10 +74,6 @@ class Said:
     ok: bool
     value: str
     output: str
-
-
-class _Failed(Exception):  # noqa: N818
-    """The expression is wrong, or failed; the text is for people."""
 
 
 async def evaluate(watch: NodeWatch, expression: str, language: str, timeout: float) -> Said:
@@ -97,77 +118,35 @@ async def _has_elixir(link: Link) -> bool:
 
 
 async def _in_erlang(link: Link, expression: str, timeout: float) -> Said:
-    try:
-        exprs = await _parsed(link, expression)
-    except _Failed as error:
-        return Said(ok=False, value=str(error), output="")
-    clauses: Term = (Atom("clauses"), [(Atom("clause"), _LINE, [], [], exprs)])
-    block: Term = (Atom("call"), _LINE, (Atom("fun"), _LINE, clauses), [])
-    limit: Term = (
-        Atom("tuple"),
-        _LINE,
-        [(Atom("atom"), _LINE, Atom("chars_limit")), (Atom("integer"), _LINE, MAX_SHOWN)],
-    )
-    shape: list[Term] = [(Atom("string"), _LINE, list(map(ord, "~tp"))), _list([block]), _list([limit])]
-    printed = _remote("io_lib", "format", shape)
-    forms: list[Term] = [_remote("unicode", "characters_to_binary", [printed])]
-    return await _run(link, ("erl_eval", "exprs", [forms, []]), timeout, "value")
+    forms = await _parsed(link, _ERLANG)
+    return await _run(link, ("erl_eval", "exprs", [forms, [(Atom("Text"), expression.encode())]]), timeout)
 
 
 async def _parsed(link: Link, source: str) -> Term:
+    """The abstract forms of a text of our own."""
     match await link.call("erl_scan", "string", [list(map(ord, source))], timeout=_PARSE_WITHIN):
-        case ("ok", [*tokens, (Atom("dot"), _)], _):
-            pass
-        case ("ok", [*tokens], _):
-            pass
-        case ("error", info, _):
-            raise _Failed(await _explained(link, info))
-        case other:
-            raise _Failed(shown(other, MAX_SHOWN))
-    match await link.call("erl_parse", "parse_exprs", [[*tokens, _FULL_STOP]], timeout=_PARSE_WITHIN):
-        case ("ok", exprs):
-            return exprs
-        case ("error", info):
-            raise _Failed(await _explained(link, info))
-        case other:
-            raise _Failed(shown(other, MAX_SHOWN))
-
-
-async def _explained(link: Link, info: Term) -> str:
-    """{Line, Module, Descriptor} in words, by the module's own format_error/1."""
-    match info:
-        case (line, Atom() as module, descriptor):
-            try:
-                words = await link.call(str(module), "format_error", [descriptor], timeout=_PARSE_WITHIN)
-                binary = await link.call("unicode", "characters_to_binary", [words], timeout=_PARSE_WITHIN)
-                return f"line {shown(line, 20)}: {text(binary, MAX_SHOWN)}"
-            except CallFailed:
-                pass
-    return shown(info, MAX_SHOWN)
+        case ("ok", tokens, _):
+            match await link.call("erl_parse", "parse_exprs", [tokens], timeout=_PARSE_WITHIN):
+                case ("ok", forms):
+                    return forms
+    raise TalkError("the node does not understand our own Erlang")
 
 
 async def _in_elixir(link: Link, expression: str, timeout: float) -> Said:
-    try:
-        quoted = await link.call("Elixir.Code", "string_to_quoted!", [expression.encode()], timeout=_PARSE_WITHIN)
-    except CallFailed as error:
-        return Said(ok=False, value=await _in_words(link, error, elixir=True), output="")
-    function: Term = (Atom("fn"), [], [(Atom("->"), [], [[], quoted])])
-    value: Term = ((Atom("."), [], [function]), [], [])
-    options: Term = [(Atom("pretty"), Atom("true")), (Atom("limit"), 1000), (Atom("printable_limit"), MAX_SHOWN)]
-    inspected: Term = ((Atom("."), [], [_ELIXIR, Atom("inspect")]), [], [value, options])
-    return await _run(link, ("Elixir.Code", "eval_quoted", [inspected, [], []]), timeout, None)
+    binding: Term = [(Atom("text"), expression.encode())]
+    return await _run(link, ("Elixir.Code", "eval_string", [_ELIXIR.encode(), binding, []]), timeout, elixir=True)
 
 
-async def _run(link: Link, call: tuple[str, str, list[Term]], timeout: float, tag: str | None) -> Said:
+async def _run(link: Link, call: tuple[str, str, list[Term]], timeout: float, *, elixir: bool = False) -> Said:
     try:
         printed, result = await link.captured(*call, timeout=timeout)
     except CallFailed as error:
-        return Said(ok=False, value=await _in_words(link, error, elixir=tag is None), output="")
+        return Said(ok=False, value=await _in_words(link, error, elixir=elixir), output="")
     output = printed[:MAX_SHOWN].decode(errors="replace")
     match result:
-        case (first, bytes() as value, _) if first == tag:
-            return Said(ok=True, value=_cut(value), output=output)
-        case (bytes() as value, _) if tag is None:
+        case ("value", ("ok" | "error" as how, bytes() as value), _) if not elixir:
+            return Said(ok=how == "ok", value=_cut(value), output=output)
+        case (bytes() as value, _) if elixir:
             return Said(ok=True, value=_cut(value), output=output)
     return Said(ok=False, value=f"throw: {shown(result, MAX_SHOWN)}", output=output)  # rpc returns what was thrown
 
@@ -193,16 +172,3 @@ async def _in_words(link: Link, error: CallFailed, *, elixir: bool) -> str:
 
 def _is_stack(trace: list[Term]) -> bool:
     return all(isinstance(entry, tuple) and len(entry) == 4 for entry in trace)
-
-
-def _remote(module: str, function: str, arguments: list[Term]) -> Term:
-    """The abstract form of module:function(arguments)."""
-    name = (Atom("remote"), _LINE, (Atom("atom"), _LINE, Atom(module)), (Atom("atom"), _LINE, Atom(function)))
-    return (Atom("call"), _LINE, name, arguments)
-
-
-def _list(items: list[Term]) -> Term:
-    form: Term = (Atom("nil"), _LINE)
-    for item in reversed(items):
-        form = (Atom("cons"), _LINE, item, form)
-    return form

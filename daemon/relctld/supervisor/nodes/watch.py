@@ -42,6 +42,8 @@ GRACE = 5.0
 
 _STATUS = prepare("init", "get_status", [])
 _CONTROLLER = prepare("erlang", "whereis", [Atom("application_controller")])
+_PASSING = frozenset({Refusal.CLOSED, Refusal.CONNECTION_REFUSED, Refusal.PROTOCOL})
+
 Met = Callable[[str], None]
 """Told the node's incarnation: at the first link, and whenever it is another one."""
 
@@ -153,7 +155,7 @@ class NodeWatch:
                 return await self._status(link, timeout) or link
             except LinkLost as error:
                 if last:
-                    return Finding(Verdict.REFUSED, str(error))
+                    return self._no_link(LinkRefused(Refusal.CLOSED, str(error)))
             except LinkBusy as error:
                 return Finding(Verdict.MISSED, str(error))
             except CallFailed as error:
@@ -161,15 +163,22 @@ class NodeWatch:
             except Nowhere as nowhere:
                 return await self._explain(nowhere)
             except LinkRefused as error:
-                missed = error.kind is Refusal.NO_ANSWER
-                return Finding(Verdict.MISSED if missed else Verdict.REFUSED, str(error))
+                return self._no_link(error)
         raise AssertionError("the second time returns")
+
+    def _no_link(self, error: LinkRefused) -> Finding:
+        """What a refusal says. A node that was never up may boot twice, and other ports may open before its own."""
+        if error.kind is Refusal.NO_ANSWER:
+            return Finding(Verdict.MISSED, str(error))
+        if error.kind in _PASSING and not self._was_up:
+            return Finding(Verdict.BUSY, f"booting: {error}")
+        return Finding(Verdict.REFUSED, str(error))
 
     def _silence(self, timeout: float) -> Finding:
         """Nothing was heard in time."""
         refusal = self._dialler.refusal
         if refusal is not None and refusal.kind is not Refusal.NO_ANSWER:
-            return Finding(Verdict.REFUSED, str(refusal))  # as far as is known; it is being tried again
+            return self._no_link(refusal)  # as far as is known; it is being tried again
         if not self.linked and not self._dialler.knocking:
             return Finding(Verdict.BUSY, "its node is still looked for: /proc or its files answer late")
         return Finding(Verdict.MISSED, f"no answer within {timeout:g} s")
