@@ -1,9 +1,11 @@
-"""What is told to the world: an event goes into the daemon's log at once, into the history, then to the subscribers.
+"""What is told to the world: an event goes into the daemon's log, into the history, then to the subscribers.
 
 The seq comes with the durable write, so a notice is published after it; a store that cannot be written delays the
-notices, and nothing else.
+notices, and nothing else. Log lines are made a moment later: a restart, which tells several, is not to be kept by them.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +19,8 @@ log = structlog.get_logger()
 
 Publish = Callable[[str | None, dict[str, Any]], None]
 """Sends a notice to those who listen: the release it is about, and the event."""
+
+_TOLD_WITHIN = 0.01
 
 _LOUD = frozenset({Note.FAILED, Note.STUCK, Note.CONFIG_REFUSED, Note.STORE_DAMAGED, Note.STORE_FULL, Note.LOG_DROPPED})
 
@@ -36,6 +40,8 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._untold: deque[tuple[Callable[..., object], Note, dict[str, Any]]] = deque()
         self.publish: Publish = lambda _release, _event: None
 
     def report(self, release: str | None, note: Note, fields: Mapping[str, Any]) -> None:
@@ -48,4 +54,12 @@ class Journal:
 
         self._store.put_event(at, release, str(note), fields, written)
         tell = log.error if note in _LOUD else log.warning if fields.get("error") else log.info
-        tell(str(note), release=release, **fields)
+        if not self._untold:
+            self._loop.call_later(_TOLD_WITHIN, self.flush)
+        self._untold.append((tell, note, {"release": release, "at": at, **fields}))
+
+    def flush(self) -> None:
+        """Write into the daemon's own log what was told."""
+        while self._untold:
+            tell, note, fields = self._untold.popleft()
+            tell(str(note), **fields)
