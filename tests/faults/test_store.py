@@ -90,7 +90,7 @@ def test_a_damaged_store_is_set_aside(relctld: Fleet, tmp_path: Path, damage: st
     now = daemon.status("web")
     assert now == now | {"pid": before["pid"], "epoch": 1, "state": "running"}
     [aside] = [file for file in daemon.state_dir.iterdir() if ".damaged-" in file.name and file.name[-4] != "-"]
-    assert str(aside) in daemon.said()
+    wait_until(lambda: str(aside) in daemon.said(), what="its name in the log")
     wait_until(lambda: "store-damaged" in [event["event"] for event in daemon.events()], what="the event")
     assert daemon.status("down")["state"] == "stopped"  # the run directory still knew
     assert daemon.relctl("stop", "web").returncode == 0

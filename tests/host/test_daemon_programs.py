@@ -119,6 +119,7 @@ def test_who_waits_is_told_that_the_daemon_stops(relctld: Fleet, tmp_path: Path)
 def test_the_log_is_json_lines_and_says_who_asked(relctld: Fleet, tmp_path: Path) -> None:
     daemon = relctld({"web": fake(tmp_path / "web")})
     daemon.relctl("restart", "web")
+    wait_until(lambda: '"requested"' in daemon.said(), what="the line")
     lines = [json.loads(line) for line in daemon.said().splitlines()]
     [asked] = [line for line in lines if line["event"] == "requested"]
     assert asked == asked | {"release": "web", "op": "restart", "level": "info"}

@@ -7,11 +7,14 @@ from relctld.core.events import Linked, Probed
 from relctld.core.launch import READY_AFTER, no_answer_yet, ready
 from relctld.core.model import UNKNOWN_STATUS, Cause, Ending, Health, LastExit, OnHung, State
 from relctld.core.notes import Note
-from relctld.core.probes import AutoProbe, Verdict
+from relctld.core.probes import AutoProbe, LinkProbe, Verdict
 from relctld.core.turn import Turn, end, forget_delays, unprobed
 
 READY_AGAIN = 0.25
 """Seconds between two questions whether a starting release is ready."""
+
+SETTLES = 5.0
+"""Seconds of running after which no boot is under way any more, where the node itself is not asked for its health."""
 
 LINK_AGAIN = 60.0
 """Seconds at least between two questions whether a release without a node has got one."""
@@ -81,7 +84,9 @@ def linked(t: Turn, event: Linked) -> bool:
     s = t.state
     if s.vm is None:
         return False
-    again = s.incarnation is not None and s.incarnation != event.incarnation and s.state is State.RUNNING
+    # What was linked in the first of two boots is seen anew only after the second: that is no restart yet.
+    settled = s.been_well if isinstance(t.spec.health.probe, LinkProbe) else t.now - s.since >= SETTLES
+    again = s.incarnation not in (None, event.incarnation) and s.state is State.RUNNING and settled
     t.state = replace(s, incarnation=event.incarnation)
     if again:
         last = LastExit(event.at, UNKNOWN_STATUS, Cause.VM_RESTARTED, s.vm.pid, "inside its process", s.epoch)

@@ -9,15 +9,11 @@ import os
 import queue
 import sys
 import threading
-import time
 from typing import TextIO, cast
 
 import structlog
 
 _WAITING = 10_000
-_TOGETHER = 0.01
-"""Seconds that a line waits for company: a restart, which tells several, is not to be kept by each of them."""
-
 _STDERR = 2
 
 
@@ -45,15 +41,8 @@ class Pen:
         self._thread.join(timeout)
 
     def _work(self) -> None:
-        last = False
-        while not last:
-            lines = [self._lines.get()]
-            time.sleep(_TOGETHER if lines[0] is not None else 0)
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    lines.append(self._lines.get_nowait())
-            last = None in lines
-            data = "".join(line for line in lines if line).encode("utf-8", "backslashreplace")
+        while (text := self._lines.get()) is not None:
+            data = text.encode("utf-8", "backslashreplace")
             with contextlib.suppress(OSError):
                 while data:
                     data = data[os.write(_STDERR, data) :]
