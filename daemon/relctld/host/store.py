@@ -30,6 +30,7 @@ from relctld.host.database import Kept
 
 _WAITING_EVENTS = 10_000
 _DOZE = 0.01
+_CATCH_UP_WITHIN = 0.1
 _RETRY = 2.0
 _PRUNE_EVERY = 1_000
 _PRUNE_AFTER = 3600.0
@@ -72,6 +73,7 @@ class Store:
         self._wake = threading.Condition()
         self._closing = False
         self._dozing = False
+        self._writing = False
         self._gave_up = False
         self._since_prune, self._pruned_at = 0, float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -106,7 +108,7 @@ class Store:
         """Write what is queued, then end; a disk that hangs is waited for no longer than `timeout` seconds."""
         with self._wake:
             self._closing = True
-            self._wake.notify()
+            self._wake.notify_all()
         if self._thread is not None:
             self._thread.join(timeout)
 
@@ -136,7 +138,7 @@ class Store:
             self._jobs.append(job)
             self._forget_oldest()
             if not (self._dozing and job.patient):
-                self._wake.notify()
+                self._wake.notify_all()
 
     def _forget_oldest(self) -> None:
         """A disk that has been full for long: the oldest events go. Wants never wait for long."""
@@ -170,6 +172,8 @@ class Store:
     def _next_batch(self) -> list[_Job]:
         """What is to be written next; empty when closing and nothing is left, or the last try failed too."""
         with self._wake:
+            self._writing = False
+            self._wake.notify_all()
             if self.error and not self._closing and all(job.patient for job in self._jobs):
                 self._wake.wait(_RETRY)
             while not self._jobs and not self._closing:
@@ -182,6 +186,7 @@ class Store:
                 return []
             batch = list(self._jobs)
             self._jobs.clear()
+            self._writing = True
             return batch
 
     def _write(self, connection: sqlite3.Connection, batch: Iterable[_Job]) -> list[int | None]:
@@ -241,8 +246,9 @@ class Store:
     ) -> list[EventRow]:
         """Events that fit, oldest first: the first `limit` after a seq or since a time, else the latest. Blocks.
 
-        Raises sqlite3.Error.
+        What was told before the question is among them, unless the disk is slow. Raises sqlite3.Error.
         """
+        self._catch_up()
         wanted = tuple(names)
         sql = "SELECT seq, at, release, event, fields FROM event WHERE seq > ? AND at >= ?"
         if wanted:
@@ -258,6 +264,13 @@ class Store:
             EventRow(seq, at, name, event, database.object_of(fields) or {}) for seq, at, name, event, fields in rows
         ]
         return events if forward else events[::-1]
+
+    def _catch_up(self) -> None:
+        """Wait, but not for long, until what is queued is written."""
+        with self._wake:
+            if self.error is None:
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: not self._jobs and not self._writing, _CATCH_UP_WITHIN)
 
     def _put_aside(self, why: str) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")

@@ -313,3 +313,21 @@ def test_the_close_gives_up_where_nothing_can_be_written(path: Path) -> None:
 def test_it_is_not_everybodys_to_write(path: Path) -> None:
     seed(path)
     assert not stat.S_IMODE(path.stat().st_mode) & 0o022
+
+
+def test_what_was_told_before_the_question_is_in_the_answer(tmp_path: Path) -> None:
+    """The writer waits a moment for company; who asks does not see that."""
+
+    async def work() -> None:
+        store = module.Store(tmp_path / "state.db", keep_seconds=1e9)
+        store.open()
+        store.start(asyncio.get_running_loop(), lambda _: None)
+        try:
+            for number in range(1, 51):
+                store.put_event("2024-05-01T12:00:00Z", "web", "starting", {"n": number}, lambda *_: None)
+                rows = await asyncio.to_thread(store.events)
+                assert rows[-1].fields["n"] == number
+        finally:
+            await asyncio.to_thread(store.close)
+
+    asyncio.run(work())
