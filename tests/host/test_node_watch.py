@@ -81,6 +81,27 @@ def test_a_node_that_falls_silent_is_missed_and_not_held(monkeypatch: pytest.Mon
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
+def test_each_miss_is_a_question_that_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal may be repeated unasked for a while; silence may not: three of them end a node."""
+    monkeypatch.setattr(dial, "DIAL_WITHIN", 0.3)
+    monkeypatch.setattr(dial, "BOOTS_WITHIN", 0.0)
+
+    async def scenario() -> None:
+        knocks: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(lambda _, writer: knocks.append(writer), "127.0.0.1", 0)
+        with relayed(server.sockets[0].getsockname()[1]) as pid, ThreadPoolExecutor(1) as pool:
+            found = NodeWatch(Vm(pid, 0, ""), lambda: SPEC, Launched(), pool, lambda _: None)
+            for asked in (1, 2, 3):
+                assert (await found.ask(AUTO, 2.0)).verdict is Verdict.MISSED
+                assert len(knocks) == asked
+            found.close()
+        server.close()
+        for writer in knocks:
+            writer.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
 def test_a_disk_that_hangs_is_not_held_against_a_node() -> None:
     """Its cookie lies there, and nobody has asked the node yet."""
 

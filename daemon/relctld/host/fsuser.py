@@ -14,7 +14,15 @@ import platform
 from collections.abc import Iterator
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "ppc64le": 81, "s390x": 206}.get(platform.machine())
+_SETGROUPS = {
+    "x86_64": 116,
+    "aarch64": 159,
+    "riscv64": 159,
+    "ppc64le": 81,
+    "s390x": 206,
+    "i686": 206,
+    "armv7l": 206,
+}.get(platform.machine())
 _UNCHANGED = 0xFFFFFFFF
 
 

@@ -111,8 +111,10 @@ class Dialler:
         return await connect(target, DIAL_WITHIN, max_frame=max_frame)
 
     def _keep(self, refused: LinkRefused, cookie: Cookie) -> None:
+        """Silence is not kept: each miss counts against the node, so each time it must have been asked."""
         now, lasting = self._loop.time(), refused.kind in _LASTING
-        look_at = now + LOOK_AGAIN if lasting or now - self._begun > BOOTS_WITHIN else now
+        passing = refused.kind is Refusal.NO_ANSWER or now - self._begun <= BOOTS_WITHIN
+        look_at = now + LOOK_AGAIN if lasting or not passing else now
         self._refused = _Refused(refused, look_at, now + (REFUSED_FOR if lasting else 0.0), cookie)
 
     def _keep_refusing(self, found: Whereabouts) -> None:

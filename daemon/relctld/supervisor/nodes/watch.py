@@ -14,8 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 
-import structlog
-
 from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, prepare
 from relctld.beam.dist.refusals import LinkRefused, Refusal
 from relctld.beam.term.shown import shown
@@ -25,8 +23,6 @@ from relctld.core.probes import WELL, AutoProbe, Finding, LinkProbe, MfaProbe, V
 from relctld.host.records import Launched
 from relctld.supervisor.nodes.dial import KNOCK, Dialler
 from relctld.supervisor.nodes.whereabouts import Nowhere, is_dumping
-
-log = structlog.get_logger()
 
 IDLE_AFTER = 4000.0
 """Seconds after its last use began that the second link is closed; longer than any use may take."""

@@ -25,7 +25,7 @@ from relctld.beam.vmargs import full_name
 from relctld.core.model import Flavour, ReleaseSpec, Vm
 from relctld.core.probes import Finding, Verdict
 from relctld.host.epmd import DEFAULT_PORT
-from relctld.host.fsuser import as_process
+from relctld.host.fsuser import FsUserError, as_process
 from relctld.host.listening import Listener, listeners
 from relctld.host.records import Launched
 
@@ -81,6 +81,8 @@ def locate(vm: Vm, spec: ReleaseSpec, launched: Launched) -> Whereabouts:
             context = tls.context(flags, Path(f"/proc/{vm.pid}/cwd"))
     except (CookieError, LinkRefused) as error:
         raise Nowhere(Verdict.REFUSED, str(error)) from error
+    except FsUserError as error:
+        raise Nowhere(Verdict.REFUSED, f"cannot look for its cookie as its user would: {error}") from error
     except OSError as error:  # it is gone
         raise Nowhere(Verdict.BUSY, f"it cannot be looked at: {error.strerror or error}".lower()) from error
     return Whereabouts(node, own, doors, certain, _epmd_port(flags, env), found.cookie, found.origin, context)
