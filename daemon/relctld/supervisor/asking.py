@@ -13,7 +13,7 @@ from relctld.core import fleet
 from relctld.core.effects import AskProbe, RunHook
 from relctld.core.events import Probed
 from relctld.core.model import Hook
-from relctld.core.probes import WELL, Finding, LinkProbe, Verdict
+from relctld.core.probes import WELL, ExecProbe, Finding, LinkProbe, Verdict
 from relctld.host import probe, users
 from relctld.host.command import Commands
 from relctld.host.gate import Identity
@@ -51,7 +51,7 @@ class Asking:
 
         async def run(argv: tuple[str, ...], timeout: float) -> str | None:
             if managed.preparing is not None and not managed.preparing.done():
-                return f"{argv[0]}: what it needs, its env_file or its user, cannot be looked up"
+                return f"{argv[0]} was not run: to look up its env_file or its user takes too long"
             return await self._command(managed, argv, timeout, {}, prepared_once=True)
 
         begun = self._loop.time()
@@ -61,7 +61,7 @@ class Asking:
                 found = await self._nodes.ask(managed.name, effect.probe, effect.timeout)
             else:
                 error = await probe.ask(effect.probe, effect.timeout, run)
-                found = WELL if error is None else Finding(Verdict.MISSED, error)
+                found = WELL if error is None else Finding(_fault(managed, effect), error)
         except Exception:
             log.exception("surprise", release=managed.name)
         credible = self._loop.time() - begun <= effect.timeout + _LATE
@@ -105,3 +105,9 @@ class Asking:
         except Exception as error:  # noqa: BLE001 an operator's command must not surprise the daemon
             return f"{argv[0]}: {str(error).lower() or type(error).__name__}"
         return outcome.error(timeout)
+
+
+def _fault(managed: Managed, effect: AskProbe) -> Verdict:
+    """Whose fault it is. A command that was not run, for a disk or a name service hangs, says nothing of a node."""
+    preparing = managed.preparing if isinstance(effect.probe, ExecProbe) else None
+    return Verdict.MISSED if preparing is None or preparing.done() else Verdict.REFUSED
