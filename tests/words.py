@@ -15,6 +15,7 @@ from relctld.core.model import (
     ReleaseSpec,
     Request,
     State,
+    Upgrading,
     Vm,
     Want,
 )
@@ -96,6 +97,16 @@ def asked(op: str, by: str = "ann", id: str | None = None) -> Heard:
 def rejoined(op: str, by: str = "ann", id: str | None = None) -> Heard:
     """A former self had accepted this request, and a re-exec came before the answer."""
     return Heard(_title("rejoined", op=op), lambda p: ev.Rejoined(p.spec.name, Request(id or op, Op(op), by, p.now)))
+
+
+def upgrade_begun(target: str = "1.1.0", by: str = "bob", id: str = "u1") -> Heard:
+    """A hot upgrade is under way."""
+    return Heard(_title("upgrade_begun"), lambda p: ev.UpgradeBegun(p.spec.name, Upgrading(id, target, by)))
+
+
+def upgrade_ended() -> Heard:
+    """It is over."""
+    return Heard(_title("upgrade_ended"), lambda p: ev.UpgradeEnded(p.spec.name))
 
 
 def recorded(id: str, error: str | None = None) -> Heard:

@@ -7,7 +7,7 @@ Rule 2: `chance` is a number from 0 to 1, drawn by the shell, wherever a jitter 
 
 from dataclasses import dataclass
 
-from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, ReleaseSpec, Request, Vm, Want
+from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, ReleaseSpec, Request, Upgrading, Vm, Want
 from relctld.core.probes import Finding
 
 
@@ -159,6 +159,21 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradeBegun:
+    """A hot upgrade is under way, or found to be so by a daemon that came up."""
+
+    release: str
+    upgrading: Upgrading
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeEnded:
+    """It is over, one way or the other."""
+
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """A deadline of this release is due."""
 
@@ -167,4 +182,6 @@ class Tick:
 
 VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | Probed | Linked
 Aftermath = HookFinished | DumpFound
-Event = Booted | Resumed | Requested | Rejoined | Recorded | Halted | Reconfigured | Tick | VmEvent | Aftermath
+Upgrade = UpgradeBegun | UpgradeEnded
+Asked = Requested | Rejoined | Recorded | Halted | Reconfigured
+Event = Booted | Resumed | Asked | Upgrade | Tick | VmEvent | Aftermath

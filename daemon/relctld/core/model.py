@@ -296,6 +296,15 @@ class Waiter:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Upgrading:
+    """A hot upgrade is under way: other requests are refused meanwhile, its own carry its `id` and a slash."""
+
+    id: str
+    target: str
+    by: str
+
+
 class Ending(StrEnum):
     """Why we are ending a VM; None in the state means that nobody asked and its end is a surprise."""
 
@@ -325,7 +334,7 @@ class ReleaseState:
     `started`: when the VM was · `incarnation`: names the boot of the node within its process, where a link told ·
     `sweeping`: a sweep is in flight, its end is always awaited · `recording`: requests whose want is on its way to the
     store · `halted`: the daemon is stopping, nothing starts any more · `told`: that KILLING takes unusually long was
-    reported.
+    reported · `upgrading`: the hot upgrade under way, told by who carries it out.
     """
 
     name: str
@@ -356,6 +365,7 @@ class ReleaseState:
     recording: tuple[Request, ...] = ()
     halted: bool = False
     told: bool = False
+    upgrading: Upgrading | None = None
 
 
 TRANSIENT = frozenset({State.STARTING, State.STOPPING, State.KILLING, State.BACKOFF})

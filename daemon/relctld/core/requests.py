@@ -9,7 +9,7 @@ the rest is accepted at once. Requests are accepted in the order they came.
 | stop       | rests                    | overtakes, ends   | ends               | joins               |
 | restart    | as start                 | ends, begins anew | ends, begins anew  | begins afterwards   |
 
-A restart joins a restart that is under way.
+A restart joins a restart that is under way. During a hot upgrade only the upgrade itself may ask.
 """
 
 from dataclasses import replace
@@ -29,6 +29,9 @@ def requested(t: Turn, event: Requested) -> None:
     s, request = t.state, event.request
     if s.halted:
         t.answer(Waiter(request, s.epoch), Refused("impossible", "relctld is stopping"))
+    elif s.upgrading is not None and not request.id.startswith(f"{s.upgrading.id}/"):
+        why = f"an upgrade to {s.upgrading.target} by {s.upgrading.by} is under way"
+        t.answer(Waiter(request, s.epoch), Refused("busy", why, f"wait for its end: relctl status {s.name} --watch"))
     elif s.recording or s.want is not want_of(request.op):
         t.state = replace(s, recording=(*s.recording, request))
         t.do(RecordWant(s.name, request.id, want_of(request.op)))
