@@ -1,6 +1,7 @@
 """The watch of one node, against a node that a test plays: what is its fault, and what is not."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from relctld.host.listening import listeners
 from relctld.host.records import Launched
 from relctld.supervisor.nodes import dial
 from relctld.supervisor.nodes.watch import NodeWatch
+from relctld.supervisor.nodes.whereabouts import Nowhere
 from tests.fakes import relay
 from tests.fakes.peer import COOKIE, NAME, Peer, peer
 from tests.waiting import wait_until
@@ -120,6 +122,25 @@ def test_a_disk_that_hangs_is_not_held_against_a_node() -> None:
             pool.shutdown()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_to_have_no_node_costs_no_memory() -> None:
+    """It is asked every second for ever: an error that is part of a cycle would lie there with all of its frames."""
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            found = NodeWatch(Vm(os.getpid(), 0, ""), lambda: SPEC, Launched(), pool, lambda _: None)
+            for _ in range(3):
+                assert (await found.ask(AUTO, 5.0)).verdict is Verdict.NO_LINK
+            await asyncio.get_running_loop().run_in_executor(pool, int)  # its thread has let go of the last one
+            assert not [kept for kept in gc.get_objects() if isinstance(kept, Nowhere)]
+            found.close()
+
+    gc.disable()
+    try:
+        asyncio.run(asyncio.wait_for(scenario(), 20))
+    finally:
+        gc.enable()
 
 
 async def ends(other: Peer) -> None:

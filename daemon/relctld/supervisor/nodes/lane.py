@@ -74,7 +74,7 @@ class Lane:
                 await self._measure()
             except Nowhere as nowhere:
                 if nowhere.finding.verdict is Verdict.NO_LINK and begun - self._begun >= BOOTS_WITHIN:
-                    await asyncio.sleep(NO_LINK_EVERY)
+                    pause = NO_LINK_EVERY
             except (LinkRefused, LinkLost, LinkBusy, CallTimeout, CallFailed) as error:
                 log.debug("measure.failed", release=self._managed.name, error=str(error))
             except Exception:

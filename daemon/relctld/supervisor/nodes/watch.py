@@ -116,9 +116,9 @@ class NodeWatch:
         if self._link is not None and not self._link.lost.done():
             return self._link
         self._dialler.repeat()
-        if self._dialling is None or self._dialling.done():
+        if self._dialling is None:
             self._dialling = self._loop.create_task(self._dial(), name=f"dial {self.vm.pid}")
-            self._dialling.add_done_callback(_seen)
+            self._dialling.add_done_callback(self._dialled)
         dialling = self._dialling
         try:
             return await asyncio.shield(dialling)
@@ -126,6 +126,8 @@ class NodeWatch:
             if dialling.cancelled():  # it was, not we: the VM ended
                 raise LinkRefused(Refusal.CLOSED, "its VM ended") from None
             raise
+        finally:
+            del dialling  # what it failed with knows this frame: they would keep each other
 
     async def second_link(self, own: str, max_frame: int) -> Link:
         """A link beside that one, under another name, for what may take long or answer with much. Raises as `link`.
@@ -246,6 +248,12 @@ class NodeWatch:
             self.recognise(await link.run(_CONTROLLER, timeout=KNOCK, high=True))
         return link
 
+    def _dialled(self, task: "asyncio.Task[Link]") -> None:
+        """Its outcome is for those who wait; nobody may. It is not kept: an error keeps each frame it went through."""
+        self._dialling = None
+        if not task.cancelled():
+            task.exception()
+
 
 async def _function(link: Link, probe: MfaProbe, timeout: float) -> Finding:
     what = f"{probe.module.removeprefix('Elixir.')}:{probe.function}()"
@@ -256,9 +264,3 @@ async def _function(link: Link, probe: MfaProbe, timeout: float) -> Finding:
     except CallFailed as error:
         return Finding(Verdict.MISSED, f"{what} failed: {error.kind} {shown(error.reason, 200)}")
     return WELL if said in ("true", "ok") else Finding(Verdict.MISSED, f"{what} says {shown(said, 100)}")
-
-
-def _seen(task: "asyncio.Task[Link]") -> None:
-    """Its outcome is for those who wait; nobody may."""
-    if not task.cancelled():
-        task.exception()
