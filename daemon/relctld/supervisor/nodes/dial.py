@@ -8,7 +8,6 @@ Rule 2: what only the node's own port says ends the search; else every port of t
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import structlog
@@ -20,6 +19,7 @@ from relctld.beam.dist.refusals import LinkRefused, Refusal
 from relctld.beam.term.shown import text
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.host.records import Launched
+from relctld.supervisor.nodes.lookers import Lookers
 from relctld.supervisor.nodes.whereabouts import Whereabouts, locate
 
 log = structlog.get_logger()
@@ -65,9 +65,9 @@ class _Refused:
 
 
 class Dialler:
-    """Dials the node of one VM, as often as it must. What blocks goes to `pool`."""
+    """Dials the node of one VM, as often as it must."""
 
-    def __init__(self, vm: Vm, spec: Callable[[], ReleaseSpec], launched: Launched, pool: Executor) -> None:
+    def __init__(self, vm: Vm, spec: Callable[[], ReleaseSpec], launched: Launched, lookers: Lookers) -> None:
         self.found: Whereabouts | None = None
         """Where the node is, as far as that is known."""
         self.had_link = False
@@ -76,7 +76,7 @@ class Dialler:
         self._vm = vm
         self._spec = spec
         self._launched = launched
-        self._pool = pool
+        self._lookers = lookers
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._door: tuple[str, int] | None = None
@@ -95,7 +95,7 @@ class Dialler:
     async def dial(self) -> Link:
         """A link to the node. Raises Nowhere, LinkRefused."""
         self.knocking = False
-        found = await self._loop.run_in_executor(self._pool, locate, self._vm, self._spec(), self._launched)
+        found = await self._lookers.look(locate, self._vm, self._spec(), self._launched)
         self._keep_refusing(found)
         self.found, self.knocking = found, True
         try:

@@ -11,7 +11,6 @@ Rule 5: a probe is missed only where the node itself was asked and was silent: n
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import replace
 
 from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, prepare
@@ -22,6 +21,7 @@ from relctld.core.model import ReleaseSpec, Vm
 from relctld.core.probes import WELL, AutoProbe, Finding, LinkProbe, MfaProbe, Verdict
 from relctld.host.records import Launched
 from relctld.supervisor.nodes.dial import KNOCK, Dialler
+from relctld.supervisor.nodes.lookers import Lookers
 from relctld.supervisor.nodes.whereabouts import Nowhere, is_dumping
 
 IDLE_AFTER = 4000.0
@@ -45,19 +45,19 @@ Met = Callable[[str], None]
 
 
 class NodeWatch:
-    """Watches the node of one VM. On the loop; what blocks goes to `pool`."""
+    """Watches the node of one VM. On the loop."""
 
-    def __init__(self, vm: Vm, spec: Callable[[], ReleaseSpec], launched: Launched, pool: Executor, met: Met) -> None:
+    def __init__(self, vm: Vm, spec: Callable[[], ReleaseSpec], launched: Launched, lookers: Lookers, met: Met) -> None:
         self.vm = vm
         self.overloaded = ""
         """Why the node counts as not responsive, told by who measures it; empty where it is."""
         self._spec = spec
         self._launched = launched
-        self._pool = pool
+        self._lookers = lookers
         self._met = met
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
-        self._dialler = Dialler(vm, spec, launched, pool)
+        self._dialler = Dialler(vm, spec, launched, lookers)
         self._link: Link | None = None
         self._dialling: asyncio.Task[Link] | None = None
         self._second: Link | None = None
@@ -232,7 +232,7 @@ class NodeWatch:
             return nowhere.finding
         since = self._closed_since = self._closed_since or self._loop.time()
         patience = self._spec().crash.timeout + GRACE
-        if await self._loop.run_in_executor(self._pool, is_dumping, self.vm.pid):
+        if await self._lookers.look(is_dumping, self.vm.pid):
             why = "writing a crash dump"
         else:
             why = "its distribution is closed: it is ending, or was cut off on purpose"
