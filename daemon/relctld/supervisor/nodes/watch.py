@@ -187,8 +187,7 @@ class NodeWatch:
         Two questions at once: one that is answered by no process, so that only a VM that hangs is silent, and one to
         `init`, which is a process of normal priority like any other.
         """
-        calls = [link.run(call, timeout=timeout, high=True) for call in (_CONTROLLER, _STATUS)]
-        controller, status = await asyncio.gather(*calls, return_exceptions=True)
+        controller, status = await link.run_all((_CONTROLLER, _STATUS), timeout=timeout, high=True)
         if isinstance(controller, CallTimeout):
             return Finding(Verdict.MISSED, f"hung: no answer within {timeout:g} s, at high priority either")
         if isinstance(controller, BaseException):
