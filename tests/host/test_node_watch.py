@@ -1,6 +1,7 @@
 """The watch of one node, against a node that a test plays: what is its fault, and what is not."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import threading
@@ -17,7 +18,9 @@ from relctld.core.probes import AUTO, Verdict
 from relctld.host.listening import listeners
 from relctld.host.records import Launched
 from relctld.supervisor.nodes import dial
+from relctld.supervisor.nodes.lookers import Lookers
 from relctld.supervisor.nodes.watch import NodeWatch
+from relctld.supervisor.nodes.whereabouts import Nowhere
 from tests.fakes import relay
 from tests.fakes.peer import COOKIE, NAME, Peer, peer
 from tests.waiting import wait_until
@@ -43,7 +46,7 @@ async def watched() -> AsyncIterator[tuple[NodeWatch, "asyncio.Future[Peer]"]]:
     """The watch of such a process, and the node that answers there."""
     async with peer() as (target, taken):
         with relayed(target.port) as pid, ThreadPoolExecutor(1) as pool:
-            found = NodeWatch(Vm(pid, 0, ""), lambda: SPEC, Launched(), pool, lambda _: None)
+            found = NodeWatch(Vm(pid, 0, ""), lambda: SPEC, Launched(), Lookers(pool), lambda _: None)
             yield found, taken
             found.close()
 
@@ -90,7 +93,7 @@ def test_each_miss_is_a_question_that_was_asked(monkeypatch: pytest.MonkeyPatch)
         knocks: list[asyncio.StreamWriter] = []
         server = await asyncio.start_server(lambda _, writer: knocks.append(writer), "127.0.0.1", 0)
         with relayed(server.sockets[0].getsockname()[1]) as pid, ThreadPoolExecutor(1) as pool:
-            found = NodeWatch(Vm(pid, 0, ""), lambda: SPEC, Launched(), pool, lambda _: None)
+            found = NodeWatch(Vm(pid, 0, ""), lambda: SPEC, Launched(), Lookers(pool), lambda _: None)
             for asked in (1, 2, 3):
                 assert (await found.ask(AUTO, 2.0)).verdict is Verdict.MISSED
                 assert len(knocks) == asked
@@ -110,7 +113,7 @@ def test_a_disk_that_hangs_is_not_held_against_a_node() -> None:
         pool = ThreadPoolExecutor(1)
         pool.submit(hung.wait)
         try:
-            found = NodeWatch(Vm(os.getpid(), 0, ""), lambda: SPEC, Launched(), pool, lambda _: None)
+            found = NodeWatch(Vm(os.getpid(), 0, ""), lambda: SPEC, Launched(), Lookers(pool), lambda _: None)
             answer = await found.ask(AUTO, 0.1)
             assert answer.verdict is Verdict.BUSY
             assert answer.detail == "its node is still looked for: /proc or its files answer late"
@@ -120,6 +123,25 @@ def test_a_disk_that_hangs_is_not_held_against_a_node() -> None:
             pool.shutdown()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_to_have_no_node_costs_no_memory() -> None:
+    """It is asked every second for ever: an error that is part of a cycle would lie there with all of its frames."""
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            found = NodeWatch(Vm(os.getpid(), 0, ""), lambda: SPEC, Launched(), Lookers(pool), lambda _: None)
+            for _ in range(3):
+                assert (await found.ask(AUTO, 5.0)).verdict is Verdict.NO_LINK
+            await asyncio.get_running_loop().run_in_executor(pool, int)  # its thread has let go of the last one
+            assert not [kept for kept in gc.get_objects() if isinstance(kept, Nowhere)]
+            found.close()
+
+    gc.disable()
+    try:
+        asyncio.run(asyncio.wait_for(scenario(), 20))
+    finally:
+        gc.enable()
 
 
 async def ends(other: Peer) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
+from sys import intern
 from typing import Final, NamedTuple
 
 from relctld.beam.term.shown import shown, text
@@ -81,7 +82,7 @@ def _applications(term: object) -> tuple[Application, ...] | None:
     if not isinstance(term, list):
         return None
     told = (item for item in islice(term, MOST_APPLICATIONS) if _is_named(item, 3))
-    return tuple(Application(text(name) or "", text(version) or "") for name, _, version in told)
+    return tuple(Application(intern(text(name) or ""), intern(text(version) or "")) for name, _, version in told)
 
 
 def _alarms(term: object) -> tuple[str, ...] | None:

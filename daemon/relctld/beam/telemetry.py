@@ -2,7 +2,8 @@
 
 Rule 1: pure: terms in, values out; who asks, and when, is the supervisor's business.
 Rule 2: total: whatever a node answers, one item that makes no sense costs that item (None), and nothing is raised.
-Rule 3: bounded: numbers are below 2**63, names are clipped, lists are cut; a node cannot fill a reply of ours.
+Rule 3: bounded: numbers are below 2**63, names are clipped, lists are cut; a node cannot fill a reply of ours. What
+        many nodes say alike (versions, names) is held once, as long as one of them says it.
 Rule 4: of erlang:statistics/1 only totals count, never the second half, "since the last call", which belongs to the
         whole VM. Asking at all moves it for those in the node who read it; the totals cannot be had otherwise.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from sys import intern
 from typing import Any, Final
 
 from relctld.beam.slowlane import Application, Installed, Slow
@@ -119,8 +121,8 @@ def decode_batch(term: Term, before: Sample | None, at: float) -> Sample:
     boot = told.get("boot")
     sample = Sample(
         at=at,
-        otp=text(told.get("otp", ())) or None,
-        erts=text(told.get("erts", ())) or None,
+        otp=intern(text(told.get("otp", ())) or "") or None,
+        erts=intern(text(told.get("erts", ())) or "") or None,
         creation=number("creation"),
         os_pid=_digits(told.get("os_pid")),
         boot=boot if isinstance(boot, Pid) else None,
@@ -254,4 +256,4 @@ def _memory(term: object) -> dict[str, int | None] | None:
 def _names(term: object) -> tuple[str, ...] | None:
     if not isinstance(term, list):
         return None
-    return tuple(text(name, 255) or "" for name in islice(term, MOST_NODES) if isinstance(name, Atom))
+    return tuple(intern(text(name, 255) or "") for name in islice(term, MOST_NODES) if isinstance(name, Atom))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from relctld.config.notes import found, suggest
@@ -257,7 +258,7 @@ def argv() -> Kind:
     words = many(secret(), 'a command and its arguments such as ["bin/web", "foreground"]')
 
     def read(raw: Any) -> tuple[str, ...]:
-        command: tuple[str, ...] = words.read(raw)
+        command = tuple(map(intern, words.read(raw)))  # many releases are started alike
         if not command or not command[0]:
             raise KindError("expected a command and its arguments, found none")
         return command

@@ -6,11 +6,14 @@ nothing else is raised. Depth needs no limit of ours: the JSON scanner ends at P
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from relctld.wire.messages import MAX_FRAME, OPS, VERSION, Problem, Progress, Reply, Request
 
 _ID = re.compile(r"[0-9a-f]{32}")
+_DEPTH = 3  # of a message's body, its result and a list in it
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class FrameError(Exception):
@@ -91,4 +94,21 @@ def decode_answer(frame: bytes) -> Reply | Progress:
 
 
 def _dump(message: dict[str, Any]) -> bytes:
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return "".join(_pieces(message, _DEPTH)).encode("utf-8", "backslashreplace")
+
+
+def _pieces(value: Any, depth: int) -> Iterator[str]:
+    """Its JSON, one item of a list after the other: json holds a string for each name and value until it is done."""
+    match value:
+        case {} if depth and value:
+            for number, (key, item) in enumerate(value.items()):
+                yield f"{',' if number else '{'}{_encode(key)}:"
+                yield from _pieces(item, depth - 1)
+            yield "}"
+        case [*items] if depth and items and isinstance(value, list):
+            for number, item in enumerate(items):
+                yield "," if number else "["
+                yield from _pieces(item, depth - 1)
+            yield "]"
+        case _:
+            yield _encode(value)

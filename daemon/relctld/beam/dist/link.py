@@ -121,6 +121,26 @@ class Link:
         finally:
             self._calls.pop(ref, None)
 
+    async def run_all(
+        self, calls: Sequence[Prepared], *, timeout: float, high: bool = False
+    ) -> list[Term | BaseException]:
+        """The same of several at once: of each its value, or what `run` would raise.
+
+        Under one timer and without a task for each: a probe is asked every second for ever. Raises LinkLost, LinkBusy.
+        """
+        if not self.otp_flags & Flag.SPAWN:
+            runs = [self.run(call, timeout=timeout, high=high) for call in calls]
+            return await asyncio.gather(*runs, return_exceptions=True)
+        asked = [(call, self._new_ref()) for call in calls]
+        try:
+            for call, ref in asked:
+                self._calls[ref] = self._await(self._spawner.request(ref, call, high))
+            await asyncio.wait([self._calls[ref] for _, ref in asked], timeout=timeout)
+            return [self._outcome(call, ref, timeout) for call, ref in asked]
+        finally:
+            for _, ref in asked:
+                self._calls.pop(ref, None)
+
     async def captured(self, module: str, function: str, args: Sequence[Term], *, timeout: float) -> tuple[bytes, Term]:
         """What module:function(args) prints, cut at MAX_OUTPUT bytes, and its value. Raises as `via_rex` does."""
         return await self._by_rex(module, function, args, "send_stdout_to_caller", timeout)
@@ -182,7 +202,17 @@ class Link:
             async with asyncio.timeout(timeout):
                 return await done
         except TimeoutError as error:
-            raise CallTimeout(f"cannot call {what}: no answer from {self.node} within {timeout:g} s") from error
+            raise self._silent(what, timeout) from error
+
+    def _outcome(self, call: Prepared, ref: Reference, timeout: float) -> Term | BaseException:
+        done = self._calls[ref]
+        try:
+            return _value(call.what, ref, done.result()) if done.done() else self._silent(call.what, timeout)
+        except (CallFailed, LinkLost) as error:
+            return error
+
+    def _silent(self, what: str, timeout: float) -> CallTimeout:
+        return CallTimeout(f"cannot call {what}: no answer from {self.node} within {timeout:g} s")
 
     def _new_pid(self) -> Pid:
         number = next(self._count)

@@ -8,7 +8,7 @@ Source: ERTS User's Guide, "Distribution Protocol" and "External Term Format"; k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ _ARGUMENTS = b"\x83\x6c\x00\x00\x00\x04"  # the version, a list of 4
 _TERMS = b"\x83\x6c\x00\x00\x00\x03"  # the version, a list of 3
 _LIST_HEAD = 6  # bytes of a version and a list's head
 _TUPLE_HEAD = 3
+
+_NOBODY = "\0nobody\0"  # a name that no node has, nor any argument
 
 _ERPC = (Atom("erpc"), Atom("execute_call"), 4)
 _NORMAL: list[Term] = [Atom("monitor")]
@@ -44,6 +46,19 @@ def prepare(module: str, function: str, args: Sequence[Term]) -> Prepared:
     """module:function(args), for `Link.run`. EtfError where an argument is no term."""
     whole = encode([Atom(module), Atom(function), list(args)])
     return Prepared(f"{module}:{function}/{len(args)}", whole[_LIST_HEAD:])
+
+
+class Pattern:
+    """A call with the node's own name in it, prepared for all nodes: what is the same for all is kept once."""
+
+    def __init__(self, of: Callable[[str], tuple[str, str, Sequence[Term]]]) -> None:
+        call = prepare(*of(_NOBODY))
+        self._what = call.what
+        self._parts = call.encoded.split(encode(Atom(_NOBODY))[1:])
+
+    def of(self, node: str) -> Prepared:
+        """The call for this node."""
+        return Prepared(self._what, encode(Atom(node))[1:].join(self._parts))
 
 
 class Spawner:

@@ -8,7 +8,6 @@ Rule 2: what only the node's own port says ends the search; else every port of t
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import structlog
@@ -20,6 +19,7 @@ from relctld.beam.dist.refusals import LinkRefused, Refusal
 from relctld.beam.term.shown import text
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.host.records import Launched
+from relctld.supervisor.nodes.lookers import Lookers
 from relctld.supervisor.nodes.whereabouts import Whereabouts, locate
 
 log = structlog.get_logger()
@@ -48,18 +48,26 @@ _CERTAIN = frozenset({Refusal.WRONG_COOKIE, Refusal.NOT_ALLOWED, Refusal.NAME_CO
 
 @dataclass(slots=True)
 class _Refused:
-    """A refusal that is kept: repeated until `look_at`, asked for again at `until`, or when the cookie is another."""
+    """A refusal that is kept: repeated until `look_at`, asked for again at `until`, or when the cookie is another.
 
-    error: LinkRefused
+    Its words, not the error: one that is raised again and again grows by each frame it goes through.
+    """
+
+    kind: Refusal
+    why: str
     look_at: float
     until: float
     cookie: Cookie
 
+    def error(self) -> LinkRefused:
+        """To be raised."""
+        return LinkRefused(self.kind, self.why)
+
 
 class Dialler:
-    """Dials the node of one VM, as often as it must. What blocks goes to `pool`."""
+    """Dials the node of one VM, as often as it must."""
 
-    def __init__(self, vm: Vm, spec: Callable[[], ReleaseSpec], launched: Launched, pool: Executor) -> None:
+    def __init__(self, vm: Vm, spec: Callable[[], ReleaseSpec], launched: Launched, lookers: Lookers) -> None:
         self.found: Whereabouts | None = None
         """Where the node is, as far as that is known."""
         self.had_link = False
@@ -68,7 +76,7 @@ class Dialler:
         self._vm = vm
         self._spec = spec
         self._launched = launched
-        self._pool = pool
+        self._lookers = lookers
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._door: tuple[str, int] | None = None
@@ -77,17 +85,17 @@ class Dialler:
     @property
     def refusal(self) -> LinkRefused | None:
         """Why there is no link, where that was said."""
-        return self._refused.error if self._refused else None
+        return self._refused.error() if self._refused else None
 
     def repeat(self) -> None:
         """Raise what was refused a moment ago."""
         if self._refused is not None and self._loop.time() < self._refused.look_at:
-            raise self._refused.error
+            raise self._refused.error()
 
     async def dial(self) -> Link:
         """A link to the node. Raises Nowhere, LinkRefused."""
         self.knocking = False
-        found = await self._loop.run_in_executor(self._pool, locate, self._vm, self._spec(), self._launched)
+        found = await self._lookers.look(locate, self._vm, self._spec(), self._launched)
         self._keep_refusing(found)
         self.found, self.knocking = found, True
         try:
@@ -95,9 +103,7 @@ class Dialler:
                 link = await self._knock(found)
                 await self._check(link)
         except (LinkRefused, LinkLost, CallTimeout, CallFailed, TimeoutError, ValueError) as error:
-            refused = _as_refused(error, found.node)
-            self._keep(refused, found.cookie)
-            raise refused from error
+            raise self._keep(*_refusal(error, found.node), found.cookie) from error
         self.had_link, self._refused = True, None
         log.debug("link.up", node=link.node, pid=self._vm.pid)
         return link
@@ -110,19 +116,20 @@ class Dialler:
         target = replace(self._target(self.found, self._door, name), evict=True)
         return await connect(target, DIAL_WITHIN, max_frame=max_frame)
 
-    def _keep(self, refused: LinkRefused, cookie: Cookie) -> None:
+    def _keep(self, kind: Refusal, why: str, cookie: Cookie) -> LinkRefused:
         """Silence is not kept: each miss counts against the node, so each time it must have been asked."""
-        now, lasting = self._loop.time(), refused.kind in _LASTING
-        passing = refused.kind is Refusal.NO_ANSWER or now - self._begun <= BOOTS_WITHIN
+        now, lasting = self._loop.time(), kind in _LASTING
+        passing = kind is Refusal.NO_ANSWER or now - self._begun <= BOOTS_WITHIN
         look_at = now + LOOK_AGAIN if lasting or not passing else now
-        self._refused = _Refused(refused, look_at, now + (REFUSED_FOR if lasting else 0.0), cookie)
+        self._refused = _Refused(kind, why, look_at, now + (REFUSED_FOR if lasting else 0.0), cookie)
+        return self._refused.error()
 
     def _keep_refusing(self, found: Whereabouts) -> None:
         """As long as nothing has changed that could help."""
         refused, now = self._refused, self._loop.time()
         if refused is not None and now < refused.until and refused.cookie == found.cookie:
             refused.look_at = now + LOOK_AGAIN
-            raise refused.error
+            raise refused.error()
 
     async def _knock(self, found: Whereabouts) -> Link:
         doors = await self._in_order(found)
@@ -175,9 +182,9 @@ class Dialler:
             raise
 
 
-def _as_refused(error: Exception, node: str) -> LinkRefused:
+def _refusal(error: Exception, node: str) -> tuple[Refusal, str]:
     if isinstance(error, LinkRefused):
-        return error
+        return error.kind, str(error)
     if isinstance(error, CallTimeout | TimeoutError):
-        return LinkRefused(Refusal.NO_ANSWER, f"no answer from {node}")
-    return LinkRefused(Refusal.CLOSED, str(error))
+        return Refusal.NO_ANSWER, f"no answer from {node}"
+    return Refusal.CLOSED, str(error)

@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 
-from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, Prepared, prepare
+from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
 from relctld.beam.dist.refusals import LinkRefused
+from relctld.beam.dist.spawn import Pattern
 from relctld.beam.slowlane import SLOW, Slow, decode_slow
 from relctld.beam.telemetry import FAST_TIMEOUT, Sample, batch, beam_object, decode_batch, reading
 from relctld.core.notes import Note
@@ -32,6 +33,8 @@ BOOTS_WITHIN = 30.0
 NO_LINK_EVERY = 60.0
 SOON = 0.5
 
+_BATCH = Pattern(batch)
+
 
 class Lane:
     """Measures one node until it is closed."""
@@ -45,7 +48,6 @@ class Lane:
         self._slow: Slow | None = None
         self._slow_at = float("-inf")
         self._thresholds = Watch()
-        self._batch: tuple[str, Prepared] | None = None
         self._begun = self._loop.time()
         self._task = self._loop.create_task(self._run(), name=f"measure {managed.name}")
 
@@ -69,24 +71,26 @@ class Lane:
     async def _run(self) -> None:
         await asyncio.sleep(random.uniform(SOON, 2 * SOON))  # noqa: S311 it spreads questions, it guards nothing
         while True:
-            begun, pause = self._loop.time(), EVERY
+            begun, pause, first = self._loop.time(), EVERY, self._sample is None
             try:
                 await self._measure()
             except Nowhere as nowhere:
                 if nowhere.finding.verdict is Verdict.NO_LINK and begun - self._begun >= BOOTS_WITHIN:
-                    await asyncio.sleep(NO_LINK_EVERY)
+                    pause = NO_LINK_EVERY
             except (LinkRefused, LinkLost, LinkBusy, CallTimeout, CallFailed) as error:
                 log.debug("measure.failed", release=self._managed.name, error=str(error))
             except Exception:
                 log.exception("surprise", release=self._managed.name)
             if self._sample is None and begun - self._begun < BOOTS_WITHIN:
                 pause = BOOTING_EVERY
+            elif first:
+                pause *= random.random()  # noqa: S311 the same: a hundred answers at a time take memory
             await asyncio.sleep(max(SOON, begun + pause - self._loop.time()))
 
     async def _measure(self) -> None:
         link = await self._watch.link()
         try:
-            term = await link.run(self._prepared(link), timeout=FAST_TIMEOUT)
+            term = await link.run(_BATCH.of(link.node), timeout=FAST_TIMEOUT)
         except CallTimeout:
             self._watch.overloaded = f"overloaded: no answer at normal priority within {FAST_TIMEOUT:g} s"
             raise
@@ -95,11 +99,6 @@ class Lane:
         if self._loop.time() - self._slow_at >= SLOW_EVERY:
             self._slow_at = self._loop.time()
             await self._ask_slowly(link)
-
-    def _prepared(self, link: Link) -> Prepared:
-        if self._batch is None or self._batch[0] != link.node:
-            self._batch = link.node, prepare(*batch(link.node))
-        return self._batch[1]
 
     def _take(self, sample: Sample) -> None:
         if self._sample is not None and self._sample.boot != sample.boot:

@@ -17,6 +17,7 @@ from relctld.core.probes import Finding, LinkProbe, Verdict
 from relctld.supervisor.journal import Journal, timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.lane import Lane
+from relctld.supervisor.nodes.lookers import Lookers
 from relctld.supervisor.nodes.talk import TalkError, application, evaluate
 from relctld.supervisor.nodes.watch import NodeWatch
 
@@ -38,7 +39,7 @@ class Nodes:
     """Holds a watch for each living VM."""
 
     def __init__(self, pool: Executor, journal: Journal) -> None:
-        self._pool = pool
+        self._lookers = Lookers(pool)
         self._journal = journal
         self.post: Callable[[Event], None] = lambda _: None
         """Takes events for the core."""
@@ -54,7 +55,7 @@ class Nodes:
         def met(incarnation: str) -> None:
             self.post(Linked(managed.name, epoch, incarnation, timestamp()))
 
-        watch = NodeWatch(vm, lambda: managed.spec, managed.launched, self._pool, met)
+        watch = NodeWatch(vm, lambda: managed.spec, managed.launched, self._lookers, met)
         self._watches[managed.name] = watch
         self._lanes[managed.name] = Lane(managed, watch, self._journal)
         if self._epmds is None:

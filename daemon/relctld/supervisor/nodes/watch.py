@@ -11,7 +11,6 @@ Rule 5: a probe is missed only where the node itself was asked and was silent: n
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import replace
 
 from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost, prepare
@@ -22,6 +21,7 @@ from relctld.core.model import ReleaseSpec, Vm
 from relctld.core.probes import WELL, AutoProbe, Finding, LinkProbe, MfaProbe, Verdict
 from relctld.host.records import Launched
 from relctld.supervisor.nodes.dial import KNOCK, Dialler
+from relctld.supervisor.nodes.lookers import Lookers
 from relctld.supervisor.nodes.whereabouts import Nowhere, is_dumping
 
 IDLE_AFTER = 4000.0
@@ -45,19 +45,19 @@ Met = Callable[[str], None]
 
 
 class NodeWatch:
-    """Watches the node of one VM. On the loop; what blocks goes to `pool`."""
+    """Watches the node of one VM. On the loop."""
 
-    def __init__(self, vm: Vm, spec: Callable[[], ReleaseSpec], launched: Launched, pool: Executor, met: Met) -> None:
+    def __init__(self, vm: Vm, spec: Callable[[], ReleaseSpec], launched: Launched, lookers: Lookers, met: Met) -> None:
         self.vm = vm
         self.overloaded = ""
         """Why the node counts as not responsive, told by who measures it; empty where it is."""
         self._spec = spec
         self._launched = launched
-        self._pool = pool
+        self._lookers = lookers
         self._met = met
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
-        self._dialler = Dialler(vm, spec, launched, pool)
+        self._dialler = Dialler(vm, spec, launched, lookers)
         self._link: Link | None = None
         self._dialling: asyncio.Task[Link] | None = None
         self._second: Link | None = None
@@ -116,9 +116,9 @@ class NodeWatch:
         if self._link is not None and not self._link.lost.done():
             return self._link
         self._dialler.repeat()
-        if self._dialling is None or self._dialling.done():
+        if self._dialling is None:
             self._dialling = self._loop.create_task(self._dial(), name=f"dial {self.vm.pid}")
-            self._dialling.add_done_callback(_seen)
+            self._dialling.add_done_callback(self._dialled)
         dialling = self._dialling
         try:
             return await asyncio.shield(dialling)
@@ -126,6 +126,8 @@ class NodeWatch:
             if dialling.cancelled():  # it was, not we: the VM ended
                 raise LinkRefused(Refusal.CLOSED, "its VM ended") from None
             raise
+        finally:
+            del dialling  # what it failed with knows this frame: they would keep each other
 
     async def second_link(self, own: str, max_frame: int) -> Link:
         """A link beside that one, under another name, for what may take long or answer with much. Raises as `link`.
@@ -185,8 +187,7 @@ class NodeWatch:
         Two questions at once: one that is answered by no process, so that only a VM that hangs is silent, and one to
         `init`, which is a process of normal priority like any other.
         """
-        calls = [link.run(call, timeout=timeout, high=True) for call in (_CONTROLLER, _STATUS)]
-        controller, status = await asyncio.gather(*calls, return_exceptions=True)
+        controller, status = await link.run_all((_CONTROLLER, _STATUS), timeout=timeout, high=True)
         if isinstance(controller, CallTimeout):
             return Finding(Verdict.MISSED, f"hung: no answer within {timeout:g} s, at high priority either")
         if isinstance(controller, BaseException):
@@ -230,7 +231,7 @@ class NodeWatch:
             return nowhere.finding
         since = self._closed_since = self._closed_since or self._loop.time()
         patience = self._spec().crash.timeout + GRACE
-        if await self._loop.run_in_executor(self._pool, is_dumping, self.vm.pid):
+        if await self._lookers.look(is_dumping, self.vm.pid):
             why = "writing a crash dump"
         else:
             why = "its distribution is closed: it is ending, or was cut off on purpose"
@@ -246,6 +247,12 @@ class NodeWatch:
             self.recognise(await link.run(_CONTROLLER, timeout=KNOCK, high=True))
         return link
 
+    def _dialled(self, task: "asyncio.Task[Link]") -> None:
+        """Its outcome is for those who wait; nobody may. It is not kept: an error keeps each frame it went through."""
+        self._dialling = None
+        if not task.cancelled():
+            task.exception()
+
 
 async def _function(link: Link, probe: MfaProbe, timeout: float) -> Finding:
     what = f"{probe.module.removeprefix('Elixir.')}:{probe.function}()"
@@ -256,9 +263,3 @@ async def _function(link: Link, probe: MfaProbe, timeout: float) -> Finding:
     except CallFailed as error:
         return Finding(Verdict.MISSED, f"{what} failed: {error.kind} {shown(error.reason, 200)}")
     return WELL if said in ("true", "ok") else Finding(Verdict.MISSED, f"{what} says {shown(said, 100)}")
-
-
-def _seen(task: "asyncio.Task[Link]") -> None:
-    """Its outcome is for those who wait; nobody may."""
-    if not task.cancelled():
-        task.exception()

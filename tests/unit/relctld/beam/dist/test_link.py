@@ -12,7 +12,7 @@ import pytest
 from relctld.beam.dist import channel, link
 from relctld.beam.dist.frames import Message, Tick
 from relctld.beam.dist.handshake import Flag
-from relctld.beam.dist.link import CallFailed, CallTimeout, Kind, Link, LinkBusy, LinkLost, connect
+from relctld.beam.dist.link import CallFailed, CallTimeout, Kind, Link, LinkBusy, LinkLost, connect, prepare
 from relctld.beam.term.terms import Atom, Pid, Reference
 from tests.fakes.peer import CALLED, CREATION, FLAGS, NAME, OWN, USER, Peer, peer
 
@@ -283,3 +283,34 @@ def test_a_node_that_takes_no_request_to_spawn_is_asked_through_rex() -> None:
         assert await call == 42
 
     play(scene, flags=FLAGS & ~Flag.SPAWN)
+
+
+def test_several_at_once_end_each_by_itself() -> None:
+    calls = [prepare("m", name, []) for name in ("well", "fails", "silent")]
+
+    async def scene(linked: Link, node: Peer) -> None:
+        asking = asyncio.create_task(linked.run_all(calls, timeout=0.2))
+        asked = [await node.asked() for _ in calls]
+        (well, asker, _), (fails, _, _), _ = asked
+        node.down(fails, asker, (fails, Atom("error"), Atom("badarg"), []))
+        node.down(well, asker, (well, Atom("return"), 1))
+        first, second, third = await asking
+        assert first == 1
+        assert isinstance(second, CallFailed)
+        assert (second.kind, second.reason) == (Kind.ERROR, "badarg")
+        assert isinstance(third, CallTimeout)
+        assert str(third) == f"cannot call m:silent/0: no answer from {NAME} within 0.2 s"
+
+    play(scene)
+
+
+def test_several_that_lose_their_link() -> None:
+    async def scene(linked: Link, node: Peer) -> None:
+        asking = asyncio.create_task(linked.run_all([prepare("m", "f", [])] * 2, timeout=5))
+        await node.asked()
+        linked.close()
+        assert [type(error) for error in await asking] == [LinkLost, LinkLost]
+        with pytest.raises(LinkLost):
+            await linked.run_all([prepare("m", "f", [])], timeout=5)
+
+    play(scene)
