@@ -193,7 +193,7 @@ class Daemon:
         self._door = await open_door(self._run_dir, access, handle, self._errands, self._kept)
         self._server = self._door.server
         take_word(self._run_dir, self._server, services.parts, os.getpid())
-        self._kept.close()
+        self._announcer.forget(self._kept.close())
         self._parts = services.parts
         self._journal.publish = self._server.publish
         await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
