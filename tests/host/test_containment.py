@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import Vm
+from relctld.core.model import Limits, Vm
 from relctld.host import containment, epmd, process
-from relctld.host.containment import Cgroups, Containment, Sweep, belonging
+from relctld.host.containment import Cgroups, Containment, OomKills, Sweep, belonging
 from relctld.host.gate import raise_gate
 from tests import epmds
 from tests.host.seam import epmd_binary, gone, kill, need_root, subreaper
@@ -42,7 +42,7 @@ class World:
         )  # fmt: skip
         vm = Vm(raised.pid, process.start_ticks(raised.pid) or 0, instance)
         self.vms[name] = (len(self.vms) + 1, vm)
-        self.held.place(name, self.vms[name][0], vm)
+        self.held.place(name, self.vms[name][0], vm, Limits())
         raised.open()
         return vm
 
@@ -240,7 +240,7 @@ def test_emptying_what_is_empty_or_never_was(world: World) -> None:
     assert world.empty("web") == ()
     assert world.empty("web", gentle=True) == ()
     assert world.held.empty("none", 3, "", gentle=True) == ()
-    assert not world.held.oom_killed("none", 3, "")
+    assert world.held.oom_kills("none", 3, "") == OomKills()
 
 
 def test_an_epmd_of_the_vms_own_is_spared_and_still_answers(world: World) -> None:

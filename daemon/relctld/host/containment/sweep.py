@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from relctld.core.model import Vm
-from relctld.host.containment.seam import GRACE, PATIENCE
+from relctld.core.model import Limits, Vm
+from relctld.host.containment.seam import GRACE, PATIENCE, OomKills, unlimited
 from relctld.host.process import comm, describe, start_ticks, stat
 
 _MARK = "RELCTL_INSTANCE"
@@ -19,11 +19,12 @@ class Sweep:
     """No cgroup: find what belongs to the VM, stop it all, then kill it all."""
 
     kind = "sweep"
+    unenforced: Mapping[str, str] = unlimited("it takes a cgroup for the release, and there is none here")
 
     def __init__(self) -> None:
         self._vms: dict[str, Vm] = {}
 
-    def place(self, name: str, epoch: int, vm: Vm) -> None:  # noqa: ARG002 the seam's
+    def place(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:  # noqa: ARG002 the seam's
         """Remember its session; the mark is in its environment already."""
         self.remember(vm)
 
@@ -54,9 +55,9 @@ class Sweep:
         """Nothing tells but a search."""
         return False
 
-    def oom_killed(self, name: str, epoch: int, instance: str) -> bool:  # noqa: ARG002 the seam's
+    def oom_kills(self, name: str, epoch: int, instance: str) -> OomKills:  # noqa: ARG002 the seam's
         """Nothing tells."""
-        return False
+        return OomKills()
 
     def close(self) -> None:
         """There is nothing to take away."""
