@@ -17,6 +17,7 @@ CONFIG = "/etc/relctl/relctld.toml"
 
 def lay_out(folder: Path) -> Path:
     """The installed program and two releases; it takes seconds, so beds are given copies."""
+    folder.mkdir(exist_ok=True)
     subprocess.run(
         ["sh", str(TOP / "systemd/install.sh"), "--python", "/usr/bin/python3"],
         env=os.environ | {"DESTDIR": str(folder)}, stdin=subprocess.DEVNULL, capture_output=True, check=True,
@@ -27,9 +28,11 @@ def lay_out(folder: Path) -> Path:
 
 
 class Host:
-    """A bed with relctl installed. `config` is relctld.toml, `files` more of them by path."""
+    """A bed with relctl installed, and started if `enabled`. `config` is relctld.toml, `files` more of them by path."""
 
-    def __init__(self, installed: Path, config: str, files: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, installed: Path, config: str, files: dict[str, str] | None = None, *, enabled: bool = True
+    ) -> None:
         def seed(folder: Path) -> None:
             shutil.copytree(installed, folder, symlinks=True, dirs_exist_ok=True)
             folder.chmod(0o755)
@@ -38,9 +41,10 @@ class Host:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text)
                 file.chmod(0o755 if text.startswith("#!") else 0o644)
-            wanted = folder / "etc/systemd/system/bed.target.wants"
-            wanted.mkdir(exist_ok=True)
-            (wanted / "relctld.service").symlink_to("/usr/local/lib/systemd/system/relctld.service")
+            if enabled:
+                wanted = folder / "etc/systemd/system/bed.target.wants"
+                wanted.mkdir(exist_ok=True)
+                (wanted / "relctld.service").symlink_to("/usr/local/lib/systemd/system/relctld.service")
 
         self.bed = Bed(seed)
         self.run = self.bed.run

@@ -47,9 +47,9 @@ def is_running() -> bool:
 class Manager:
     """May be used by several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: str = _SYSTEM_BUS, own: str = _OWN_SOCKET) -> None:
         self._turn = threading.Lock()
-        self._ways = (_Way(_SYSTEM_BUS, keep=True), _Way(_OWN_SOCKET, keep=False))
+        self._ways = (_Way(bus, keep=True), _Way(own, keep=False))
 
     def start_scope(self, name: str, properties: Properties) -> None:
         """Order a scope; it exists a moment later. One that exists already will do. Raises ManagerError. Blocks."""
