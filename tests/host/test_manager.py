@@ -33,7 +33,7 @@ def why(manager: Manager) -> str:
 def test_without_any_systemd_it_says_where_it_looked(tmp_path: Path) -> None:
     manager = Manager(f"{tmp_path}/bus", f"{tmp_path}/own")
     said = why(manager)
-    assert said.startswith("systemd cannot be asked: ")
+    assert said.startswith("systemd makes no scope: ")
     assert f"{tmp_path}/bus: [errno 2] no such file or directory" in said
     assert f"{tmp_path}/own: [errno 2] no such file or directory" in said
 

@@ -58,12 +58,9 @@ class Manager:
         if not self._turn.acquire(timeout=_TURN_WITHIN):
             raise ManagerError("systemd is too slow")
         try:
-            reply = self._ask(message)
+            self._ask(message)
         finally:
             self._turn.release()
-        error = reply.header.fields.get(HeaderFields.error_name)
-        if reply.header.message_type is MessageType.error and error != _EXISTS:
-            raise ManagerError(f"systemd refuses: {reply.body[0] if reply.body else error}")
 
     def close(self) -> None:
         """Let go of the connection. It may be used again."""
@@ -71,14 +68,20 @@ class Manager:
             for way in self._ways:
                 way.close()
 
-    def _ask(self, message: Message) -> Message:
+    def _ask(self, message: Message) -> None:
+        """The next way is tried after a refusal too: that may be the bus's, which systemd has not joined again yet."""
         why = []
         for way in self._ways:
             try:
-                return way.ask(message)
+                reply = way.ask(message)
             except (OSError, AuthenticationError) as error:
                 why.append(f"{way.path}: {str(error).lower() or type(error).__name__}")
-        raise ManagerError(f"systemd cannot be asked: {', '.join(why)}")
+                continue
+            error_name = reply.header.fields.get(HeaderFields.error_name)
+            if reply.header.message_type is not MessageType.error or error_name == _EXISTS:
+                return
+            why.append(f"{way.path}: {reply.body[0] if reply.body else error_name}")
+        raise ManagerError(f"systemd makes no scope: {', '.join(why)}")
 
 
 class _Way:

@@ -148,6 +148,7 @@ class Launcher:
             standby is not None
             and standby.epoch == epoch
             and standby.recipe == recipe
+            and standby.amiss is None
             and _is_as_raised(standby, place)
         ):
             with contextlib.suppress(OSError):  # it ended while it waited

@@ -34,10 +34,7 @@ class Cgroups:
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
         """End all in the group, then remove it."""
         group = self._group(name, epoch, instance)
-        try:
-            left = groups.end(group, self._spared, gentle=gentle)
-        except FileNotFoundError:
-            return ()
+        left = groups.end(group, self._spared, gentle=gentle)
         if not left:
             with contextlib.suppress(OSError):
                 groups.remove(group)

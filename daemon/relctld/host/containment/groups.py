@@ -6,6 +6,7 @@ None of it needs a controller, but for `memory.events`; `cgroup.kill` is there s
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -50,18 +51,27 @@ def made_for(vm: Vm, top: Path) -> Path | None:
 
 def is_populated(group: Path) -> bool:
     """Whether a process lives in it or below it. Raises OSError."""
-    fd = os.open(f"{group}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return b"populated 1" in os.read(fd, 4096)
-    finally:
-        os.close(fd)
+        with open(f"{group}/cgroup.events", "rb", buffering=0) as events:
+            return b"populated 1" in events.read(4096)
+    except OSError as error:
+        raise _as_gone(error) from None
 
 
 def end(group: Path, spared: Path, *, gentle: bool) -> tuple[str, ...]:
     """Move epmd to `spared`, ask the rest if gentle, then `cgroup.kill`; describes what outlived that.
 
-    Blocks. Raises OSError; FileNotFoundError where the group is gone.
+    Blocks. Raises OSError. A group may go at any moment: systemd takes away a scope as soon as it is empty.
     """
+    try:
+        return _end(group, spared, gentle=gentle)
+    except OSError as error:
+        if isinstance(_as_gone(error), FileNotFoundError):
+            return ()
+        raise
+
+
+def _end(group: Path, spared: Path, *, gentle: bool) -> tuple[str, ...]:
     if not is_populated(group):
         return ()
     for pid in _pids(group):
@@ -75,6 +85,11 @@ def end(group: Path, spared: Path, *, gentle: bool) -> tuple[str, ...]:
         (group / "cgroup.kill").write_text("1")
         _wait_empty(group, PATIENCE)
     return tuple(describe(pid) for pid in _pids(group)) if is_populated(group) else ()
+
+
+def _as_gone(error: OSError) -> OSError:
+    """What an open file of a removed group says, as what its path says."""
+    return FileNotFoundError(errno.ENOENT, "is gone", error.filename) if error.errno == errno.ENODEV else error
 
 
 def oom_kills(group: Path) -> int | None:

@@ -90,9 +90,7 @@ class Scopes:
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
         """End all in the scope, which systemd removes. One that is in none, as far as is known, is looked for below."""
         group = self._group(name, epoch, instance)
-        left: tuple[str, ...] = ()
-        with contextlib.suppress(FileNotFoundError):
-            left = groups.end(group, self._spared, gentle=gentle)
+        left = groups.end(group, self._spared, gentle=gentle)
         if instance not in self._held:
             left += self._below.empty(name, epoch, instance, gentle=gentle)
         if not left and self._held.pop(instance, group).parent != self._home:
