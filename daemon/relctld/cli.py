@@ -14,7 +14,7 @@ from relctld import __version__
 from relctld.config import Config, ConfigError, default_config_path, keep_good, load, load_or_last_good
 from relctld.control.sockets import LockedError
 from relctld.host import allocator, reexec
-from relctld.host.systemd import SYSTEMD_VARIABLES
+from relctld.host.systemd import SYSTEMD_VARIABLES, take_listen_fds
 from relctld.supervisor import trial
 from relctld.supervisor.daemon import Daemon
 from relctld.supervisor.log import Pen, configure
@@ -24,7 +24,7 @@ from relctld.supervisor.succession import Succession
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon in the foreground."""
     allocator.be_thrifty()
-    kept = reexec.Kept.of(os.environ)
+    kept = reexec.Kept.of(os.environ, take_listen_fds(os.environ))
     arguments = _parser().parse_args(argv)
     path = arguments.config or default_config_path(os.geteuid(), os.environ)
     if arguments.reexec_trial:

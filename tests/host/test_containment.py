@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import Vm
+from relctld.core.model import Limits, Vm
 from relctld.host import containment, epmd, process
-from relctld.host.containment import Cgroups, Containment, Sweep, belonging
+from relctld.host.containment import Cgroups, Containment, OomKills, Sweep, belonging, groups
 from relctld.host.gate import raise_gate
 from tests import epmds
 from tests.host.seam import epmd_binary, gone, kill, need_root, subreaper
@@ -42,7 +42,7 @@ class World:
         )  # fmt: skip
         vm = Vm(raised.pid, process.start_ticks(raised.pid) or 0, instance)
         self.vms[name] = (len(self.vms) + 1, vm)
-        self.held.place(name, self.vms[name][0], vm)
+        self.held.place(name, self.vms[name][0], vm, Limits())
         raised.open()
         return vm
 
@@ -240,7 +240,7 @@ def test_emptying_what_is_empty_or_never_was(world: World) -> None:
     assert world.empty("web") == ()
     assert world.empty("web", gentle=True) == ()
     assert world.held.empty("none", 3, "", gentle=True) == ()
-    assert not world.held.oom_killed("none", 3, "")
+    assert world.held.oom_kills("none", 3, "") == OomKills()
 
 
 def test_an_epmd_of_the_vms_own_is_spared_and_still_answers(world: World) -> None:
@@ -350,6 +350,30 @@ def test_a_user_without_a_cgroup_gets_a_sweep() -> None:
     argv = [sys.executable, "-c", code]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True, user=65534, group=65534, extra_groups=[])
     assert done.stdout == "sweep\n"
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+
+def test_a_kill_is_one_more_than_before_in_the_group_or_beside_it_where_that_is_gone() -> None:
+    before = OomKills(own=1, together=5)
+    assert not OomKills(1, 5).since(before)
+    assert not OomKills(1, 6).since(before)  # another release's
+    assert OomKills(2, 6).since(before)
+    assert OomKills(None, 6).since(before)
+    assert not OomKills(None, 5).since(before)
+    assert OomKills(1, 0).since(OomKills())
+    assert not OomKills().since(OomKills())
+
+
+def test_how_often_is_read_from_memory_events(tmp_path: Path) -> None:
+    """Written as the kernel writes it: no controller of version 2 is to be had here."""
+    assert groups.oom_kills(tmp_path) is None
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\nhigh 0\nmax 812\noom 3\noom_kill 2\noom_group_kill 1\n")
+    assert groups.oom_kills(tmp_path) == 2
+    events.write_text("low 0\nhigh 0\nmax 0\noom 0\n")
+    assert groups.oom_kills(tmp_path) is None
 
 
 # -- identity ----------------------------------------------------------------------------------

@@ -203,3 +203,17 @@ def test_includes_are_read(relctld: Fleet, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert str(more / "api.toml") in done.stderr
     assert str(more / "twice.toml") in done.stderr
+
+
+def test_limits_without_effect_are_warned_of_at_the_start_and_at_a_reload(relctld: Fleet, tmp_path: Path) -> None:
+    """Without systemd's scopes there are none of a cgroup; those of a process act."""
+    web = fake(tmp_path / "web")
+    daemon = relctld({"web": {**web, "limits": {"nofile": 64, "tasks_max": 100}}})
+    [warning] = daemon.ask("daemon-status")["config"]["warnings"]
+    assert warning.startswith("[release.web.limits] tasks_max: has no effect: it takes ")
+    daemon.configure({"web": {**web, "limits": {"tasks_max": 100, "cpu_weight": 5}}})
+    told = [line for line in reloaded(daemon)["warnings"] if ".limits]" in line]
+    assert [line.split(":")[0] for line in told] == [
+        f"[release.web.limits] {key}" for key in ("cpu_weight", "tasks_max")
+    ]
+    assert daemon.ask("daemon-status")["config"]["warnings"] == told

@@ -30,8 +30,15 @@ mkdir "$BED/up" "$BED/work" "$BED/root"
 cp -a "$SEED/." "$BED/up/"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$BED/up,workdir=$BED/work" "$BED/root"
 echo $$ > "$CGROUP/cgroup.procs"
-exec systemd-nspawn -q -D "$BED/root" --register=no --keep-unit --private-network --machine="$NAME" \
-    --link-journal=no --console=pipe --kill-signal=SIGRTMIN+4 -b systemd.unit=bed.target
+trap 'kill "$nspawn"; wait "$nspawn" || true; exit 0' TERM
+code=133
+while [ "$code" = 133 ]; do  # it asked for a reboot
+    code=0
+    setpriv --pdeathsig TERM systemd-nspawn -q -D "$BED/root" --register=no --keep-unit --private-network \
+        --machine="$NAME" --link-journal=no --console=pipe --kill-signal=SIGRTMIN+4 -b systemd.unit=bed.target &
+    nspawn=$!
+    wait "$nspawn" || code=$?
+done
 """
 
 
@@ -54,7 +61,8 @@ class Bed:
         self.name = f"relctl-{os.getpid()}-{secrets.token_hex(3)}"
         self._home = Path("/run/relctl-beds") / self.name
         self._cgroup = _CGROUPS / self.name
-        self._leader = 0
+        self.leader = 0
+        """The pid, outside, of its systemd."""
         units = self._folder / "etc/systemd/system"
         units.mkdir(parents=True)
         self._folder.chmod(0o755)
@@ -93,14 +101,21 @@ class Bed:
         assert self._nspawn.poll() is None, self._console()
         scope = self._cgroup / "payload/init.scope/cgroup.procs"
         with contextlib.suppress(OSError, ValueError, IndexError):
-            self._leader = int(scope.read_text().split()[0])
+            self.leader = int(scope.read_text().split()[0])
             return self.run("systemctl", "is-system-running", check=False) in ("running", "degraded")
         return False
+
+    def reboot(self) -> None:
+        """Down and up again; what was written to disk stays."""
+        before = self.leader
+        self.run("systemctl", "reboot")
+        wait_until(lambda: not Path(f"/proc/{before}").exists(), 60, what="systemd to end")
+        wait_until(self._booted, 60, what=lambda: f"systemd to boot again; {self._console()}")
 
     def run(self, *argv: str, check: bool = True, timeout: float = 60) -> str:
         """Run a command in the bed, beside its systemd; what it printed, both ways."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "env", "-i",
+            ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "env", "-i",
              "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", *argv],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip

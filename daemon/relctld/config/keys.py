@@ -163,9 +163,9 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
     "release.limits": (
         Key("nofile", optional(integer(1, 1 << 30)), VM, "Open files, soft and hard."),
         Key("core", optional(size(bare=True)), VM, "The size of a core dump, soft and hard."),
-        Key("memory_max", optional(size(1 << 20)), VM, "Memory of the release's cgroup.", idle=True),
-        Key("cpu_weight", optional(integer(1, 10_000)), VM, "Its share of the processors.", idle=True),
-        Key("tasks_max", optional(integer(1, 1 << 30)), VM, "Its threads and processes.", idle=True),
+        Key("memory_max", optional(size(1 << 20)), VM, "Memory of the release; as root under systemd."),
+        Key("cpu_weight", optional(integer(1, 10_000)), VM, "Its share of the processors, likewise."),
+        Key("tasks_max", optional(integer(1, 1 << 30)), VM, "Its threads and processes, likewise."),
     ),
     "release.node": (
         Key("name", _NODE, AT_ONCE, "The node's name, where it cannot be found out."),

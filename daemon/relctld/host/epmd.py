@@ -67,7 +67,12 @@ def ensure(
 def _by_systemd(spawning: Spawning) -> bool:
     if os.geteuid() != 0 or not Path("/run/systemd/system").is_dir():
         return False
-    return any(_run(["systemctl", "start", unit], spawning, dict(os.environ)) for unit in UNITS)
+    # A unit whose condition is not met is started with success, and does not run.
+    return any(
+        _run(["systemctl", "start", unit], spawning, dict(os.environ))
+        and _run(["systemctl", "--quiet", "is-active", unit], spawning, dict(os.environ))
+        for unit in UNITS
+    )
 
 
 def _run(argv: list[str], spawning: Spawning, env: Mapping[str, str], identity: Identity | None = None) -> bool:

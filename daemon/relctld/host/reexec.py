@@ -4,7 +4,7 @@ What travels is {name: fd}, in RELCTLD_KEEP of the environment:
 
     lock                       the flock on RUN/lock
     control.sock, events.sock  the listening sockets: connections queue meanwhile
-    vm:NAME:PID                the pidfd of a release's VM: its exit status is known, whenever it ended
+    vm.NAME.PID                the pidfd of a release's VM: its exit status is known, whenever it ended
 
 Rule 1: a name is a promise that is looked at again: what does not fit is closed, and found anew as after kill -9.
 Rule 2: nothing else stays open: Python makes every fd close-on-exec.
@@ -96,15 +96,16 @@ def replace(kept: Mapping[str, int], environ: Mapping[str, str], soft_nofile: in
 
 
 class Kept:
-    """What a former self left open. Each is taken by whoever needs it; the rest is closed."""
+    """What a former self left open, or with systemd. Each is taken by whoever needs it; the rest is closed."""
 
-    def __init__(self, fds: Mapping[str, int]) -> None:
+    def __init__(self, fds: Mapping[str, int], stored: Mapping[str, list[int]]) -> None:
         self._fds = dict(fds)
+        self._stored = {name: list(of_name) for name, of_name in stored.items()}
         self.is_successor = bool(fds)
 
     @classmethod
-    def of(cls, environ: MutableMapping[str, str]) -> "Kept":
-        """From the environment, where it is removed."""
+    def of(cls, environ: MutableMapping[str, str], stored: Mapping[str, list[int]]) -> "Kept":
+        """From the environment, where it is removed, and from what systemd `stored`."""
         text = environ.pop(_VARIABLE, "")
         fds: dict[str, int] = {}
         with contextlib.suppress(ValueError):
@@ -116,7 +117,7 @@ class Kept:
                 os.set_inheritable(fd, False)
             except OSError:
                 del fds[name]
-        return cls(fds)
+        return cls(fds, stored)
 
     def lock(self, path: str) -> int | None:
         """The fd of the lock file, if it is that of `path`."""
@@ -130,26 +131,35 @@ class Kept:
         """The pidfd of the VM of this release."""
         return self._take(vm_name(name, pid), lambda fd: _pid_of(fd) in (pid, -1))
 
-    def close(self) -> None:
-        """Nobody needs the rest."""
-        for fd in self._fds.values():
+    def close(self) -> list[str]:
+        """Nobody needs the rest; under these names some of it still lies with systemd."""
+        left = list(self._stored)
+        for fd in (*self._fds.values(), *(fd for fds in self._stored.values() for fd in fds)):
             os.close(fd)
         self._fds.clear()
+        self._stored.clear()
+        return left
 
     def _take(self, name: str, fits: Callable[[int], bool]) -> int | None:
-        fd = self._fds.pop(name, None)
-        if fd is None:
-            return None
-        with contextlib.suppress(OSError):
-            if fits(fd):
-                return fd
-        os.close(fd)
-        return None
+        stored = self._stored.pop(name, None)
+        fds = stored or []
+        if name in self._fds:
+            fds = [self._fds.pop(name), *fds]
+        found = None
+        for fd in fds:
+            with contextlib.suppress(OSError):
+                if found is None and fits(fd):
+                    found = fd
+                    continue
+            os.close(fd)
+        if stored and found is None:
+            self._stored[name] = []  # what does not fit still lies with systemd
+        return found
 
 
 def vm_name(name: str, pid: int) -> str:
-    """The name under which a pidfd travels."""
-    return f"vm:{name}:{pid}"
+    """The name under which a pidfd travels, or lies with systemd."""
+    return f"vm.{name}.{pid}"
 
 
 def _pid_of(pidfd: int) -> int | None:

@@ -1,4 +1,4 @@
-"""What the daemon tells without being asked: systemd's status line and watchdog, and what Prometheus fetches.
+"""What the daemon tells without being asked: systemd's status line, watchdog and fd store, what Prometheus fetches.
 
 Rule: nothing here can hold the loop up. A scrape reads what was noted down last, every few seconds while it is wanted.
 """
@@ -13,6 +13,7 @@ import structlog
 
 from relctld.core.model import State
 from relctld.host.systemd import Notifier
+from relctld.supervisor.fdstore import FdStore
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.metrics import Metrics
 from relctld.supervisor.shell import Shell
@@ -34,10 +35,15 @@ class Announcer:
         self._errands = errands
         self._loop = asyncio.get_running_loop()
         self._status_due = False
+        self._fds = FdStore(notifier)
         self._noted: list[dict[str, Any]] = []
         self._metrics = Metrics(lambda: self._noted)
         self._noting: asyncio.Task[None] | None = None
         shell.stepped.append(self._stepped)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """systemd need not keep what it has under these names."""
+        self._fds.take_out(names)
 
     def watchdog(self) -> None:
         """Tell systemd again and again that the loop turns."""
@@ -77,8 +83,9 @@ class Announcer:
                 log.exception("surprise", cause="metrics")
             await asyncio.sleep(NOTED_EVERY)
 
-    def _stepped(self, _: Managed) -> None:
+    def _stepped(self, managed: Managed) -> None:
         """One line for `systemctl status`, once for all that happens in one go."""
+        self._fds.follow(managed)
         if self._notifier.active and not self._status_due:
             self._status_due = True
             self._loop.call_soon(self._say_status)

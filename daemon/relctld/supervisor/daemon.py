@@ -138,7 +138,9 @@ class Daemon:
         self._facts = FactFinder(self._errands)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
-        self._reloader = Reloader(config, self._journal, self._errands, os.geteuid(), self._environ, error)
+        self._reloader = Reloader(
+            config, self._journal, self._errands, os.geteuid(), self._environ, error, self._containment.unenforced
+        )
         self._roster = Roster(
             run_dir=self._run_dir,
             log_dir=config.log_dir,
@@ -193,7 +195,7 @@ class Daemon:
         self._door = await open_door(self._run_dir, access, handle, self._errands, self._kept)
         self._server = self._door.server
         take_word(self._run_dir, self._server, services.parts, os.getpid())
-        self._kept.close()
+        self._announcer.forget(self._kept.close())
         self._parts = services.parts
         self._journal.publish = self._server.publish
         await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
@@ -207,7 +209,7 @@ class Daemon:
     def _tell_beginning(self) -> None:
         path = str(self._first_config.path)
         self._journal.report(None, Note.DAEMON_STARTED, {"version": __version__, "pid": os.getpid(), "config": path})
-        for warning in self._first_config.warnings:
+        for warning in self._reloader.config.warnings:
             log.warning("config.warning", warning=warning)
         if self._config_error is not None:
             self._journal.report(None, Note.CONFIG_REFUSED, {"error": self._config_error})

@@ -9,6 +9,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
@@ -41,6 +42,7 @@ from relctld.core.events import (
     VmSpawned,
 )
 from relctld.core.model import ExitStatus, Hook, ReleaseSpec, ReleaseState, State, Vm, Want
+from relctld.core.probes import LinkProbe, Verdict
 from relctld.host import gate, process, records
 from relctld.host.command import Commands
 from relctld.host.containment import Containment
@@ -200,6 +202,7 @@ class Interpreter:
                 self._exited(managed, epoch, status)
 
         managed.instance, managed.pidfd = launch.vm.instance, launch.pidfd
+        managed.oom_kills = self._containment.oom_kills(managed.name, epoch, managed.instance)
         if standby is not None and launch.raised is standby.raised:
             standby.watch(ended)
         else:
@@ -210,6 +213,7 @@ class Interpreter:
         epoch = managed.state.epoch
         managed.instance, managed.pidfd = vm.instance, pidfd
         self._containment.remember(vm)
+        managed.oom_kills = replace(self._containment.oom_kills(managed.name, epoch, vm.instance), own=None)
         self._nodes.begin(managed, epoch, vm)
         self._reaper.watch(vm.pid, pidfd, lambda status, _: self._exited(managed, epoch, status))
 
@@ -217,7 +221,8 @@ class Interpreter:
         managed.pidfd = None
         self._nodes.end(managed.name)
         # One small file of cgroupfs, no disk: soon enough to be read here, where the order of things is kept.
-        oom = status.signal == "SIGKILL" and self._containment.oom_killed(managed.name, epoch, managed.instance)
+        kills = self._containment.oom_kills(managed.name, epoch, managed.instance)
+        oom = status.signal == "SIGKILL" and kills.since(managed.oom_kills)
         self.shell.post(VmExited(managed.name, epoch, status, timestamp(), oom, why))
 
     async def _explain(self, managed: Managed, epoch: int, launch: Launch, status: ExitStatus) -> None:
@@ -228,7 +233,12 @@ class Interpreter:
     # -- asking --------------------------------------------------------------------------------
 
     async def _probe(self, managed: Managed, effect: AskProbe) -> None:
-        self.shell.post(await self._asking.probe(managed, effect))
+        kills = self._containment.oom_kills(managed.name, effect.epoch, managed.instance)
+        probed = await self._asking.probe(managed, effect)
+        answered = isinstance(effect.probe, LinkProbe) and probed.finding.verdict in (Verdict.WELL, Verdict.BUSY)
+        if answered and effect.epoch == managed.state.epoch:
+            managed.oom_kills = kills  # it answered after them: what was killed was not the VM
+        self.shell.post(probed)
 
     def _run_hook(self, managed: Managed, effect: RunHook) -> None:
         error: list[str | None] = ["cancelled"]

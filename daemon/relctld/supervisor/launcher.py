@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class LaunchError(Exception):
 class Raised:
     """A gate that is raised and contained for `epoch`. No VM yet: nothing records it, and end of file ends it.
 
-    `output` is the identity of the FIFO it holds; the pidfd is the taker's.
+    `output` is the identity of the FIFO it holds, `amiss` what is wrong with its containment; the pidfd is the taker's.
     """
 
     gate: Gate
@@ -54,14 +54,19 @@ class Raised:
     epoch: int
     recipe: Recipe
     output: tuple[int, int]
+    amiss: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A VM past its gate."""
+    """A VM past its gate. `warnings`: what an operator should know of it."""
 
     raised: Raised
-    warnings: tuple[str, ...]
+    release_warnings: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.release_warnings + ((self.raised.amiss,) if self.raised.amiss else ())
 
     @property
     def vm(self) -> Vm:
@@ -143,6 +148,7 @@ class Launcher:
             standby is not None
             and standby.epoch == epoch
             and standby.recipe == recipe
+            and standby.amiss is None
             and _is_as_raised(standby, place)
         ):
             with contextlib.suppress(OSError):  # it ended while it waited
@@ -185,11 +191,11 @@ class Launcher:
         vm = Vm(gate.pid, process.start_ticks(gate.pid) or 0, instance)
         raised = Raised(gate, vm, pidfd, epoch, recipe, held)
         try:
-            self._containment.place(spec.name, epoch, vm)
+            amiss = self._containment.place(spec.name, epoch, vm, spec.limits)
         except BaseException:
             self._take_down(spec.name, raised)
             raise
-        return raised
+        return replace(raised, amiss=amiss)
 
     def _open(self, raised: Raised, place: Place, dump: str) -> None:
         """From here on a crash of the daemon ends the gate (end of file) or leaves a VM with a record."""

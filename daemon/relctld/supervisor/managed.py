@@ -8,6 +8,7 @@ from typing import Any
 
 from relctld.config import changed_keys, fingerprints
 from relctld.core.model import ReleaseSpec, ReleaseState
+from relctld.host.containment import OomKills
 from relctld.host.records import Launched
 
 
@@ -20,7 +21,7 @@ class Managed:
     mark · `pidfd`: of the living VM, for signals · `hook`: the pre_start under way · `totals`: what of it was last
     given to the store · `save_due`: a save that is about to be made · `output`: our hold on its FIFO, so that its
     last words outlive it while no logger runs · `looking`: held by who looks for its dumps · `preparing`: what the
-    latest `exec:` probe had to look up first.
+    latest `exec:` probe had to look up first · `oom_kills`: as many there were when the VM was last known to live.
     """
 
     spec: ReleaseSpec
@@ -38,6 +39,7 @@ class Managed:
     output: int | None = None
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     preparing: asyncio.Future[Any] | None = None
+    oom_kills: OomKills = field(default_factory=OomKills)
 
     @property
     def name(self) -> str:

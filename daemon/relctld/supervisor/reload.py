@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relctld.config import Config, ConfigError, Plan, diff, keep_good, load
@@ -31,10 +31,18 @@ class Reloader:
     """Holds the config in force and replaces it by a better one, whole or not at all."""
 
     def __init__(
-        self, config: Config, journal: Journal, pool: Executor, uid: int, environ: Mapping[str, str], error: str | None
+        self,
+        config: Config,
+        journal: Journal,
+        pool: Executor,
+        uid: int,
+        environ: Mapping[str, str],
+        error: str | None,
+        unenforced: Mapping[str, str],
     ) -> None:
-        self.config = config
+        self.config = with_doubts(config, unenforced)
         self.error = error
+        self._unenforced = unenforced
         self._journal = journal
         self._pool = pool
         self._uid = uid
@@ -44,7 +52,8 @@ class Reloader:
 
     def read(self) -> Loaded:
         """Read the config on disk. Blocks. Raises ConfigError."""
-        return Loaded.of(load(self.config.path, uid=self._uid, environ=self._environ))
+        config = load(self.config.path, uid=self._uid, environ=self._environ)
+        return Loaded.of(with_doubts(config, self._unenforced))
 
     async def reload(self, *, plan_only: bool, by: str, apply: Callable[[Loaded, Plan], list[str]]) -> dict[str, Any]:
         """Compare, and apply unless only the plan is asked for. `apply` returns what still waits for a restart."""
@@ -69,6 +78,17 @@ class Reloader:
             fields = {key: [x["name"] if isinstance(x, dict) else x for x in result[key]] for key in _LISTS}
             self._journal.report(None, Note.CONFIG_RELOADED, {"by": by, **fields})
             return {**result, "applied": True, "restart_pending": pending}
+
+
+def with_doubts(config: Config, unenforced: Mapping[str, str]) -> Config:
+    """With a warning for each limit that is set and has no effect on this host (`Containment.unenforced`)."""
+    doubts = tuple(
+        f"[release.{spec.name}.limits] {key}: has no effect: {why}"
+        for spec in config.releases
+        for key, why in unenforced.items()
+        if getattr(spec.limits, key) is not None
+    )
+    return replace(config, warnings=config.warnings + doubts)
 
 
 _LISTS = ("added", "removed", "changed")

@@ -287,7 +287,6 @@ def test_keys_without_effect_are_warned_of(files: Files) -> None:
         "[release.web.log] journal: has no effect in this version",
         "[release.web.log] markers: has no effect in this version",
         "[release.web.upgrade] timeout: has no effect in this version",
-        "[release.web.limits] memory_max: has no effect in this version",
         "[release.web.hooks] pre_upgrade: has no effect in this version",
     ]
 

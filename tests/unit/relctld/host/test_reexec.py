@@ -21,9 +21,9 @@ def lock(tmp_path: Path) -> Iterator[int]:
         assert fd >= 0  # closed by who was given it
 
 
-def kept(fds: dict[str, object], pid: int | None = None) -> Kept:
+def kept(fds: dict[str, object], pid: int | None = None, stored: dict[str, list[int]] | None = None) -> Kept:
     environ = {"RELCTLD_KEEP": json.dumps({"pid": os.getpid() if pid is None else pid, "fds": fds}), "PATH": "/bin"}
-    found = Kept.of(environ)
+    found = Kept.of(environ, stored or {})
     assert environ == {"PATH": "/bin"}
     return found
 
@@ -77,10 +77,32 @@ def test_what_nobody_takes_is_closed() -> None:
     right.close()
 
 
+def test_what_systemd_kept_is_taken_by_name_and_the_rest_is_told() -> None:
+    pid = os.getpid()
+    fds = [os.pidfd_open(pid), os.pidfd_open(pid), os.pidfd_open(pid), os.dup(2)]
+    found = kept({}, stored={vm_name("web", pid): fds[:2], vm_name("api", 7): [fds[2]], vm_name("old", 1): [fds[3]]})
+    assert not found.is_successor
+    assert found.vm("web", pid) == fds[0]
+    assert found.vm("web", pid) is None
+    assert found.vm("api", 7) is None  # another process than its name says
+    assert sorted(found.close()) == [vm_name("api", 7), vm_name("old", 1)]
+    assert [is_open(fd) for fd in fds] == [True, False, False, False]
+    os.close(fds[0])
+
+
+def test_what_came_with_the_re_exec_goes_before_what_systemd_kept() -> None:
+    pid = os.getpid()
+    ours, theirs = os.pidfd_open(pid), os.pidfd_open(pid)
+    found = kept({vm_name("web", pid): ours}, stored={vm_name("web", pid): [theirs]})
+    assert found.vm("web", pid) == ours
+    assert not is_open(theirs)
+    os.close(ours)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1, "fds": {"lock": 3}}', '{"pid": "x", "fds": 3}'])
 def test_what_is_not_meant_for_us_is_nothing(text: str) -> None:
     environ = {"RELCTLD_KEEP": text}
-    assert not Kept.of(environ).is_successor
+    assert not Kept.of(environ, {}).is_successor
     assert environ == {}
 
 

@@ -1,0 +1,98 @@
+"""relctl as it is installed, in a bed: what to seed it with, and what its operator asks it."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.releases import build
+from tests.systemd.bed import Bed
+from tests.waiting import wait_until
+
+TOP = Path(__file__).resolve().parents[2]
+CONFIG = "/etc/relctl/relctld.toml"
+
+
+def lay_out(folder: Path) -> Path:
+    """The installed program and two releases; it takes seconds, so beds are given copies."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(
+        ["sh", str(TOP / "systemd/install.sh"), "--python", "/usr/bin/python3"],
+        env=os.environ | {"DESTDIR": str(folder)}, stdin=subprocess.DEVNULL, capture_output=True, check=True,
+    )  # fmt: skip
+    for name in ("rapp", "mapp"):
+        build.place(build.build(name), folder / "opt" / name)
+    return folder
+
+
+class Host:
+    """A bed with relctl installed, and started if `enabled`. `config` is relctld.toml, `files` more of them by path."""
+
+    def __init__(
+        self, installed: Path, config: str, files: dict[str, str] | None = None, *, enabled: bool = True
+    ) -> None:
+        def seed(folder: Path) -> None:
+            shutil.copytree(installed, folder, symlinks=True, dirs_exist_ok=True)
+            folder.chmod(0o755)
+            for path, text in {CONFIG: config, **(files or {})}.items():
+                file = folder / path.removeprefix("/")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text)
+                file.chmod(0o755 if text.startswith("#!") else 0o644)
+            if enabled:
+                wanted = folder / "etc/systemd/system/bed.target.wants"
+                wanted.mkdir(exist_ok=True)
+                (wanted / "relctld.service").symlink_to("/usr/local/lib/systemd/system/relctld.service")
+
+        self.bed = Bed(seed)
+        self.run = self.bed.run
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """By name; empty while relctld does not answer."""
+        said = self.run("relctl", "--json", "status", check=False)
+        try:
+            return {release["name"]: release for release in json.loads(said)["releases"]}
+        except (ValueError, KeyError):
+            return {}
+
+    def daemon(self) -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(self.run("relctl", "--json", "daemon", "status"))
+        return said
+
+    def until_running(self, *names: str) -> dict[str, int]:
+        """The pids of these releases, or of all, once they run."""
+
+        def running() -> bool:
+            found = self.status()
+            return bool(found) and all(found[name]["state"] == "running" for name in names or found)
+
+        wait_until(running, 60, 0.1, lambda: str(self.status()))
+        return {name: release["pid"] for name, release in self.status().items()}
+
+    def show(self, unit: str, name: str) -> str:
+        """A property of a unit."""
+        return self.run("systemctl", "show", "-P", name, unit)
+
+    def until_shown(self, unit: str, name: str, value: str) -> None:
+        wait_until(lambda: self.show(unit, name) == value, 30, 0.1, lambda: f"{name}={self.show(unit, name)}")
+
+    def scope_of(self, pid: int) -> str:
+        """The last part of the cgroup of a process."""
+        lines = self.run("cat", f"/proc/{pid}/cgroup").splitlines()
+        return next(line for line in lines if line.startswith("0::")).rpartition("/")[2]
+
+    def scopes(self) -> list[str]:
+        """The scopes of nodes that systemd knows, whatever their state."""
+        listed = self.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "relctl-node-*")
+        return [line.split()[0] for line in listed.splitlines()]
+
+    def lives(self, pid: int) -> bool:
+        return not self.run("kill", "-0", str(pid), check=False)
+
+    def blow(self, signal: str) -> None:
+        """Signal relctld alone, and wait for its successor where that ends it."""
+        daemon = self.show("relctld", "MainPID")
+        self.run("systemctl", "kill", "--kill-whom=main", "-s", signal, "relctld")
+        wait_until(lambda: self.show("relctld", "MainPID") not in ("0", daemon), 30, what="a new relctld")
