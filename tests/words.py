@@ -93,11 +93,6 @@ def asked(op: str, by: str = "ann", id: str | None = None) -> Heard:
     )
 
 
-def rejoined(op: str, by: str = "ann", id: str | None = None) -> Heard:
-    """A former self had accepted this request, and a re-exec came before the answer."""
-    return Heard(_title("rejoined", op=op), lambda p: ev.Rejoined(p.spec.name, Request(id or op, Op(op), by, p.now)))
-
-
 def recorded(id: str, error: str | None = None) -> Heard:
     """The store has the want of this request, or cannot have it."""
     return Heard(_title("recorded", id=id, error=error), lambda p: ev.Recorded(p.spec.name, id, error))
@@ -185,6 +180,11 @@ def linked(incarnation: str) -> Heard:
 def records(want: str) -> Expected:
     """The want goes to the store."""
     return Expected(fx.RecordWant, want=Want(want))
+
+
+def writes_down() -> Expected:
+    """The request goes to the run directory."""
+    return Expected(fx.RecordRequest)
 
 
 def noted(note: str, **told: Any) -> Expected:

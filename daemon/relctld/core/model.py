@@ -296,6 +296,15 @@ class Waiter:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was taken up, for who hears it again after a crash. `epoch`: of the VM that it starts or ends."""
+
+    id: str
+    op: Op
+    epoch: int
+
+
 class Ending(StrEnum):
     """Why we are ending a VM; None in the state means that nobody asked and its end is a surprise."""
 
@@ -323,9 +332,9 @@ class ReleaseState:
     within the period · `delays`: backoff delays served in a row · `since`: when the state was entered ·
     `unheard`: probes missed in a row, those too that do not count among the `misses` ·
     `started`: when the VM was · `incarnation`: names the boot of the node within its process, where a link told ·
-    `sweeping`: a sweep is in flight, its end is always awaited · `recording`: requests whose want is on its way to the
-    store · `halted`: the daemon is stopping, nothing starts any more · `told`: that KILLING takes unusually long was
-    reported.
+    `sweeping`: a sweep is in flight, its end is always awaited · `recording`: requests on their way to the store, or
+    to the run directory · `asked`: the latest requests, oldest first · `halted`: the daemon is stopping, nothing
+    starts any more · `told`: that KILLING takes unusually long was reported.
     """
 
     name: str
@@ -354,6 +363,7 @@ class ReleaseState:
     last_exit: LastExit | None = None
     waiters: tuple[Waiter, ...] = ()
     recording: tuple[Request, ...] = ()
+    asked: tuple[Asked, ...] = ()
     halted: bool = False
     told: bool = False
 

@@ -22,6 +22,8 @@ from relctld.core.effects import (
     CancelHook,
     Effect,
     Ignored,
+    Record,
+    RecordRequest,
     RecordWant,
     Report,
     RunHook,
@@ -116,8 +118,8 @@ class Interpreter:
                 self._sweep(managed, effect)
             case AskProbe():
                 self.start(f"probe {managed.name}", self._probe(managed, effect))
-            case RecordWant():
-                self._record(effect)
+            case RecordWant() | RecordRequest():
+                self._record(managed, effect)
             case Save():
                 self._save(managed)
             case Answer():
@@ -313,11 +315,20 @@ class Interpreter:
             managed.save_due = None
             self._scribe.submit(_write_state, managed.folder, managed.state, managed.launched)
 
-    def _record(self, effect: RecordWant) -> None:
+    def _record(self, managed: Managed, effect: Record) -> None:
+        """The request before its want: a successor that acts on the want must know who asked."""
+
         def written(_: int | None, error: str | None) -> None:
             self.shell.post(Recorded(effect.release, effect.request_id, error))
 
-        self._store.put_want(effect.release, effect.want, written)
+        def known() -> None:
+            if isinstance(effect, RecordWant):
+                self._store.put_want(effect.release, effect.want, written)
+            else:
+                written(None, None)
+
+        self._save_due(managed)
+        self._scribe.submit(self._loop.call_soon_threadsafe, known)
 
 
 def _write_state(folder: Path, state: ReleaseState, launched: Launched) -> None:
