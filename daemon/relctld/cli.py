@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from relctld import __version__
+from relctld import __version__, failpoints
 from relctld.config import Config, ConfigError, default_config_path, keep_good, load, load_or_last_good
 from relctld.control.sockets import LockedError
 from relctld.host import reexec
@@ -24,6 +24,7 @@ from relctld.supervisor.succession import Succession
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon in the foreground."""
     kept = reexec.Kept.of(os.environ)
+    failpoints.arm(os.environ)
     arguments = _parser().parse_args(argv)
     path = arguments.config or default_config_path(os.geteuid(), os.environ)
     if arguments.reexec_trial:

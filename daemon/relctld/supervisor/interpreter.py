@@ -43,6 +43,7 @@ from relctld.core.events import (
     VmSpawned,
 )
 from relctld.core.model import ExitStatus, Hook, ReleaseSpec, ReleaseState, State, Vm, Want
+from relctld.failpoints import Failpoint, reach
 from relctld.host import gate, process, records
 from relctld.host.command import Commands
 from relctld.host.containment import Containment
@@ -61,6 +62,12 @@ from relctld.supervisor.standby import Standby, Standbys
 log = structlog.get_logger()
 
 _NUMBERS = {Signal.STOP: signal.SIGTERM, Signal.DUMP: signal.SIGUSR1, Signal.KILL: signal.SIGKILL}
+_BEFORE = {
+    Signal.STOP: Failpoint.BEFORE_STOP,
+    Signal.DUMP: Failpoint.BEFORE_DUMP,
+    Signal.KILL: Failpoint.BEFORE_KILL,
+}
+_AFTER = {Signal.STOP: Failpoint.AFTER_STOP, Signal.DUMP: Failpoint.AFTER_DUMP, Signal.KILL: Failpoint.AFTER_KILL}
 _SAVE_WITHIN = 0.01
 _TIDY_AFTER = 0.05
 
@@ -252,14 +259,17 @@ class Interpreter:
 
     def _signal(self, managed: Managed, effect: SignalVm) -> None:
         if managed.pidfd is not None:
+            reach(_BEFORE[effect.signal])
             process.send(managed.pidfd, _NUMBERS[effect.signal])
+            reach(_AFTER[effect.signal])
 
     def _sweep(self, managed: Managed, effect: Sweep) -> None:
         """Most VMs leave nothing behind. Where that can be seen at a glance, nobody waits for a worker."""
         name, epoch = managed.name, effect.epoch
+        reach(Failpoint.BEFORE_SWEEP)
         empty = partial(self._containment.empty, name, epoch, managed.instance, gentle=effect.gentle)
         if self._containment.is_empty(name, epoch, managed.instance):
-            self.shell.post(Swept(name, epoch, (), chance()))
+            self._swept(name, epoch, ())
             self.start(f"tidy {name}", self._tidy(empty))
             self.start(f"dumps {name}", self._look_for_dump(managed, epoch))
         else:
@@ -272,9 +282,13 @@ class Interpreter:
         except Exception:
             log.exception("surprise", release=managed.name)
         finally:
-            self.shell.post(Swept(managed.name, epoch, left, chance()))
+            self._swept(managed.name, epoch, left)
         if not left:
             await self._look_for_dump(managed, epoch)
+
+    def _swept(self, name: str, epoch: int, left: tuple[str, ...]) -> None:
+        reach(Failpoint.AFTER_SWEEP)
+        self.shell.post(Swept(name, epoch, left, chance()))
 
     async def _tidy(self, empty: Callable[[], tuple[str, ...]]) -> None:
         """Nothing lives in it any more; what held it is taken away, once its successor is on its way."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from relctld.core.events import Booted, Event, Resumed
 from relctld.core.model import Cause, ExitStatus, LastExit, ReleaseSpec, ReleaseState, State, Vm, Want
+from relctld.failpoints import Failpoint, reach
 from relctld.host import process, records, reexec, unrecorded
 from relctld.host.database import Kept
 from relctld.host.records import Launched
@@ -128,6 +129,8 @@ def claim_run_dir(state_dir: Path, run_dir: Path) -> str | None:
                     f"nodes of a former relctld run ({', '.join(living)}), and their records are in "
                     f"{before['run_dir']}, not in {run_dir}: set run_dir back, or stop them first"
                 )
+    reach(Failpoint.BEFORE_RUN_NOTE)
     with contextlib.suppress(OSError):  # a disk that is full or hangs: the store tells
         note.write_text(json.dumps({"boot": process.boot_id(), "run_dir": str(run_dir)}))
+    reach(Failpoint.AFTER_RUN_NOTE)
     return None
