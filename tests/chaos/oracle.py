@@ -20,6 +20,7 @@ from tests.waiting import wait_until
 from tests.watching import Watching
 
 _TICK = re.compile(rb"^\w+ tick (\d+)$", re.MULTILINE)
+_STARTING = re.compile(rb"^\w+ [0-9.]+ starting$", re.MULTILINE)
 _FDS_MORE = 4
 _BYTES_MORE = 4 << 20
 _PAGE = 10_000
@@ -53,6 +54,7 @@ class Oracle:
     def __init__(self, world: World, operators: Operators, vms: Watching) -> None:
         self._world, self._operators, self._vms = world, operators, vms
         self._sizes = {"relctld": Size(), "the logger": Size()}
+        self._ran: dict[str, set[int]] = {name: set() for name in NAMES}
         self.seq = 0
 
     def at_rest(self) -> None:
@@ -98,6 +100,9 @@ class Oracle:
             seqs = [event["seq"] for event in events]
             assert seqs == list(range(self.seq + 1, self.seq + 1 + len(seqs))), f"after {self.seq}: {seqs}"
             self.seq = seqs[-1]
+            for event in events:
+                if event["event"] == "running":
+                    self._ran[event["release"]].add(event["epoch"])
 
     def _written(self) -> bool:
         counters = [read_counters(str(self._world.daemon.run_dir / "releases" / name / "log.json")) for name in NAMES]
@@ -109,13 +114,17 @@ class Oracle:
         counters = read_counters(str(self._world.daemon.run_dir / "releases" / name / "log.json"))
         assert counters.lines_dropped == 0, counters
         files = [*sorted(folder.glob("*Z.log*")), folder / "current"]
-        numbers = [int(number) for number in _TICK.findall(b"".join(map(_read, files)))]
+        text = b"".join(map(_read, files))
+        numbers = [int(number) for number in _TICK.findall(text)]
         before = 0
         for number in numbers:
             assert number in (before + 1, 1), f"{name}: line {number} after {before}"
             before = number
-        runs = Counter(numbers)[1]
-        assert runs <= len(self._vms.of(name)), f"{name}: {runs} VMs wrote, {len(self._vms.of(name))} were seen"
+        ran, began, wrote, lived = (
+            len(self._ran[name]), len(_STARTING.findall(text)), Counter(numbers)[1], len(self._vms.of(name))
+        )  # fmt: skip
+        assert ran <= began <= lived, f"{name}: {ran} VMs ran, {began} said that they begin, {lived} were seen"
+        assert wrote <= began, f"{name}: {wrote} VMs wrote, {began} said that they begin"
         return len(numbers)
 
 

@@ -40,4 +40,6 @@ def run(rounds: int, seed: int, *, rest_every: int = 10, say: Callable[[str], ob
         assert vms.twice == []
     told = ", ".join(f"{name} {count}" for name, count in acts.most_common())
     say(f"{rounds} rounds clean in {time.monotonic() - begun:.0f} s (seed {seed}): {told}")
-    say(f"answered: {dict(operators.answered)}, of these failed: {len(operators.refused)}; lines in order: {lines}")
+    say(f"answered: {dict(operators.answered)}, lines in order: {lines}")
+    for refused in operators.refused:
+        say(f"failed: {refused}")
