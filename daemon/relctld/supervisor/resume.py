@@ -131,6 +131,8 @@ def claim_run_dir(state_dir: Path, run_dir: Path) -> str | None:
                 )
     reach(Failpoint.BEFORE_RUN_NOTE)
     with contextlib.suppress(OSError):  # a disk that is full or hangs: the store tells
-        note.write_text(json.dumps({"boot": process.boot_id(), "run_dir": str(run_dir)}))
+        temporary = note.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"boot": process.boot_id(), "run_dir": str(run_dir)}))
+        temporary.rename(note)  # whole or not at all: without it a changed run_dir would go unnoticed
     reach(Failpoint.AFTER_RUN_NOTE)
     return None
