@@ -79,7 +79,7 @@ class Relctl(Driver):
         for folder in (daemon.run_dir / "releases").glob("*"):
             recorded = read_vm(folder)
             if recorded is not None:
-                held.empty(folder.name, recorded[0], recorded[1].instance, gentle=False)
+                held.empty(folder.name, recorded.epoch, recorded.vm.instance, gentle=False)
 
     def _client(self) -> list[str]:
         """The command as it is installed: `relctl`, not `python -m relctl`."""

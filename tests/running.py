@@ -235,13 +235,12 @@ class Relctld:
             recorded = read_vm(folder)
             if recorded is None:
                 continue
-            epoch, vm = recorded
-            pidfd = open_vm(vm)
+            pidfd = open_vm(recorded.vm)
             if pidfd is not None:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
             for kind in (held, containment.Sweep()):
-                kind.empty(folder.name, epoch, vm.instance, gentle=False)
+                kind.empty(folder.name, recorded.epoch, recorded.vm.instance, gentle=False)
         _kill(_mentioning(self.run_dir))  # its logger, or one that is just starting
         wait_until(lambda: _taken_away(held), what="the end of what was waiting at its gate")
         self._short.cleanup()

@@ -15,6 +15,7 @@ from relctld.core.model import (
     ReleaseSpec,
     Request,
     State,
+    Upgrading,
     Vm,
     Want,
 )
@@ -91,6 +92,16 @@ def asked(op: str, by: str = "ann", id: str | None = None) -> Heard:
     return Heard(
         _title("asked", op=op, by=by), lambda p: ev.Requested(p.spec.name, Request(id or op, Op(op), by, p.now))
     )
+
+
+def upgrade_begun(target: str = "1.1.0", by: str = "bob", id: str = "u1") -> Heard:
+    """A hot upgrade is under way."""
+    return Heard(_title("upgrade_begun"), lambda p: ev.UpgradeBegun(p.spec.name, Upgrading(id, target, by)))
+
+
+def upgrade_ended() -> Heard:
+    """It is over."""
+    return Heard(_title("upgrade_ended"), lambda p: ev.UpgradeEnded(p.spec.name))
 
 
 def recorded(id: str, error: str | None = None) -> Heard:

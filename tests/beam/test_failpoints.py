@@ -149,6 +149,8 @@ REACHED_BY: dict[Failpoint, tuple[str, ...]] = {
     Failpoint.AFTER_RECORD: ("boot", "crash", "restart"),
     Failpoint.BEFORE_OPEN: ("boot", "crash", "restart"),
     Failpoint.AFTER_OPEN: ("boot", "crash", "restart"),
+    Failpoint.BEFORE_OPENED: ("boot", "crash"),
+    Failpoint.AFTER_OPENED: ("boot", "crash"),
     Failpoint.BEFORE_DISMISS: ("stop",),
     Failpoint.AFTER_DISMISS: ("stop",),
     Failpoint.BEFORE_LOGGER: ("boot",),

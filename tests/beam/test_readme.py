@@ -72,7 +72,7 @@ def _end(run_dir: Path) -> None:
             if _held(lock):
                 os.kill(int(lock.readline()), signal.SIGKILL)
     recorded = read_vm(run_dir / "releases/web")
-    pidfd = open_vm(recorded[1]) if recorded else None
+    pidfd = open_vm(recorded.vm) if recorded else None
     if pidfd is not None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.close(pidfd)

@@ -82,11 +82,11 @@ class World:
     def vm(self, name: str) -> int | None:
         """The pid of a release's VM, by its record: nobody is asked."""
         recorded = read_vm(self.daemon.run_dir / "releases" / name)
-        pidfd = open_vm(recorded[1]) if recorded is not None else None
+        pidfd = open_vm(recorded.vm) if recorded is not None else None
         if recorded is None or pidfd is None:
             return None
         os.close(pidfd)
-        return recorded[1].pid
+        return recorded.vm.pid
 
     def epmds(self) -> list[psutil.Process]:
         """The epmds of this world."""

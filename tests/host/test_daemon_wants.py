@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from relctld.core.model import State
+from relctld.host.records import read_state
 from tests.fakes import fake
 from tests.running import Fleet, Relctld, alive
 from tests.waiting import wait_until
@@ -112,6 +114,8 @@ def test_killed_during_backoff_it_waits_on(relctld: Fleet, tmp_path: Path) -> No
     table = fake(tmp_path / "web", ready="process", backoff={"first": "2s"})
     daemon = relctld({"web": table | {"command": ["/bin/false"]}})
     before = daemon.wait_for("web", state="backoff")
+    folder = record(daemon, "web", "state.json").parent
+    wait_until(lambda: (saved := read_state(folder)) and saved[0].state is State.BACKOFF)
     daemon.kill()
     daemon.start()
     now = daemon.status("web")

@@ -24,7 +24,7 @@ from relctld.host import containment, process
 from relctld.host.containment import Cgroups
 from relctld.host.gate import COMM
 from relctld.host.reaper import Reaper
-from relctld.host.records import Launched, read_vm
+from relctld.host.records import Launched, Recorded, read_vm
 from relctld.supervisor import launcher as module
 from relctld.supervisor.launcher import Launch, Launcher, LaunchError
 from relctld.supervisor.recipe import Place
@@ -186,7 +186,7 @@ def test_it_is_recorded_contained_and_what_it_should_be(bench: Bench) -> None:
     def check(launch: Launch) -> None:
         running(launch)
         pid = launch.vm.pid
-        assert read_vm(bench.place.run) == (7, launch.vm)
+        assert read_vm(bench.place.run) == Recorded(7, launch.vm, opened=True)
         assert launch.vm.ticks == process.start_ticks(pid)
         assert bench.groups() == ([f"web.e7.{launch.vm.instance[:8]}"] if isinstance(bench.held, Cgroups) else [])
         assert launch.launched == Launched(None, None, "web@host", fingerprints(spec))

@@ -31,6 +31,8 @@ from relctld.core.events import (
     SpawnFailed,
     Swept,
     Tick,
+    UpgradeBegun,
+    UpgradeEnded,
     VmExited,
     VmSpawned,
 )
@@ -52,6 +54,7 @@ from relctld.core.model import (
     Request,
     Restart,
     State,
+    Upgrading,
     Vm,
     Want,
 )
@@ -84,7 +87,10 @@ OVERLAPS = replace(PLAIN, restart=Restart.TEMPORARY)
 
 
 class Shape(NamedTuple):
-    """What of a state matters to the machine's next step."""
+    """What of a state matters to the machine's next step.
+
+    An upgrade under way changes the answer to a request and nothing else, so it is left out.
+    """
 
     state: State
     want: Want
@@ -151,6 +157,8 @@ def cases(s: ReleaseState, now: float, askers: int, other: ReleaseSpec) -> Itera
     """Every event, sensible here or not; those about a VM are of the present epoch. `other`: the spec before."""
     yield Case("Booted", Booted(NAME))
     yield Case("Halted", Halted(NAME))
+    yield Case("UpgradeBegun", UpgradeBegun(NAME, Upgrading("u1", "1.1.0", "ann")))
+    yield Case("UpgradeEnded", UpgradeEnded(NAME))
     yield Case("Reconfigured (probe, retry_failed)", Reconfigured(NAME, other))
     yield from _requests(s, now, askers)
     yield from _of_the_vm(s.epoch)

@@ -7,7 +7,7 @@ Rule 2: `chance` is a number from 0 to 1, drawn by the shell, wherever a jitter 
 
 from dataclasses import dataclass
 
-from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, ReleaseSpec, Request, Vm, Want
+from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, ReleaseSpec, Request, Upgrading, Vm, Want
 from relctld.core.probes import Finding
 
 
@@ -151,6 +151,21 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradeBegun:
+    """A hot upgrade is under way, or found to be so by a daemon that came up."""
+
+    release: str
+    upgrading: Upgrading
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeEnded:
+    """It is over, one way or the other."""
+
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """A deadline of this release is due."""
 
@@ -159,4 +174,5 @@ class Tick:
 
 VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | Probed | Linked
 Aftermath = HookFinished | DumpFound
-Event = Booted | Resumed | Requested | Recorded | Halted | Reconfigured | Tick | VmEvent | Aftermath
+Upgrade = UpgradeBegun | UpgradeEnded
+Event = Booted | Resumed | Requested | Recorded | Halted | Reconfigured | Upgrade | Tick | VmEvent | Aftermath

@@ -31,6 +31,8 @@ from relctld.core.events import (
     SpawnFailed,
     Swept,
     Tick,
+    UpgradeBegun,
+    UpgradeEnded,
     VmEvent,
     VmExited,
     VmSpawned,
@@ -85,6 +87,7 @@ _NOT_KEPT: dict[str, Any] = {
     "recording": (),
     "sweeping": False,
     "told": False,
+    "upgrading": None,
 }
 
 _kept = attrgetter(*(field.name for field in fields(ReleaseState) if field.name not in _NOT_KEPT))
@@ -149,6 +152,10 @@ def _apply(t: Turn, event: Event) -> bool:
             return health.linked(t, event)
         case Reconfigured():
             _reconfigured(t, event)
+        case UpgradeBegun():
+            t.state = replace(t.state, upgrading=event.upgrading)
+        case UpgradeEnded():
+            t.state = replace(t.state, upgrading=None)
         case Tick():
             _tick(t)
         case _ as never:

@@ -305,6 +305,15 @@ class Asked:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Upgrading:
+    """A hot upgrade is under way: other requests are refused meanwhile, its own carry its `id` and a slash."""
+
+    id: str
+    target: str
+    by: str
+
+
 class Ending(StrEnum):
     """Why we are ending a VM; None in the state means that nobody asked and its end is a surprise."""
 
@@ -334,7 +343,8 @@ class ReleaseState:
     `started`: when the VM was · `incarnation`: names the boot of the node within its process, where a link told ·
     `sweeping`: a sweep is in flight, its end is always awaited · `recording`: requests on their way to the store, or
     to the run directory · `asked`: the latest requests, oldest first · `halted`: the daemon is stopping, nothing
-    starts any more · `told`: that KILLING takes unusually long was reported.
+    starts any more · `told`: that KILLING takes unusually long was reported · `upgrading`: the hot upgrade under way,
+    told by who carries it out.
     """
 
     name: str
@@ -366,6 +376,7 @@ class ReleaseState:
     asked: tuple[Asked, ...] = ()
     halted: bool = False
     told: bool = False
+    upgrading: Upgrading | None = None
 
 
 TRANSIENT = frozenset({State.STARTING, State.STOPPING, State.KILLING, State.BACKOFF})

@@ -11,7 +11,8 @@ accepted at once. Requests are accepted in the order they came.
 | restart    | as start                 | ends, begins anew | ends, begins anew  | begins afterwards   |
 
 A restart joins a restart that is under way. What is `asked` is known by its id, also to a successor: there a request
-that is repeated goes on where it stands and is never carried out twice.
+that is repeated goes on where it stands and is never carried out twice. During a hot upgrade
+only the upgrade itself may ask.
 """
 
 from dataclasses import replace
@@ -38,6 +39,9 @@ def requested(t: Turn, event: Requested) -> None:
         t.answer(Waiter(request, s.epoch), Refused("impossible", "relctld is stopping"))
     elif known is not None and (s.want is want or _overtaken(s, known)):
         _rejoin(t, request, known)
+    elif s.upgrading is not None and not request.id.startswith(f"{s.upgrading.id}/"):
+        why = f"an upgrade to {s.upgrading.target} by {s.upgrading.by} is under way"
+        t.answer(Waiter(request, s.epoch), Refused("busy", why, f"wait for its end: relctl status {s.name} --watch"))
     elif s.recording or s.want is not want:
         _take_up(t, request)
         t.do(RecordWant(s.name, request.id, want))

@@ -1,6 +1,7 @@
 """What a daemon leaves for its successor in the run directory (tmpfs: a host crash ends the VMs too).
 
-RUN/releases/NAME/vm.json     {v, boot, epoch, pid, ticks, instance}: the VM, written while it waits at its gate
+RUN/releases/NAME/vm.json     {v, boot, epoch, pid, ticks, instance, opened}: the VM, written while it waits at its
+                              gate, and again once that is open
 RUN/releases/NAME/state.json  {v, boot, state, launched}: what the release was doing, at each change
 RUN/operations.json           {v, boot, …}: what a re-exec'd daemon was asked for; read once and removed
 
@@ -38,18 +39,29 @@ class Launched:
     fingerprints: tuple[tuple[str, str], ...] = ()
 
 
-def write_vm(folder: Path, epoch: int, vm: Vm) -> None:
-    """Record a VM that waits at its gate. Raises OSError: then the gate must stay shut."""
-    reach(Failpoint.BEFORE_RECORD)
-    _write(folder / "vm.json", {"v": _VERSION, "boot": boot_id(), "epoch": epoch, **_fields(vm)})
-    reach(Failpoint.AFTER_RECORD)
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The latest VM of this boot. `opened`: it surely passed its gate; else it may have ended there, and never ran."""
+
+    epoch: int
+    vm: Vm
+    opened: bool = False
 
 
-def read_vm(folder: Path) -> tuple[int, Vm] | None:
-    """The epoch and the identity of the latest VM of this boot."""
-    match _read(folder / "vm.json"):
+def write_vm(folder: Path, recorded: Recorded) -> None:
+    """Record a VM. Raises OSError: then its gate must stay shut."""
+    body = {"epoch": recorded.epoch, **_fields(recorded.vm), "opened": recorded.opened}
+    reach(Failpoint.BEFORE_OPENED if recorded.opened else Failpoint.BEFORE_RECORD)
+    _write(folder / "vm.json", {"v": _VERSION, "boot": boot_id(), **body})
+    reach(Failpoint.AFTER_OPENED if recorded.opened else Failpoint.AFTER_RECORD)
+
+
+def read_vm(folder: Path) -> Recorded | None:
+    """The latest VM of this boot."""
+    body = _read(folder / "vm.json")
+    match body:
         case {"epoch": int(epoch), "pid": int(pid), "ticks": int(ticks), "instance": str(instance)} if epoch <= _MOST:
-            return epoch, Vm(pid, ticks, instance)
+            return Recorded(epoch, Vm(pid, ticks, instance), body.get("opened") is True)
     return None
 
 

@@ -10,21 +10,22 @@ from pathlib import Path
 
 from relctld.core.model import Vm
 from relctld.host.process import stat
+from relctld.host.records import Recorded
 
 _WANTED = (b"RELCTL_INSTANCE", b"RELCTL_EPOCH")
 
 
-def find(output: Path) -> tuple[int, Vm] | None:
-    """The epoch and the identity of the VM that writes into this FIFO; looks at every process of the host."""
+def find(output: Path) -> Recorded | None:
+    """The VM that writes into this FIFO; looks at every process of the host."""
     try:
         fifo = os.stat(output, follow_symlinks=False)
     except OSError:
         return None
     found = [vm for entry in os.listdir("/proc") if entry.isdigit() and (vm := _vm(int(entry), fifo)) is not None]
-    return min(found, key=lambda each: (each[1].ticks, each[1].pid), default=None)
+    return min(found, key=lambda each: (each.vm.ticks, each.vm.pid), default=None)
 
 
-def _vm(pid: int, fifo: os.stat_result) -> tuple[int, Vm] | None:
+def _vm(pid: int, fifo: os.stat_result) -> Recorded | None:
     try:
         if not os.path.samestat(os.stat(f"/proc/{pid}/fd/1"), fifo):
             return None
@@ -42,4 +43,4 @@ def _vm(pid: int, fifo: os.stat_result) -> tuple[int, Vm] | None:
         or not re.fullmatch(r"[0-9]{1,18}", epoch)
     ):
         return None
-    return int(epoch), Vm(pid, process.ticks, instance)
+    return Recorded(int(epoch), Vm(pid, process.ticks, instance), opened=True)

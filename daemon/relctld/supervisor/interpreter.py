@@ -311,13 +311,14 @@ class Interpreter:
             self.shell.post(DumpFound(managed.name, epoch, slogan))
 
     def _save(self, managed: Managed) -> None:
-        """What an operator asked for, and what runs, at once; a restart by itself a moment later, all of it together.
+        """What an operator asked for, what runs and what rests, at once; the steps of a restart by itself together.
 
-        So a restart is not kept by the writing. What must not be lost meanwhile is that a VM lives; that is recorded
-        while it waits at its gate.
+        So a restart is not kept by the writing. What must not be lost meanwhile is that a VM lives, or lived; that is
+        recorded while it waits at its gate, and when it has passed.
         """
         state = managed.state
-        under_way = state.want is Want.UP and state.ending is None and state.state is not State.RUNNING
+        on_its_way = state.state in (State.KILLING, State.STARTING)
+        under_way = state.want is Want.UP and state.ending is None and on_its_way
         if managed.save_due is None:
             managed.save_due = self._loop.call_later(_SAVE_WITHIN, self._save_due, managed)
         if not under_way:

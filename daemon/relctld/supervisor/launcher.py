@@ -27,7 +27,7 @@ from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment
 from relctld.host.gate import COMM, Gate, Identity, raise_gate
 from relctld.host.reaper import Reaper
-from relctld.host.records import Launched, write_vm
+from relctld.host.records import Launched, Recorded, write_vm
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.recipe import Place, Recipe, environment, read_recipe
 
@@ -196,8 +196,10 @@ class Launcher:
 
     def _open(self, raised: Raised, place: Place, dump: str) -> None:
         """From here on a crash of the daemon ends the gate (end of file) or leaves a VM with a record."""
-        write_vm(place.run, raised.epoch, raised.vm)
+        write_vm(place.run, Recorded(raised.epoch, raised.vm))
         raised.gate.open(dump)
+        with contextlib.suppress(OSError):  # it runs, and whether it lives needs no record
+            write_vm(place.run, Recorded(raised.epoch, raised.vm, opened=True))
 
     def _take_down(self, name: str, raised: Raised) -> None:
         raised.gate.shut()

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from relctld.core.events import Booted, Event, Resumed
-from relctld.core.model import Cause, ExitStatus, LastExit, ReleaseSpec, ReleaseState, State, Vm, Want
+from relctld.core.model import Cause, ExitStatus, LastExit, Launch, ReleaseSpec, ReleaseState, State, Vm, Want
 from relctld.failpoints import Failpoint, reach
 from relctld.host import process, records, reexec, unrecorded
 from relctld.host.database import Kept
-from relctld.host.records import Launched
+from relctld.host.records import Launched, Recorded
 from relctld.host.vmstat import age
 from relctld.supervisor.journal import timestamp
 
@@ -45,16 +45,11 @@ def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float, fds: re
     state = _with_totals(replace(state, name=spec.name), kept)
     vm, pidfd, instance = None, None, ""
     if recorded is not None:
-        epoch, vm = recorded
-        instance = vm.instance
-        pidfd = (fds.vm(spec.name, vm.pid) or process.open_vm(vm)) if epoch >= state.epoch else None
-        if pidfd is not None and (epoch > state.epoch or state.state in (State.STOPPED, State.FAILED, State.BACKOFF)):
-            # It was recorded at its gate, and we died before we could save that it was starting.
-            deadline = now + spec.start_timeout
-            state = replace(state, epoch=epoch, state=State.STARTING, deadline=deadline, since=now, ending=None)
-            state = replace(state, started=now - age(vm))
-        state = replace(state, epoch=max(epoch, state.epoch))
-    if pidfd is None and saved is None:
+        vm, instance = recorded.vm, recorded.vm.instance
+        if recorded.epoch >= state.epoch:
+            pidfd = fds.vm(spec.name, vm.pid) or process.open_vm(vm)
+            state = _with_recorded(state, recorded, spec, now, alive=pidfd is not None)
+    if pidfd is None and saved is None and state.vm is None:
         fresh = ReleaseState(spec.name, want=want, epoch=state.epoch)
         fresh = replace(fresh, restarts_total=state.restarts_total, last_exit=state.last_exit)
         return Found(fresh, launched, Booted(spec.name), instance, None, None)
@@ -62,13 +57,29 @@ def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float, fds: re
     return Found(state, launched, Resumed(spec.name, alive, want, timestamp()), instance, alive, pidfd)
 
 
-def recorded_vm(folder: Path) -> tuple[int, Vm] | None:
-    """The latest VM of this boot and its epoch: by its own record, else by other traces where that is damaged."""
+def _with_recorded(
+    state: ReleaseState, recorded: Recorded, spec: ReleaseSpec, now: float, *, alive: bool
+) -> ReleaseState:
+    """What a saved state lacks, where the former daemon died before it could save what it had recorded."""
+    s, vm, epoch = state, recorded.vm, recorded.epoch
+    passed = alive or recorded.opened
+    resting = s.state in (State.STOPPED, State.FAILED, State.BACKOFF)
+    if passed and (epoch > s.epoch or (resting and alive)):
+        deadline, started = now + spec.start_timeout, now - age(vm) if alive else None
+        s = replace(s, state=State.STARTING, deadline=deadline, since=now, started=started, ending=None)
+        s = replace(s, launch=Launch.NONE, vm=vm)
+    elif passed and s.launch is Launch.SPAWN:
+        s = replace(s, launch=Launch.NONE, vm=vm)
+    return replace(s, epoch=epoch)
+
+
+def recorded_vm(folder: Path) -> Recorded | None:
+    """The latest VM of this boot: by its own record, else by other traces where that is damaged."""
     recorded = records.read_vm(folder)
     if recorded is None and records.is_damaged(folder):
         saved = records.read_state(folder)
         if saved is not None and saved[0].vm is not None:
-            return saved[0].epoch, saved[0].vm
+            return Recorded(saved[0].epoch, saved[0].vm, opened=True)
         return unrecorded.find(folder / "out")
     return recorded
 
@@ -80,7 +91,7 @@ def left_behind(releases: Path, configured: frozenset[str]) -> list[str]:
         recorded = None if folder.name in configured else recorded_vm(folder)
         if recorded is None:
             continue
-        pidfd = process.open_vm(recorded[1])
+        pidfd = process.open_vm(recorded.vm)
         if pidfd is not None:
             process.close(pidfd)
             found.append(folder.name)

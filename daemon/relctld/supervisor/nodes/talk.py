@@ -12,6 +12,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Final
 
+from relctld.beam.dist.evaluate import PARSE_WITHIN, parsed
 from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
 from relctld.beam.dist.refusals import LinkRefused
 from relctld.beam.term.shown import shown, text
@@ -25,7 +26,6 @@ MAX_SHOWN: Final = 100_000
 """Characters of a value; of what was printed, bytes."""
 
 _ASKING: Final = "relctld-eval"
-_PARSE_WITHIN: Final = 10.0
 _ERLANG: Final = f"""
 (fun() ->
     Why = fun({{Line, Module, What}}) ->
@@ -113,23 +113,13 @@ def _is_erlang(expression: str) -> bool:
 
 
 async def _has_elixir(link: Link) -> bool:
-    loaded = await link.call("code", "ensure_loaded", [Atom("Elixir.Code")], timeout=_PARSE_WITHIN)
+    loaded = await link.call("code", "ensure_loaded", [Atom("Elixir.Code")], timeout=PARSE_WITHIN)
     return isinstance(loaded, tuple) and loaded[0] == "module"
 
 
 async def _in_erlang(link: Link, expression: str, timeout: float) -> Said:
-    forms = await _parsed(link, _ERLANG)
+    forms = await parsed(link, _ERLANG)
     return await _run(link, ("erl_eval", "exprs", [forms, [(Atom("Text"), expression.encode())]]), timeout)
-
-
-async def _parsed(link: Link, source: str) -> Term:
-    """The abstract forms of a text of our own."""
-    match await link.call("erl_scan", "string", [list(map(ord, source))], timeout=_PARSE_WITHIN):
-        case ("ok", tokens, _):
-            match await link.call("erl_parse", "parse_exprs", [tokens], timeout=_PARSE_WITHIN):
-                case ("ok", forms):
-                    return forms
-    raise TalkError("the node does not understand our own Erlang")
 
 
 async def _in_elixir(link: Link, expression: str, timeout: float) -> Said:
@@ -165,7 +155,7 @@ async def _in_words(link: Link, error: CallFailed, *, elixir: bool) -> str:
     if elixir:
         with contextlib.suppress(CallFailed, CallTimeout):
             call = [Atom(kind), why, stack]
-            banner = await link.call("Elixir.Exception", "format_banner", call, timeout=_PARSE_WITHIN)
+            banner = await link.call("Elixir.Exception", "format_banner", call, timeout=PARSE_WITHIN)
             return text(banner, MAX_SHOWN) or shown(why, MAX_SHOWN)
     return f"{kind}: {shown(why, MAX_SHOWN)}"
 

@@ -34,7 +34,7 @@ from relctld.core.model import (
     Waiter,
     Want,
 )
-from relctld.host.records import Launched, read_state, read_vm, write_state, write_vm
+from relctld.host.records import Launched, Recorded, read_state, read_vm, write_state, write_vm
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -116,11 +116,19 @@ def test_a_state_comes_back_as_it_went(folder: Path, state: ReleaseState, launch
     assert read_state(folder) == (to_keep(state), launched)
 
 
-@given(st.integers(0, 2**63 - 1), vms)
+@given(st.builds(Recorded, st.integers(0, 2**63 - 1), vms, st.booleans()))
 @UNHURRIED
-def test_a_vm_comes_back_as_it_went(folder: Path, epoch: int, vm: Vm) -> None:
-    write_vm(folder, epoch, vm)
-    assert read_vm(folder) == (epoch, vm)
+def test_a_vm_comes_back_as_it_went(folder: Path, recorded: Recorded) -> None:
+    write_vm(folder, recorded)
+    assert read_vm(folder) == recorded
+
+
+def test_a_record_of_a_former_relctld_does_not_say_that_the_vm_ran(folder: Path) -> None:
+    write_vm(folder, Recorded(7, Vm(12345, 678910, "abc"), opened=True))
+    body = json.loads((folder / "vm.json").read_text())
+    del body["opened"]
+    (folder / "vm.json").write_text(json.dumps(body))
+    assert read_vm(folder) == Recorded(7, Vm(12345, 678910, "abc"), opened=False)
 
 
 def test_they_are_private_whatever_the_umask_and_whatever_was_left(folder: Path) -> None:
@@ -132,7 +140,7 @@ def test_they_are_private_whatever_the_umask_and_whatever_was_left(folder: Path)
         (folder / name).chmod(0o666)
     before = os.umask(0)
     try:
-        write_vm(folder, 1, Vm(1, 1, "x"))
+        write_vm(folder, Recorded(1, Vm(1, 1, "x")))
         spec = ReleaseSpec("web", Path("/opt/web"), env={"SECRET": "hunter2"})
         write_state(folder, STATE, Launched(fingerprints=fingerprints(spec)))
     finally:
@@ -144,7 +152,7 @@ def test_they_are_private_whatever_the_umask_and_whatever_was_left(folder: Path)
 
 
 def written(folder: Path) -> None:
-    write_vm(folder, 7, Vm(12345, 678910, "abc"))
+    write_vm(folder, Recorded(7, Vm(12345, 678910, "abc")))
     write_state(folder, STATE, LAUNCHED)
 
 
@@ -255,7 +263,7 @@ def test_what_is_not_ours_counts_as_absent(folder: Path, spoil: Callable[[Path],
 def test_without_a_folder_nothing_is_read_and_a_write_raises(folder: Path) -> None:
     assert nothing_is_read(folder / "none")
     with pytest.raises(FileNotFoundError):
-        write_vm(folder / "none", 1, Vm(1, 1, "x"))
+        write_vm(folder / "none", Recorded(1, Vm(1, 1, "x")))
 
 
 def test_no_link_is_written_through(folder: Path) -> None:
@@ -268,7 +276,7 @@ def test_no_link_is_written_through(folder: Path) -> None:
     assert read_vm(folder) is not None
     (folder / ".vm.json.tmp").symlink_to(target)
     with pytest.raises(OSError, match="symbolic"):
-        write_vm(folder, 1, Vm(1, 1, "x"))
+        write_vm(folder, Recorded(1, Vm(1, 1, "x")))
     assert target.read_text() == "precious"
 
 

@@ -1,0 +1,226 @@
+"""The Erlang that a node evaluates during an upgrade: one expression each, its variables bound by the caller.
+
+Rule 1: nothing of ours is loaded into the node: erl_scan, erl_parse and erl_eval are in every release (stdlib).
+Rule 2: what takes long or must outlive us runs in a process of its own, `relctl_upgrade`, which keeps its result in
+        its dictionary, where it can be read while release_handler is busy. It is gone when the VM restarts itself:
+        so an order without a trace was never given in this boot.
+Rule 3: no answer carries a value of the node's configuration.
+
+What is called beyond the documented interfaces stands in every OTP from 22 to 28: release_handler_1's walk through the
+supervisors, application_controller's change of data, and `sasl_sup` as the name of release_handler's supervisor.
+"""
+
+from typing import Final
+
+SURVEY: Final = """
+(fun() ->
+    Order = case whereis(relctl_upgrade) of
+        undefined -> none;
+        Pid ->
+            case process_info(Pid, dictionary) of
+                {dictionary, Kept} -> proplists:get_value(relctl, Kept, none);
+                undefined -> none
+            end
+    end,
+    Busy = case Order of {_, _, pending} -> true; _ -> false end,
+    Releases = case {Busy, whereis(release_handler)} of
+        {true, _} -> busy;
+        {false, undefined} -> none;
+        _ -> [{Vsn, Status} || {_, Vsn, _, Status} <- release_handler:which_releases()]
+    end,
+    {Order, Releases}
+end)()."""
+"""{Order, Releases}. Order: none | {Tag, Vsn, pending | ok | {error, Text}}.
+Releases: busy | none | [{Vsn, Status}]."""
+
+INSTALL: Final = """
+(fun() ->
+    Caller = self(),
+    Say = fun(Term) -> unicode:characters_to_binary(io_lib:format("~0tP", [Term, 40])) end,
+    Set = fun(Pairs) -> [os:putenv(Name, Value) || {Name, Value} <- Pairs] end,
+    Work = fun() ->
+        true = register(relctl_upgrade, self()),
+        put(relctl, {Tag, Vsn, pending}),
+        Caller ! {self(), begun},
+        Set(Env),
+        Result = case catch release_handler:install_release(Vsn, Options) of
+            {ok, _, _} -> ok;
+            {'EXIT', Reason} -> {error, Reason};
+            {error, Reason} -> {error, Reason};
+            Other -> {error, Other}
+        end,
+        case Result of
+            ok ->
+                put(relctl, {Tag, Vsn, ok});
+            {error, Why} ->
+                Set(EnvBefore),
+                put(relctl, {Tag, Vsn, {error, Say(Why)}})
+        end,
+        receive {relctl, done} -> ok end
+    end,
+    Again = case whereis(relctl_upgrade) of
+        undefined -> false;
+        Pid ->
+            case process_info(Pid, dictionary) of
+                {dictionary, Kept} ->
+                    case proplists:get_value(relctl, Kept, none) of
+                        {Tag, Vsn, _} -> true;
+                        {_, _, pending} -> busy;
+                        _ -> exit(Pid, kill), false
+                    end;
+                undefined -> false
+            end
+    end,
+    case Again of
+        true -> ok;
+        busy -> busy;
+        false ->
+            Wait = fun(W) -> case whereis(relctl_upgrade) of undefined -> ok; _ -> timer:sleep(1), W(W) end end,
+            Wait(Wait),
+            {Worker, Mon} = spawn_monitor(Work),
+            receive
+                {Worker, begun} -> erlang:demonitor(Mon, [flush]), ok;
+                {'DOWN', Mon, process, Worker, Early} -> {error, Say(Early)}
+            end
+    end
+end)()."""
+"""Tag: binary; Vsn: string; Options: those of install_release/2; Env, EnvBefore: [{string, string}].
+ok | busy | {error, Text}. Repeated for the same tag and version it does nothing."""
+
+RELEASE: Final = """
+(fun() ->
+    case whereis(relctl_upgrade) of undefined -> ok; Pid -> exit(Pid, kill), ok end
+end)()."""
+"""The process that kept the result may go."""
+
+REREAD: Final = """
+(fun() ->
+    ok = supervisor:terminate_child(sasl_sup, release_handler),
+    {ok, _} = supervisor:restart_child(sasl_sup, release_handler),
+    ok
+end)()."""
+"""release_handler reads RELEASES, which it otherwise does only once."""
+
+PERMANENT: Final = """
+(fun() ->
+    case release_handler:make_permanent(Vsn) of
+        ok -> ok;
+        {error, Why} -> {error, unicode:characters_to_binary(io_lib:format("~0tP", [Why, 40]))}
+    end
+end)()."""
+"""Vsn: string. It writes RELEASES and start_erl.data, neither atomically: the caller makes them whole again."""
+
+REPAIR: Final = """
+(fun() ->
+    {ok, Boot} = file:read_file(BootFile),
+    {script, _, Script} = binary_to_term(Boot),
+    Load = fun
+        ({kernelProcess, application_controller, {application_controller, start, [App]}}, Apps) -> [App | Apps];
+        ({apply, {application, load, [App]}}, Apps) -> [App | Apps];
+        (_, Apps) -> Apps
+    end,
+    Apps = lists:foldl(Load, [], Script),
+    Config = case file:consult(ConfigFile) of {ok, [Terms]} -> Terms; {error, enoent} -> [] end,
+    Before = application_controller:prep_config_change(),
+    ok = application_controller:change_application_data(Apps, Config),
+    _ = application_controller:config_change(Before),
+    [os:putenv(Name, Value) || {Name, Value} <- Env],
+    ok
+end)()."""
+"""Gives the applications the versions and the environment of a version again, of which an install that failed early
+took them: release_handler changes them first, and does not change them back. BootFile, ConfigFile: strings."""
+
+VERIFY: Final = """
+(fun() ->
+    Say = fun(Format, Args) -> unicode:characters_to_binary(io_lib:format(Format, Args)) end,
+    Loaded = [{App, Vsn} || {App, _, Vsn} <- application:loaded_applications()],
+    Versions = [case lists:keyfind(App, 1, Loaded) of
+        {_, Vsn} -> none;
+        {_, Other} -> Say("~ts is ~ts, not ~ts", [App, Other, Vsn]);
+        false -> none
+    end || {App, Vsn} <- Apps],
+    Running = [App || {App, _, _} <- application:which_applications(5000)],
+    Gone = [Say("~ts is still running", [App]) || App <- Removed, lists:member(App, Running)],
+    Missing = [Say("~ts is not running", [App]) || App <- Added, not lists:member(App, Running)],
+    Modified = [Say("the loaded ~ts is not the one on disk", [M])
+        || M <- code:modified_modules(), not lists:member(M, Except)],
+    Config = case file:consult(ConfigFile) of
+        {ok, [Terms]} ->
+            [Say("~ts: ~ts is not as configured", [App, io_lib:format("~0tp", [Key])])
+                || {App, Keys} <- Terms, lists:keymember(App, 1, Loaded), {Key, Value} <- Keys,
+                   application:get_env(App, Key) =/= {ok, Value}];
+        {error, Why} ->
+            [Say("its configuration cannot be read: ~ts", [file:format_error(Why)])]
+    end,
+    Name = fun(Pid) ->
+        case process_info(Pid, registered_name) of
+            {registered_name, Registered} -> io_lib:format("~0tp", [Registered]);
+            _ -> pid_to_list(Pid)
+        end
+    end,
+    Old = [Say("~ts still runs the old ~ts", [Name(Pid), M])
+        || M <- Modules, erlang:check_old_code(M), Pid <- processes(), erlang:check_process_code(Pid, M) =:= true],
+    Supervised = [Pid || {_, _, Pid, Mods} <- release_handler_1:get_supervised_procs(),
+        Mods =:= dynamic orelse (is_list(Mods) andalso lists:any(fun(M) -> lists:member(M, Suspended) end, Mods))],
+    Suspension = fun(Pid) ->
+        case catch sys:get_status(Pid, 500) of
+            {status, _, _, [_, suspended | _]} -> true;
+            _ -> false
+        end
+    end,
+    Asleep = [Say("~ts is still suspended", [Name(Pid)]) || Pid <- lists:sublist(Supervised, 200), Suspension(Pid)],
+    Few = fun(Texts) -> lists:sublist(Texts, 20) end,
+    {[V || V <- Versions, V =/= none] ++ Gone ++ Missing ++ Few(Modified) ++ Few(Config) ++ Few(Asleep), Few(Old)}
+end)()."""
+"""Apps: [{atom, string}]; Removed, Added: [atom]; ConfigFile: string; Modules, Suspended, Except: [atom].
+{[Text], [Text]}: what is wrong, and who still runs old code, which may leave it in a moment."""
+
+PROTOCOLS: Final = """
+(fun() ->
+    case file:list_dir(To) of
+        {error, _} ->
+            [];
+        {ok, Files} ->
+            _ = code:del_path(From),
+            true = code:add_patha(To),
+            Beams = [File || File <- Files, filename:extension(File) =:= ".beam"],
+            Modules = [list_to_atom(filename:basename(File, ".beam")) || File <- Beams],
+            Stale = fun(M) ->
+                {ok, {M, OnDisk}} = beam_lib:md5(filename:join(To, atom_to_list(M) ++ ".beam")),
+                code:is_loaded(M) =:= false orelse M:module_info(md5) =/= OnDisk
+            end,
+            Load = fun(M) ->
+                code:soft_purge(M) andalso element(1, code:load_file(M)) =:= module
+            end,
+            [atom_to_binary(M, utf8) || M <- Modules, Stale(M), not Load(M)]
+    end
+end)()."""
+"""From, To: the old and the new version's `consolidated` directory, strings. The protocols that could not be loaded."""
+
+PROCESSES: Final = """
+(fun() ->
+    Name = fun(Pid) ->
+        case process_info(Pid, registered_name) of
+            {registered_name, Registered} -> unicode:characters_to_binary(io_lib:format("~0tp", [Registered]));
+            _ -> list_to_binary(pid_to_list(Pid))
+        end
+    end,
+    Meant = fun(Mods) -> is_list(Mods) andalso lists:any(fun(M) -> lists:member(M, Suspended) end, Mods) end,
+    Found = [{Pid, Mods} || {_, _, Pid, Mods} <- release_handler_1:get_supervised_procs(), Meant(Mods)],
+    Me = self(),
+    Ask = fun({Pid, Mods}) ->
+        Ref = make_ref(),
+        spawn(fun() ->
+            Busy = case catch sys:get_status(Pid, Patience) of {status, _, _, _} -> false; _ -> true end,
+            Me ! {Ref, {Name(Pid), [atom_to_binary(M, utf8) || M <- Mods], Busy}}
+        end),
+        Ref
+    end,
+    Asked = [Ask(Each) || Each <- lists:sublist(Found, 100)],
+    Answers = [receive {Ref, Answer} -> Answer after Patience * 2 + 1000 -> {<<"?">>, [], true} end || Ref <- Asked],
+    Old = [{Name(Pid), atom_to_binary(M, utf8)}
+        || M <- Modules, erlang:check_old_code(M), Pid <- processes(), erlang:check_process_code(Pid, M) =:= true],
+    {length(Found), Answers, lists:sublist(Old, 100)}
+end)()."""
+"""Suspended, Modules: [atom]; Patience: ms. {Count, [{Name, [Module], Busy}], [{Name, Module}]}: who will be suspended,
+and who runs code that is old already and will be killed by a purge."""
