@@ -15,7 +15,6 @@ from typing import Self
 _VM = b"beam.smp"
 _GATE = b"relctl-gate"
 _PAUSE = 0.02
-_STRANGE_AFTER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Watching:
 
     def __init__(self, folder: Path) -> None:
         self._mark = b"TRACE=" + os.fsencode(folder)
-        self._strangers: dict[int, int] = {}
+        self._strangers: dict[int, bytes] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self.lived: list[Seen] = []
@@ -55,7 +54,6 @@ class Watching:
 
     def gates(self) -> list[Seen]:
         """The processes that wait at a gate now."""
-        self._strangers.clear()
         return self._look(_GATE)
 
     def _watch(self) -> None:
@@ -69,25 +67,25 @@ class Watching:
 
     def _look(self, name: bytes) -> list[Seen]:
         pids = {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
-        self._strangers = {pid: times for pid, times in self._strangers.items() if pid in pids}
+        self._strangers = {pid: title for pid, title in self._strangers.items() if pid in pids}
         found = {pid: ours for pid in pids if (ours := self._ours(pid, name)) is not None}
         # What a VM forks has its name and environment, until it executes something.
         return [seen for seen, parent in found.values() if parent not in found]
 
     def _ours(self, pid: int, name: bytes) -> tuple[Seen, int] | None:
-        """A stranger is looked at a few times: between fork and exec it has another's environment."""
-        if self._strangers.get(pid, 0) >= _STRANGE_AFTER:
-            return None
+        """A stranger is one only as long as it has this name: between fork and exec it has another's environment."""
         try:
-            environ = _read(pid, "environ").split(b"\0")
-            if self._mark not in environ:
-                self._strangers[pid] = self._strangers.get(pid, 0) + 1
-                return None
             title, _, stat = _read(pid, "stat").partition(b"(")[2].rpartition(b")")
             state, parent, *_ = stat.split()
-            if title != name or state in (b"Z", b"X"):
+            if self._strangers.get(pid) == title:
                 return None
+            environ = _read(pid, "environ").split(b"\0")
         except OSError:
+            return None
+        if self._mark not in environ:
+            self._strangers[pid] = title
+            return None
+        if title != name or state in (b"Z", b"X"):
             return None
         known = dict(line.split(b"=", 1) for line in environ if line.startswith(b"RELCTL_"))
         return Seen(known[b"RELCTL_RELEASE"].decode(), int(known[b"RELCTL_EPOCH"]), pid), int(parent)

@@ -27,6 +27,7 @@ from tests.watching import Watching
 
 pytestmark = [pytest.mark.beam, pytest.mark.slow]
 
+EXIT_UNREACHABLE = 4
 STUBBORN = {"DEMO_STOP_MS": "infinity"}
 
 
@@ -39,7 +40,7 @@ class World:
     port: int
     armed: Path
     client: subprocess.Popen[str] | None = None
-    keys: dict[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
 
     @property
     def daemon(self) -> Relctld:
@@ -54,7 +55,19 @@ class World:
 
     def ask(self, *words: str) -> None:
         """An operator asks, and waits."""
+        self.words = words
         self.client = self.daemon.spawn_relctl(*words)
+
+    def answered(self) -> int:
+        """The client ends well; how often it gave relctld up before, on a machine too busy to start one in seconds."""
+        if self.client is None:
+            return 0
+        said, trouble = self.client.communicate(timeout=60)
+        if self.client.returncode == EXIT_UNREACHABLE:
+            self.ask(*self.words)
+            return 1 + self.answered()
+        assert self.client.returncode == 0, (said, trouble)
+        return 0
 
 
 @dataclass(frozen=True)
@@ -193,9 +206,7 @@ def test_killed_there(point: Failpoint, name: str, host: Host, papp_root: Path) 
         act.act(world)
         _dies(daemon)
         daemon.start()
-        if world.client is not None:
-            said, trouble = world.client.communicate(timeout=60)
-            assert world.client.returncode == 0, (said, trouble)
+        gave_up = world.answered()
         now = daemon.wait_for("web", 60, state=act.ends, want="down" if act.ends == "stopped" else "up")
         if act.same:
             assert (now["pid"], now["epoch"]) == (before["pid"], before["epoch"])
@@ -209,7 +220,8 @@ def test_killed_there(point: Failpoint, name: str, host: Host, papp_root: Path) 
         assert host.names() == []
         assert daemon.stop() == 0
     assert vms.twice == []
-    assert len(vms.of("web")) == act.vms, vms.lived
+    again = gave_up if name == "restart" else 0  # a new request is another restart
+    assert act.vms <= len(vms.of("web")) <= act.vms + again, vms.lived
 
 
 def _prepare(world: World, act: Act, point: Failpoint) -> dict[str, Any]:
