@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import sys
 
 from tests.chaos.run import run
@@ -14,6 +15,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a file or a terminal
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: nothing stays
     run(options.rounds, options.seed)
 
 
