@@ -1,6 +1,7 @@
 # Each target does all of its own set-up (.ci/setup): Debian packages as root, and .venv.
 #   make demo    relctl at work on a real release, in a minute
 #   make test    everything: linters, types, unit tests, real processes, real releases (ARGS="-k name" for a part)
+#   make chaos   500 rounds of kills, freezes and requests at random moments (ROUNDS=50 SEED=7)
 #   make bench   what relctld costs
 #   make lint    linters and types only
 #   make clean   remove what the others built
@@ -8,14 +9,19 @@
 PYTHON := .venv/bin/python
 WORKERS ?= 2
 ARGS ?=
+ROUNDS ?= 500
+SEED ?=
 
-.PHONY: demo test bench lint clean setup
+.PHONY: demo test chaos bench lint clean setup
 
 test: setup
 	@RELCTL_TEST_FULL=1 $(PYTHON) -m pytest -q -n $(WORKERS) $(ARGS)
 
 demo: setup
 	@$(PYTHON) -m tests.demo
+
+chaos: setup
+	@$(PYTHON) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 bench: setup
 	@$(PYTHON) bench/run.py $(ARGS)

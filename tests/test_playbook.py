@@ -21,6 +21,7 @@ from tests.words import (
     spawned,
     spawns,
     tick,
+    writes_down,
 )
 
 
@@ -86,7 +87,16 @@ def test_a_field_of_a_note_that_is_otherwise_or_missing_fails() -> None:
 
 def test_a_deadline_cannot_be_slept_over() -> None:
     with pytest.raises(AssertionError, match=r"tick\(\) first"):
-        bool(running() >> asked("restart") << noted("requested") << noted("stopping") << sends("SIGTERM") >> later(60))
+        bool(
+            running()
+            >> asked("restart")
+            << writes_down()
+            >> recorded("restart")
+            << noted("requested")
+            << noted("stopping")
+            << sends("SIGTERM")
+            >> later(60)
+        )
 
 
 def test_a_tick_needs_a_deadline() -> None:

@@ -94,11 +94,6 @@ def asked(op: str, by: str = "ann", id: str | None = None) -> Heard:
     )
 
 
-def rejoined(op: str, by: str = "ann", id: str | None = None) -> Heard:
-    """A former self had accepted this request, and a re-exec came before the answer."""
-    return Heard(_title("rejoined", op=op), lambda p: ev.Rejoined(p.spec.name, Request(id or op, Op(op), by, p.now)))
-
-
 def upgrade_begun(target: str = "1.1.0", by: str = "bob", id: str = "u1") -> Heard:
     """A hot upgrade is under way."""
     return Heard(_title("upgrade_begun"), lambda p: ev.UpgradeBegun(p.spec.name, Upgrading(id, target, by)))
@@ -196,6 +191,11 @@ def linked(incarnation: str) -> Heard:
 def records(want: str) -> Expected:
     """The want goes to the store."""
     return Expected(fx.RecordWant, want=Want(want))
+
+
+def writes_down() -> Expected:
+    """The request goes to the run directory."""
+    return Expected(fx.RecordRequest)
 
 
 def noted(note: str, **told: Any) -> Expected:

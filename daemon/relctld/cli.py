@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from relctld import __version__
+from relctld import __version__, failpoints
 from relctld.config import Config, ConfigError, default_config_path, keep_good, load, load_or_last_good
 from relctld.control.sockets import LockedError
 from relctld.host import allocator, reexec
@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the daemon in the foreground."""
     allocator.be_thrifty()
     kept = reexec.Kept.of(os.environ, take_listen_fds(os.environ))
+    failpoints.arm(os.environ)
     arguments = _parser().parse_args(argv)
     path = arguments.config or default_config_path(os.geteuid(), os.environ)
     if arguments.reexec_trial:

@@ -26,7 +26,6 @@ from relctld.core.events import (
     Probed,
     Reconfigured,
     Recorded,
-    Rejoined,
     Requested,
     Resumed,
     SpawnFailed,
@@ -40,6 +39,7 @@ from relctld.core.events import (
 from relctld.core.exits import is_normal
 from relctld.core.lifecycle import step, to_keep
 from relctld.core.model import (
+    Asked,
     Backoff,
     Ending,
     ExitStatus,
@@ -175,7 +175,6 @@ def _requests(s: ReleaseState, now: float, askers: int) -> Iterator[Case]:
         if len(s.waiters) + len(s.recording) < askers and not s.recording:
             request = Request(f"{op}-{now}-{len(s.recording)}", op, "ann", now)
             yield Case(f"Requested ({op})", Requested(NAME, request))
-            yield Case(f"Rejoined ({op})", Rejoined(NAME, request))
     for request in s.recording[:1]:
         yield Case(f"Recorded ({request.op})", Recorded(NAME, request.id, None))
         yield Case("Recorded (store full)", Recorded(NAME, request.id, "disk full"))
@@ -203,6 +202,15 @@ def _of_the_vm(epoch: int) -> Iterator[Case]:
     for hook in (Hook.PRE_START, Hook.POST_STOP):
         yield Case(f"HookFinished ({hook})", HookFinished(NAME, epoch, hook, None, AT, 0.5))
         yield Case(f"HookFinished ({hook} failed)", HookFinished(NAME, epoch, hook, "exit code 1", AT, 0.5))
+
+
+def repeats(s: ReleaseState, now: float) -> Iterator[tuple[ReleaseState, Case]]:
+    """A request that a former self took up, for this VM or the next, comes again."""
+    for op in Op:
+        for epoch in (s.epoch, s.epoch + 1):
+            request = Request(f"{op}-again-{now}-{len(s.waiters)}", op, "ann", now)
+            knowing = replace(s, asked=(Asked(request.id, op, epoch),))
+            yield knowing, Case(f"Requested ({op}, again)", Requested(NAME, request))
 
 
 def successors(s: ReleaseState) -> Iterator[Case]:
@@ -247,6 +255,8 @@ def explore(spec: ReleaseSpec, askers: int = 1) -> Explored:
 def _all_of(state: ReleaseState, now: float, askers: int, spec: ReleaseSpec) -> Iterator[tuple[ReleaseState, Case]]:
     for case in cases(state, now, askers, RICH if spec.retry_failed is None else PLAIN):
         yield state, case
+    if len(state.waiters) + len(state.recording) < askers:
+        yield from repeats(state, now)
     saved = to_keep(state)
     for case in successors(saved):
         yield saved, case

@@ -61,13 +61,14 @@ class ModelHost:
     hooking: int | None = None
     sweeping: int | None = None
     asking: int | None = None
-    writing: list[fx.RecordWant] = field(default_factory=list)
+    writing: list[fx.Record] = field(default_factory=list)
 
     # what outlives a daemon
     durable: Want = Want.DOWN
     saved: ReleaseState | None = None
 
     waiting: dict[str, Op] = field(default_factory=dict)
+    unanswered: dict[str, Op] = field(default_factory=dict)
     answers: dict[str, fx.Done | fx.Refused] = field(default_factory=dict)
     asked: int = 0
     die_after: int | None = None
@@ -115,7 +116,7 @@ class ModelHost:
             case fx.AskProbe():
                 assert self.asking != effect.epoch or self.reloaded, "two probes of one VM at once"
                 self.asking = effect.epoch
-            case fx.RecordWant():
+            case fx.RecordWant() | fx.RecordRequest():
                 self.writing.append(effect)
             case fx.Answer():
                 self._answer(effect)
@@ -166,10 +167,18 @@ class ModelHost:
         self.waiting[request.id] = op
         self.post(ev.Requested(NAME, request))
 
+    def repeat(self) -> None:
+        """A client that was not answered by the daemon that died repeats its request."""
+        id_, op = self.unanswered.popitem()
+        self.waiting[id_] = op
+        self.post(ev.Requested(NAME, Request(id_, op, "ann", self.now)))
+
     def store_answers(self, error: str | None) -> None:
         """The oldest write ends."""
         written = self.writing.pop(0)
-        if error is None:
+        if isinstance(written, fx.RecordRequest):
+            error = None
+        elif error is None:
             self.durable = written.want
         self.post(ev.Recorded(NAME, written.request_id, error))
 
@@ -235,10 +244,11 @@ class ModelHost:
         """kill -9; a new daemon comes up. `spawned`: the VM on its way made it; `written`: the writes did."""
         if self.spawning is not None and spawned:
             self._new(self.spawning)
-        if written and self.writing:
-            self.durable = self.writing[-1].want
+        if written and (wants := [each.want for each in self.writing if isinstance(each, fx.RecordWant)]):
+            self.durable = wants[-1]
         self.spawning = self.hooking = self.sweeping = self.asking = None
         self.writing.clear()
+        self.unanswered |= self.waiting
         self.waiting.clear()
         if self.process is not None and vm_dies:
             self.vm_ends(ExitStatus(), left=1, seen=False)

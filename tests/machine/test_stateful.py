@@ -39,6 +39,11 @@ class OneRelease(RuleBasedStateMachine):
     def ask(self, op: Op, by: str) -> None:
         self.host.ask(op, by)
 
+    @precondition(lambda self: self.host.unanswered)
+    @rule()
+    def repeat(self) -> None:
+        self.host.repeat()
+
     # -- what the daemon's helpers are at comes to its end -----------------------------------------
 
     @precondition(lambda self: self.host.writing)

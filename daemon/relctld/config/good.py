@@ -23,6 +23,7 @@ from relctld.config.load import assemble, load
 from relctld.config.notes import ConfigError
 from relctld.config.paths import default_dirs
 from relctld.config.settings import Config, Source
+from relctld.failpoints import Failpoint, reach
 
 NAME = "config.good.json"
 _LARGEST_COPY = 1000 * LARGEST
@@ -32,6 +33,7 @@ def keep_good(config: Config, state_dir: Path) -> None:
     """Keeps `config` as the last good one in `state_dir`, which must exist; raises OSError."""
     files = [{"path": str(source.path), "text": source.text} for source in config.sources]
     data = json.dumps({"v": 1, "files": files}).encode()
+    reach(Failpoint.BEFORE_GOOD_CONFIG)
     fd, temporary = tempfile.mkstemp(prefix=f".{NAME}.", dir=state_dir)  # 0600, created exclusively
     try:
         with os.fdopen(fd, "wb") as file:
@@ -47,6 +49,7 @@ def keep_good(config: Config, state_dir: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+    reach(Failpoint.AFTER_GOOD_CONFIG)
 
 
 def load_good(state_dir: Path, *, uid: int, environ: Mapping[str, str]) -> Config:

@@ -15,6 +15,7 @@ import zmq
 
 from relctld.control.access import Peer, Table
 from relctld.control.operations import LOST, Key, Operation, Operations
+from relctld.failpoints import Failpoint, reach
 from relctld.wire.codec import FrameError, decode_request, encode_progress, encode_reply
 from relctld.wire.messages import DAEMON_TOPIC, Problem, Progress, Reply, Request, release_topic
 
@@ -182,10 +183,14 @@ class Server:
         self._answered(key, operation, reply)
 
     def _answered(self, key: Key, operation: Operation, reply: Reply) -> None:
-        frame = encode_reply(reply)
+        frame, changing = encode_reply(reply), operation.op not in _REPEATABLE
+        if changing:
+            reach(Failpoint.BEFORE_REPLY)
         for route in operation.routes:
             self._reply(route, frame)
-        self.operations.end(key, frame, self._loop.time(), remember=operation.op not in _REPEATABLE)
+        if changing:
+            reach(Failpoint.AFTER_REPLY)
+        self.operations.end(key, frame, self._loop.time(), remember=changing)
 
     def _reply(self, path: tuple[bytes, ...], frame: bytes) -> None:
         self._send(self._control, [*path, frame])

@@ -3,7 +3,7 @@
 Rule 1: effects are carried out in their order. `Save` comes first: a daemon that dies between two of them leaves
         a state that knows of the later ones.
 Rule 2: each effect that takes time ends in an event: RunHook → HookFinished, SpawnVm → VmSpawned or SpawnFailed,
-        SignalVm → in the end VmExited, Sweep → Swept, AskProbe → Probed, RecordWant → Recorded.
+        SignalVm → in the end VmExited, Sweep → Swept, AskProbe → Probed, RecordWant and RecordRequest → Recorded.
 """
 
 from collections.abc import Mapping
@@ -78,11 +78,19 @@ class AskProbe:
 
 @dataclass(frozen=True, slots=True)
 class RecordWant:
-    """Write the want into the store, durably."""
+    """As `RecordRequest`; then write the want into the store, durably."""
 
     release: str
     request_id: str
     want: Want
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRequest:
+    """Say when the run directory has what was saved: a successor knows of the request then."""
+
+    release: str
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +144,5 @@ class Ignored:
     state: str
 
 
-Effect = RunHook | CancelHook | SpawnVm | SignalVm | Sweep | AskProbe | RecordWant | Save | Answer | Report | Ignored
+Record = RecordWant | RecordRequest
+Effect = RunHook | CancelHook | SpawnVm | SignalVm | Sweep | AskProbe | Record | Save | Answer | Report | Ignored

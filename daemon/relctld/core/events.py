@@ -35,15 +35,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """An operator asks for something."""
-
-    release: str
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Rejoined:
-    """A request that a former self accepted and had not answered when it was replaced by re-exec."""
+    """An operator asks for something; maybe again, where a former self took it up and never answered."""
 
     release: str
     request: Request
@@ -51,7 +43,7 @@ class Rejoined:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The want of a request is in the store, or cannot be (`error`)."""
+    """A request is known to a successor and its want in the store; or that cannot be (`error`)."""
 
     release: str
     request_id: str
@@ -183,5 +175,4 @@ class Tick:
 VmEvent = VmSpawned | SpawnFailed | VmExited | Swept | Probed | Linked
 Aftermath = HookFinished | DumpFound
 Upgrade = UpgradeBegun | UpgradeEnded
-Asked = Requested | Rejoined | Recorded | Halted | Reconfigured
-Event = Booted | Resumed | Asked | Upgrade | Tick | VmEvent | Aftermath
+Event = Booted | Resumed | Requested | Recorded | Halted | Reconfigured | Upgrade | Tick | VmEvent | Aftermath

@@ -18,7 +18,7 @@ from relctld.core.model import (
 )
 from relctld.core.notes import Note
 from relctld.core.probes import ProcessProbe
-from relctld.core.requests import STARTS
+from relctld.core.requests import STARTS, unbegun
 from relctld.core.turn import (
     KILL_AGAIN,
     TERM_AGAIN,
@@ -37,6 +37,9 @@ from relctld.core.turn import (
 
 READY_AFTER = 1.0
 """Seconds that a VM must live to be ready, where no probe tells more."""
+
+
+_AT_REST = (State.STOPPED, State.FAILED, State.BACKOFF)
 
 
 def booted(t: Turn) -> bool:
@@ -61,6 +64,8 @@ def resumed(t: Turn, event: Resumed) -> bool:
         sweeping=False,
         vm=event.vm,
     )
+    if event.vm is None and before.ending is None and before.state not in _AT_REST and unbegun(t.state):
+        t.state = replace(t.state, ending=Ending.RESTART)  # it may have been told to stop already
     if event.vm is not None:
         _adopt(t, event.vm)
     elif before.vm is not None:
@@ -76,7 +81,7 @@ def resumed(t: Turn, event: Resumed) -> bool:
 
 def _adopt(t: Turn, vm: Vm) -> None:
     s = t.state
-    if s.state in (State.STOPPED, State.FAILED, State.BACKOFF):
+    if s.state in _AT_REST:
         # The saved state is older than this VM. Were it not taken up, a second copy might start beside it.
         s = replace(s, state=State.STARTING, deadline=t.now + t.spec.start_timeout, since=t.now)
     poll_at = None
@@ -89,6 +94,8 @@ def _adopt(t: Turn, vm: Vm) -> None:
     t.report(Note.RESUMED, pid=vm.pid, state=str(s.state))
     if s.want is Want.DOWN and s.state in (State.STARTING, State.RUNNING):
         end(t, Ending.STOP)
+    elif s.state in (State.STARTING, State.RUNNING) and unbegun(s):
+        end(t, Ending.RESTART)
 
 
 def _wake(t: Turn, before: ReleaseState) -> None:
@@ -97,7 +104,7 @@ def _wake(t: Turn, before: ReleaseState) -> None:
         if before.state is not State.STOPPED:
             rest(t, State.STOPPED)
             t.report(Note.STOPPED)
-    elif before.want is Want.DOWN or (before.halted and t.spec.enabled):
+    elif before.want is Want.DOWN or (before.halted and t.spec.enabled) or unbegun(t.state):
         begin_by_hand(t)
 
 

@@ -26,7 +26,6 @@ from relctld.core.events import (
     Probed,
     Reconfigured,
     Recorded,
-    Rejoined,
     Requested,
     Resumed,
     SpawnFailed,
@@ -131,8 +130,6 @@ def _apply(t: Turn, event: Event) -> bool:
             return launch.resumed(t, event)
         case Requested():
             requests.requested(t, event)
-        case Rejoined():
-            requests.rejoined(t, event)
         case Recorded():
             return requests.recorded(t, event)
         case Halted():

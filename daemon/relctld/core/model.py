@@ -297,6 +297,15 @@ class Waiter:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was taken up, for who hears it again after a crash. `epoch`: of the VM that it starts or ends."""
+
+    id: str
+    op: Op
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Upgrading:
     """A hot upgrade is under way: other requests are refused meanwhile, its own carry its `id` and a slash."""
 
@@ -332,9 +341,10 @@ class ReleaseState:
     within the period · `delays`: backoff delays served in a row · `since`: when the state was entered ·
     `unheard`: probes missed in a row, those too that do not count among the `misses` ·
     `started`: when the VM was · `incarnation`: names the boot of the node within its process, where a link told ·
-    `sweeping`: a sweep is in flight, its end is always awaited · `recording`: requests whose want is on its way to the
-    store · `halted`: the daemon is stopping, nothing starts any more · `told`: that KILLING takes unusually long was
-    reported · `upgrading`: the hot upgrade under way, told by who carries it out.
+    `sweeping`: a sweep is in flight, its end is always awaited · `recording`: requests on their way to the store, or
+    to the run directory · `asked`: the latest requests, oldest first · `halted`: the daemon is stopping, nothing
+    starts any more · `told`: that KILLING takes unusually long was reported · `upgrading`: the hot upgrade under way,
+    told by who carries it out.
     """
 
     name: str
@@ -363,6 +373,7 @@ class ReleaseState:
     last_exit: LastExit | None = None
     waiters: tuple[Waiter, ...] = ()
     recording: tuple[Request, ...] = ()
+    asked: tuple[Asked, ...] = ()
     halted: bool = False
     told: bool = False
     upgrading: Upgrading | None = None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relctld.core.model import ExitStatus
+from relctld.failpoints import Failpoint, reach
 from relctld.host.gate import Identity
 from relctld.host.reaper import Reaper
 
@@ -96,6 +97,7 @@ class Commands:
         output: int,
     ) -> tuple[int, int]:
         try:
+            reach(Failpoint.BEFORE_COMMAND)
             with self._reaper.spawning() as claim:
                 process = subprocess.Popen(
                     argv,
@@ -112,6 +114,7 @@ class Commands:
                 )
                 process.returncode = 0  # the reaper waits for it; Popen must not
                 claim(process.pid)
+            reach(Failpoint.AFTER_COMMAND)
         finally:
             os.close(output)
         self._give_back(process.pid)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from relctld.failpoints import Failpoint, reach
 from relctld.host.gate import Identity
 
 DEFAULT_PORT = 4369
@@ -59,7 +60,9 @@ def ensure(
         raise EpmdError(f"no epmd answers on port {port}, and the release brings none to start")
     wanted = ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "ERL_EPMD_RELAXED_COMMAND_CHECK", "PATH", "HOME")
     given = {key: env[key] for key in wanted if key in env}
+    reach(Failpoint.BEFORE_EPMD)
     _run([str(epmd), "-daemon"], spawning, given, identity)
+    reach(Failpoint.AFTER_EPMD)
     if not _wait(port):
         raise EpmdError(f"{epmd} does not answer on port {port}")
 

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from relctld.failpoints import Failpoint, reach
+
 COMM = "relctl-gate"
 SHELL = "/bin/sh"
 
@@ -60,7 +62,9 @@ class Gate:
 
         Raises OSError where it is gone already; it is still to be shut then.
         """
+        reach(Failpoint.BEFORE_OPEN)
         self.go.write(os.fsencode(value) + b"\n")
+        reach(Failpoint.AFTER_OPEN)
         self.go.close()
 
     def shut(self) -> None:
@@ -91,6 +95,7 @@ def raise_gate(
     wait = f"IFS= read -r {late} && export {late}" if late else "read -r _"
     script = _SCRIPT.format(lines="".join(f"{line}\n" for line in (*unset, *limits)), wait=wait)
     read, write = os.pipe2(os.O_CLOEXEC)
+    reach(Failpoint.BEFORE_GATE)
     try:
         process = subprocess.Popen(
             [SHELL, "-c", script, "relctl-gate", *argv],
@@ -111,6 +116,7 @@ def raise_gate(
     finally:
         os.close(read)
     process.returncode = 0  # the reaper waits for it; Popen must not
+    reach(Failpoint.AFTER_GATE)
     return Gate(process.pid, FileIO(write, "w"))
 
 

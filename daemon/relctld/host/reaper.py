@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from relctld.core.model import UNKNOWN_STATUS, ExitStatus
+from relctld.failpoints import Failpoint, reach
 from relctld.host.process import comm, signal_name, status_of_stranger
 from relctld.host.signals import Signals
 
@@ -121,6 +122,7 @@ class Reaper:
             self._stranger_ended(pid, entry, name, _REAPED_WITHIN)
             return
         if info is not None:
+            reach(Failpoint.AFTER_REAP)
             exited = info.si_code == os.CLD_EXITED
             status = ExitStatus(code=info.si_status) if exited else ExitStatus(signal=signal_name(info.si_status))
             self._forget(pid)(status, name)

@@ -22,6 +22,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from relctld.core.lifecycle import to_keep
 from relctld.core.model import ReleaseState, Vm
+from relctld.failpoints import Failpoint, reach
 from relctld.host.process import boot_id
 
 _VERSION = 1
@@ -50,7 +51,9 @@ class Recorded:
 def write_vm(folder: Path, recorded: Recorded) -> None:
     """Record a VM. Raises OSError: then its gate must stay shut."""
     body = {"epoch": recorded.epoch, **_fields(recorded.vm), "opened": recorded.opened}
+    reach(Failpoint.BEFORE_OPENED if recorded.opened else Failpoint.BEFORE_RECORD)
     _write(folder / "vm.json", {"v": _VERSION, "boot": boot_id(), **body})
+    reach(Failpoint.AFTER_OPENED if recorded.opened else Failpoint.AFTER_RECORD)
 
 
 def read_vm(folder: Path) -> Recorded | None:
@@ -65,7 +68,9 @@ def read_vm(folder: Path) -> Recorded | None:
 def write_state(folder: Path, state: ReleaseState, launched: Launched) -> None:
     """Save a state. Raises OSError."""
     body = {"v": _VERSION, "boot": boot_id(), "state": to_keep(state), "launched": launched}
+    reach(Failpoint.BEFORE_STATE)
     _write(folder / "state.json", body)
+    reach(Failpoint.AFTER_STATE)
 
 
 def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
@@ -81,7 +86,9 @@ def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
 
 def write_operations(run_dir: Path, body: Mapping[str, Any]) -> None:
     """What the successor must know of requests. Raises OSError."""
+    reach(Failpoint.BEFORE_OPERATIONS)
     _write(run_dir / "operations.json", {"v": _VERSION, "boot": boot_id(), **body})
+    reach(Failpoint.AFTER_OPERATIONS)
 
 
 def take_operations(run_dir: Path) -> dict[str, Any]:
@@ -103,9 +110,11 @@ def is_damaged(folder: Path) -> bool:
 
 def forget(folder: Path) -> None:
     """Remove the records of a release of which nothing is left."""
+    reach(Failpoint.BEFORE_FORGET)
     for name in ("vm.json", "state.json"):
         with contextlib.suppress(OSError):
             os.unlink(folder / name)
+    reach(Failpoint.AFTER_FORGET)
 
 
 def _write(path: Path, body: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Final, NamedTuple, NoReturn
 
+from relctld.failpoints import Failpoint, reach
 from relctld.host.systemd import Spawning, without_systemd
 
 TRIAL: Final = "--reexec-trial"
@@ -43,6 +44,7 @@ class Tried(NamedTuple):
 def try_out(run_dir: str, environ: Mapping[str, str], timeout: float, spawning: Spawning) -> Tried:
     """Let the installed code, as a child, say whether it could take over. Blocks."""
     try:
+        reach(Failpoint.BEFORE_TRIAL)
         with spawning():
             done = subprocess.run(
                 [sys.executable, *sys.orig_argv[1:], TRIAL, run_dir],
@@ -52,6 +54,7 @@ def try_out(run_dir: str, environ: Mapping[str, str], timeout: float, spawning: 
                 timeout=timeout,
                 check=False,
             )
+        reach(Failpoint.AFTER_TRIAL)
     except subprocess.TimeoutExpired:
         return Tried("", f"it did not answer within {timeout:g} s")
     except OSError as error:
@@ -92,6 +95,7 @@ def replace(kept: Mapping[str, int], environ: Mapping[str, str], soft_nofile: in
     for fd in kept.values():
         os.set_inheritable(fd, True)
     body = json.dumps({"pid": os.getpid(), "fds": dict(kept)}, separators=(",", ":"))
+    reach(Failpoint.BEFORE_EXEC)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environ, _VARIABLE: body})  # noqa: S606 no shell
 
 

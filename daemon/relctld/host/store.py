@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from relctld.core.model import Want
+from relctld.failpoints import Failpoint, reach
 from relctld.host import database
 from relctld.host.database import Kept
 
@@ -189,7 +190,8 @@ class Store:
             self._writing = True
             return batch
 
-    def _write(self, connection: sqlite3.Connection, batch: Iterable[_Job]) -> list[int | None]:
+    def _write(self, connection: sqlite3.Connection, batch: list[_Job]) -> list[int | None]:
+        history = all(job.patient for job in batch)
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             results = [connection.execute(job.sql, job.values).lastrowid for job in batch]
@@ -197,6 +199,8 @@ class Store:
             if self._since_prune >= _PRUNE_EVERY or time.monotonic() - self._pruned_at > _PRUNE_AFTER:
                 database.prune(connection, self.keep_seconds, self._keep_events)
                 self._since_prune, self._pruned_at = 0, time.monotonic()
+            reach(Failpoint.BEFORE_HISTORY if history else Failpoint.BEFORE_WANT)
+        reach(Failpoint.AFTER_HISTORY if history else Failpoint.AFTER_WANT)
         return results
 
     def _failed(self, batch: list[_Job], error: str) -> None:

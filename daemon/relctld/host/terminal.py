@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from relctld.core.model import ExitStatus, Vm
+from relctld.failpoints import Failpoint, reach
 from relctld.host.containment import Sweep
 from relctld.host.gate import SHELL, Identity
 from relctld.host.process import start_ticks
@@ -106,6 +107,7 @@ class Terminals:
     def _run(self, order: Order, slave: int, mark: str) -> int:
         identity = order.identity
         script = _SCRIPT.format(limits="".join(f"{line}\n" for line in order.limits))
+        reach(Failpoint.BEFORE_TERMINAL)
         with self._reaper.spawning() as claim:
             process = subprocess.Popen(
                 [SHELL, "-c", script, os.ttyname(slave), *order.argv],
@@ -122,6 +124,7 @@ class Terminals:
             )
             process.returncode = 0  # the reaper waits for it; Popen must not
             claim(process.pid)
+        reach(Failpoint.AFTER_TERMINAL)
         return process.pid
 
     def _drop(self, spawn: "asyncio.Future[tuple[int, Vm, int]]") -> None:

@@ -23,6 +23,8 @@ from relctld.core.effects import (
     CancelHook,
     Effect,
     Ignored,
+    Record,
+    RecordRequest,
     RecordWant,
     Report,
     RunHook,
@@ -43,6 +45,7 @@ from relctld.core.events import (
 )
 from relctld.core.model import ExitStatus, Hook, ReleaseSpec, ReleaseState, State, Vm, Want
 from relctld.core.probes import LinkProbe, Verdict
+from relctld.failpoints import Failpoint, reach
 from relctld.host import gate, process, records
 from relctld.host.command import Commands
 from relctld.host.containment import Containment
@@ -61,6 +64,12 @@ from relctld.supervisor.standby import Standby, Standbys
 log = structlog.get_logger()
 
 _NUMBERS = {Signal.STOP: signal.SIGTERM, Signal.DUMP: signal.SIGUSR1, Signal.KILL: signal.SIGKILL}
+_BEFORE = {
+    Signal.STOP: Failpoint.BEFORE_STOP,
+    Signal.DUMP: Failpoint.BEFORE_DUMP,
+    Signal.KILL: Failpoint.BEFORE_KILL,
+}
+_AFTER = {Signal.STOP: Failpoint.AFTER_STOP, Signal.DUMP: Failpoint.AFTER_DUMP, Signal.KILL: Failpoint.AFTER_KILL}
 _SAVE_WITHIN = 0.01
 _TIDY_AFTER = 0.05
 
@@ -118,8 +127,8 @@ class Interpreter:
                 self._sweep(managed, effect)
             case AskProbe():
                 self.start(f"probe {managed.name}", self._probe(managed, effect))
-            case RecordWant():
-                self._record(effect)
+            case RecordWant() | RecordRequest():
+                self._record(managed, effect)
             case Save():
                 self._save(managed)
             case Answer():
@@ -260,14 +269,17 @@ class Interpreter:
 
     def _signal(self, managed: Managed, effect: SignalVm) -> None:
         if managed.pidfd is not None:
+            reach(_BEFORE[effect.signal])
             process.send(managed.pidfd, _NUMBERS[effect.signal])
+            reach(_AFTER[effect.signal])
 
     def _sweep(self, managed: Managed, effect: Sweep) -> None:
         """Most VMs leave nothing behind. Where that can be seen at a glance, nobody waits for a worker."""
         name, epoch = managed.name, effect.epoch
+        reach(Failpoint.BEFORE_SWEEP)
         empty = partial(self._containment.empty, name, epoch, managed.instance, gentle=effect.gentle)
         if self._containment.is_empty(name, epoch, managed.instance):
-            self.shell.post(Swept(name, epoch, (), chance()))
+            self._swept(name, epoch, ())
             self.start(f"tidy {name}", self._tidy(empty))
             self.start(f"dumps {name}", self._look_for_dump(managed, epoch))
         else:
@@ -280,9 +292,13 @@ class Interpreter:
         except Exception:
             log.exception("surprise", release=managed.name)
         finally:
-            self.shell.post(Swept(managed.name, epoch, left, chance()))
+            self._swept(managed.name, epoch, left)
         if not left:
             await self._look_for_dump(managed, epoch)
+
+    def _swept(self, name: str, epoch: int, left: tuple[str, ...]) -> None:
+        reach(Failpoint.AFTER_SWEEP)
+        self.shell.post(Swept(name, epoch, left, chance()))
 
     async def _tidy(self, empty: Callable[[], tuple[str, ...]]) -> None:
         """Nothing lives in it any more; what held it is taken away, once its successor is on its way."""
@@ -324,11 +340,20 @@ class Interpreter:
             managed.save_due = None
             self._scribe.submit(_write_state, managed.folder, managed.state, managed.launched)
 
-    def _record(self, effect: RecordWant) -> None:
+    def _record(self, managed: Managed, effect: Record) -> None:
+        """The request before its want: a successor that acts on the want must know who asked."""
+
         def written(_: int | None, error: str | None) -> None:
             self.shell.post(Recorded(effect.release, effect.request_id, error))
 
-        self._store.put_want(effect.release, effect.want, written)
+        def known() -> None:
+            if isinstance(effect, RecordWant):
+                self._store.put_want(effect.release, effect.want, written)
+            else:
+                written(None, None)
+
+        self._save_due(managed)
+        self._scribe.submit(self._loop.call_soon_threadsafe, known)
 
 
 def _write_state(folder: Path, state: ReleaseState, launched: Launched) -> None:

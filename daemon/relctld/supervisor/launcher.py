@@ -22,6 +22,7 @@ from relctld.beam.flavour import NothingInstalled
 from relctld.beam.layout import ReleaseError, newest_epmd
 from relctld.config import EnvFileError
 from relctld.core.model import ReleaseSpec, Vm
+from relctld.failpoints import Failpoint, reach
 from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment
 from relctld.host.gate import COMM, Gate, Identity, raise_gate
@@ -191,7 +192,9 @@ class Launcher:
         vm = Vm(gate.pid, process.start_ticks(gate.pid) or 0, instance)
         raised = Raised(gate, vm, pidfd, epoch, recipe, held)
         try:
+            reach(Failpoint.BEFORE_PLACE)
             amiss = self._containment.place(spec.name, epoch, vm, spec.limits)
+            reach(Failpoint.AFTER_PLACE)
         except BaseException:
             self._take_down(spec.name, raised)
             raise

@@ -22,6 +22,7 @@ import structlog
 
 from relctld import __version__
 from relctld.core.notes import Note
+from relctld.failpoints import Failpoint, reach
 from relctld.host import process
 from relctld.host.reaper import Reaper
 from relctld.host.systemd import without_systemd
@@ -57,7 +58,9 @@ class Loggers:
 
     def plan(self, releases: Iterable[Managed]) -> None:
         """Tell the logger what to keep. Small files of the run directory; blocks, so in a worker thread."""
+        reach(Failpoint.BEFORE_LOG_PLAN)
         write_plan(str(self._run_dir / "logger.json"), [policy(managed) for managed in releases])
+        reach(Failpoint.AFTER_LOG_PLAN)
         self._say("plan")
 
     def rotate(self, name: str) -> str | None:
@@ -128,6 +131,7 @@ class Loggers:
         return False
 
     def _spawn(self) -> tuple[int, int]:
+        reach(Failpoint.BEFORE_LOGGER)
         with self._reaper.spawning() as claim:
             child = subprocess.Popen(
                 [sys.executable, "-m", "relctld.logger", "--run-dir", str(self._run_dir)],
@@ -139,6 +143,7 @@ class Loggers:
             )
             child.returncode = 0  # the reaper waits for it; Popen must not
             claim(child.pid)
+        reach(Failpoint.AFTER_LOGGER)
         return child.pid, os.pidfd_open(child.pid)
 
     def _spawned(self, spawn: "asyncio.Future[tuple[int, int]]") -> None:

@@ -3,11 +3,10 @@
 A request for several releases has a part each, `ID/NAME`. What a re-exec finds of a part is kept beside the operations
 (`control.operations`), as {part: outcome}:
 
-    null                              the core has it and has not answered: the successor waits for it
     {"changed": bool}                 done
     {"kind", "why", "hint", "boot"}   refused
 
-A part that is not there had not been accepted: it is asked anew.
+A part that is not there is asked of the core again: it knows by the id what it took up already (`core.requests`).
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from relctld.core.effects import Answer, Done, Refused
-from relctld.core.events import Event, Rejoined, Requested
+from relctld.core.events import Event, Requested
 from relctld.core.model import Op, Request
 from relctld.supervisor.shell import Shell
 
@@ -34,19 +33,16 @@ class Parts:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, Answered] = {}
         self._outcomes: OrderedDict[str, Done | Refused] = OrderedDict()
-        self._former: dict[str, Done | Refused | None] = {}
+        self._former: dict[str, Done | Refused] = {}
         shell.for_nobody = self._for_nobody
 
     def request(self, name: str, op: Op, part: str, by: str, answered: Answered) -> None:
         """Ask a release for something; `answered` is called once, when it is true or came to nothing."""
         self._waiting[part] = answered
-        request = Request(part, op, by, self._loop.time())
-        if part not in self._former:
-            self._shell.post(Requested(name, request))
-        elif (outcome := self._former.pop(part)) is not None:
+        if (outcome := self._former.pop(part, None)) is not None:
             self._loop.call_soon(self._answer, part, outcome)
         else:
-            self._shell.post(Rejoined(name, request))
+            self._shell.post(Requested(name, Request(part, op, by, self._loop.time())))
 
     def answer(self, effect: Answer) -> None:
         """The core answers a request."""
@@ -54,7 +50,7 @@ class Parts:
 
     def _for_nobody(self, event: Event) -> None:
         """A request came too late: a reload has just taken its release away."""
-        if isinstance(event, Requested | Rejoined):
+        if isinstance(event, Requested):
             self._answer(event.request.id, Refused("unknown-release", "it has just left the config"))
 
     def _answer(self, part: str, outcome: Done | Refused) -> None:
@@ -67,17 +63,16 @@ class Parts:
 
     def to_keep(self, operations: set[str]) -> dict[str, Any]:
         """What a successor must know of these operations' parts."""
-        accepted = [w.request.id for managed in self._shell.releases.values() for w in managed.state.waiters]
-        ended = {part: dataclasses.asdict(outcome) for part, outcome in self._outcomes.items()}
-        parts = {**dict.fromkeys(accepted), **ended}
-        return {part: outcome for part, outcome in parts.items() if part.partition("/")[0] in operations}
+        return {
+            part: dataclasses.asdict(outcome)
+            for part, outcome in self._outcomes.items()
+            if part.partition("/")[0] in operations
+        }
 
     def take_over(self, kept: dict[str, Any]) -> None:
         """What a former self knew. What is damaged counts as absent."""
         for part, outcome in kept.items():
             match outcome:
-                case None:
-                    self._former[part] = None
                 case {"changed": bool(changed)}:
                     self._former[part] = Done(changed)
                 case {"kind": str(kind), "why": str(why), "hint": str(hint), "boot": bool(boot)}:

@@ -15,6 +15,7 @@ from typing import Any
 
 from relctld.core.events import Booted, Event, Resumed
 from relctld.core.model import Cause, ExitStatus, LastExit, Launch, ReleaseSpec, ReleaseState, State, Vm, Want
+from relctld.failpoints import Failpoint, reach
 from relctld.host import process, records, reexec, unrecorded
 from relctld.host.database import Kept
 from relctld.host.records import Launched, Recorded
@@ -139,6 +140,10 @@ def claim_run_dir(state_dir: Path, run_dir: Path) -> str | None:
                     f"nodes of a former relctld run ({', '.join(living)}), and their records are in "
                     f"{before['run_dir']}, not in {run_dir}: set run_dir back, or stop them first"
                 )
+    reach(Failpoint.BEFORE_RUN_NOTE)
     with contextlib.suppress(OSError):  # a disk that is full or hangs: the store tells
-        note.write_text(json.dumps({"boot": process.boot_id(), "run_dir": str(run_dir)}))
+        temporary = note.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"boot": process.boot_id(), "run_dir": str(run_dir)}))
+        temporary.rename(note)  # whole or not at all: without it a changed run_dir would go unnoticed
+    reach(Failpoint.AFTER_RUN_NOTE)
     return None

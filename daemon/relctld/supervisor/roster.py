@@ -15,6 +15,7 @@ from relctld.config import Config, Plan
 from relctld.core import fleet
 from relctld.core.events import Reconfigured
 from relctld.core.model import ReleaseSpec, Restart
+from relctld.failpoints import Failpoint, reach
 from relctld.host import database, fifo, records
 from relctld.host.reexec import Kept
 from relctld.host.store import Store
@@ -91,7 +92,9 @@ class Roster:
             log.error("release.output", release=spec.name, error=str(error))
         self._shell.releases[spec.name] = managed
         if found.vm is not None and found.pidfd is not None:
+            reach(Failpoint.BEFORE_ADOPTION)
             self._interpreter.adopt(managed, found.vm, found.pidfd)
+            reach(Failpoint.AFTER_ADOPTION)
         self._shell.post(found.event)
         return managed
 

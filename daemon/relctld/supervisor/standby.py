@@ -19,6 +19,7 @@ from functools import partial
 import structlog
 
 from relctld.core.model import QUIET, ExitStatus, Restart, State, Want
+from relctld.failpoints import Failpoint, reach
 from relctld.host import process
 from relctld.host.containment import Containment
 from relctld.host.reaper import OnExit, Reaper
@@ -108,9 +109,11 @@ class Standbys:
     def dismiss(self, name: str, standby: Standby) -> None:
         """End a gate that is nobody's, whatever became of it."""
         raised = standby.raised
+        reach(Failpoint.BEFORE_DISMISS)
         raised.gate.shut()
         if standby.alive:
             process.send(raised.pidfd, signal.SIGKILL)
+        reach(Failpoint.AFTER_DISMISS)
         self._broom.submit(self._containment.empty, name, raised.epoch, raised.vm.instance, gentle=False)
 
     def close(self) -> None:

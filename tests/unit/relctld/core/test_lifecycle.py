@@ -31,9 +31,15 @@ def test_what_the_next_daemon_need_not_know_is_not_saved() -> None:
     assert to_keep(replace(p.state, epoch=2)) != to_keep(p.state)
 
 
-def test_a_request_alone_saves_nothing() -> None:
+def test_a_request_is_saved_before_it_is_recorded() -> None:
     _, effects = step(ReleaseState(NAME), ev.Requested(NAME, _request()), SPEC, START)
-    assert [type(effect) for effect in effects] == [fx.RecordWant]
+    assert [type(effect) for effect in effects] == [fx.Save, fx.RecordWant]
+
+
+def test_a_request_that_changes_nothing_saves_nothing() -> None:
+    p = running()
+    _, effects = step(p.state, ev.Requested(NAME, Request("again", Op.START, "ann", p.now)), SPEC, p.now)
+    assert [type(effect) for effect in effects] == [fx.Report, fx.Answer]
 
 
 @pytest.mark.parametrize("p", [launching(), starting(), running(), stopping()], ids=lambda p: p.state.state)

@@ -31,6 +31,7 @@ from tests.words import (
     sweeps,
     swept,
     tick,
+    writes_down,
 )
 
 HOOKED = replace(SPEC, hooks=Hooks({Hook.PRE_START: ("migrate",)}))
@@ -60,6 +61,8 @@ def test_restart_on_failed_or_backoff_begins_at_once_and_clears_the_counters(whe
     assert (
         where()
         >> asked("restart")
+        << writes_down()
+        >> recorded("restart")
         << noted("requested")
         << noted("starting")
         << spawns(2)
@@ -71,6 +74,8 @@ def test_restart_on_starting_begins_anew_and_whoever_started_it_waits_on() -> No
     assert (
         starting()
         >> asked("restart")
+        << writes_down()
+        >> recorded("restart")
         << noted("requested")
         << noted("stopping", why="restart")
         << sends("SIGTERM")
@@ -93,6 +98,8 @@ def test_restart_on_running_is_stop_then_start_and_counts_as_no_crash() -> None:
     assert (
         running()
         >> asked("restart")
+        << writes_down()
+        >> recorded("restart")
         << noted("requested")
         << noted("stopping", why="restart")
         << sends("SIGTERM")
@@ -124,10 +131,14 @@ def test_equal_restarts_merge_into_one() -> None:
     assert (
         running()
         >> asked("restart", id="a")
+        << writes_down()
+        >> recorded("a")
         << noted("requested")
         << noted("stopping")
         << sends("SIGTERM")
         >> asked("restart", id="b")
+        << writes_down()
+        >> recorded("b")
         << noted("requested")
         >> exited(0)
         << noted("exited")
@@ -136,6 +147,8 @@ def test_equal_restarts_merge_into_one() -> None:
         << noted("starting")
         << spawns(2)
         >> asked("restart", id="c")
+        << writes_down()
+        >> recorded("c")
         << noted("requested")
         >> spawned(101)
         << noted("spawned")

@@ -34,6 +34,7 @@ from tests.words import (
     sweeps,
     swept,
     tick,
+    writes_down,
 )
 
 HOOKED = replace(SPEC, hooks=Hooks({Hook.PRE_START: ("migrate",)}))
@@ -204,6 +205,8 @@ def test_stop_beats_a_restart_under_way() -> None:
     assert (
         running()
         >> asked("restart", by="ann")
+        << writes_down()
+        >> recorded("restart")
         << noted("requested")
         << noted("stopping", why="restart")
         << sends("SIGTERM")

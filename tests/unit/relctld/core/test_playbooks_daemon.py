@@ -110,7 +110,7 @@ def test_who_waits_for_a_stop_gets_it() -> None:
 
 
 def test_a_restart_under_way_ends_stopped_when_the_daemon_halts() -> None:
-    p = running().given(asked("restart"))
+    p = running().given(asked("restart"), recorded("restart"))
     assert (
         p
         >> halted()

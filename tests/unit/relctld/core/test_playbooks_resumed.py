@@ -162,7 +162,7 @@ def test_resumed_stopping_whose_vm_is_gone_is_stopped() -> None:
 
 
 def test_resumed_restarting_starts() -> None:
-    p = running().given(asked("restart"))
+    p = running().given(asked("restart"), recorded("restart"))
     assert (
         successor(p)
         >> resumed()

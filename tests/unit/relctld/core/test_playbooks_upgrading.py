@@ -22,6 +22,7 @@ from tests.words import (
     swept,
     upgrade_begun,
     upgrade_ended,
+    writes_down,
 )
 
 
@@ -55,6 +56,8 @@ def test_the_upgrade_itself_may_restart_the_vm() -> None:
         running()
         >> upgrade_begun(id="u1")
         >> asked("restart", by="relctld", id="u1/restart")
+        << writes_down()
+        >> recorded("u1/restart")
         << noted("requested", op="restart", by="relctld")
         << noted("stopping", why="restart")
         << sends("SIGTERM")

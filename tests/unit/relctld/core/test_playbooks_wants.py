@@ -32,6 +32,7 @@ from tests.words import (
     sweeps,
     swept,
     tick,
+    writes_down,
 )
 
 HOOKED = replace(SPEC, hooks=Hooks({Hook.PRE_START: ("migrate",)}))
@@ -49,7 +50,15 @@ def test_a_wish_that_cannot_be_recorded_changes_nothing(where: Where, op: str) -
 
 
 def test_a_restart_needs_no_disk() -> None:
-    assert running() >> asked("restart") << noted("requested") << noted("stopping") << sends("SIGTERM")
+    assert (
+        running()
+        >> asked("restart")
+        << writes_down()
+        >> recorded("restart")
+        << noted("requested")
+        << noted("stopping")
+        << sends("SIGTERM")
+    )
 
 
 def test_requests_are_accepted_in_the_order_they_came() -> None:
@@ -123,6 +132,8 @@ def test_restart_with_pre_start_runs_the_hook_again() -> None:
     assert (
         p
         >> asked("restart")
+        << writes_down()
+        >> recorded("restart")
         << noted("requested")
         << noted("stopping")
         << sends("SIGTERM")

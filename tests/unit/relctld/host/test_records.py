@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from relctld.config import fingerprints
 from relctld.core.lifecycle import to_keep
 from relctld.core.model import (
+    Asked,
     Cause,
     Ending,
     ExitStatus,
@@ -78,6 +79,7 @@ states = st.builds(
     last_exit=st.none() | exits,
     waiters=st.lists(st.builds(Waiter, requests, number), max_size=3).map(tuple),
     recording=st.lists(requests, max_size=3).map(tuple),
+    asked=st.lists(st.builds(Asked, text, st.sampled_from(Op), number), max_size=3).map(tuple),
     halted=st.booleans(),
     told=st.booleans(),
 )
