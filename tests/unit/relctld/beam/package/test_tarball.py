@@ -248,10 +248,11 @@ def test_small_files_that_fill_memory(path: Path, monkeypatch: pytest.MonkeyPatc
 
 NAMES = st.lists(st.sampled_from(["a", "b", "..", ".", "", "lib"]), min_size=1, max_size=5).map("/".join)
 KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, b"x", b"L", b"K", b"g"])
+MEMBERS = st.lists(st.builds(info, NAMES, KINDS, st.integers(0, 600), target=NAMES), max_size=6)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.builds(info, NAMES, KINDS, st.integers(0, 600), target=NAMES), max_size=6))
+@given(MEMBERS)
 def test_what_is_accepted_stays_inside(tmp_path: Path, listed: list[tarfile.TarInfo]) -> None:
     """Unpacked by tarfile as it is, without any protection of its own, nothing is written elsewhere."""
     path = members(tmp_path / "web.tar.gz", *listed)
