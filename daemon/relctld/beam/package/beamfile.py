@@ -105,12 +105,12 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _atoms(chunks: Mapping[bytes, bytes]) -> list[str]:
-    """The table of atoms; the first is the module's name."""
+    """The table of atoms, of which the first is the module's name; the others only where they name load_nif."""
     encoding = "utf-8" if b"AtU8" in chunks else "latin-1"
     data = chunks.get(b"AtU8") or chunks[b"Atom"]
     (count,) = _i32(data, 0)
     at, found = 4, []
-    for _ in range(min(abs(count), len(data))):
+    for _ in range(min(abs(count), len(data)) if b"load_nif" in data else min(abs(count), 1)):
         size = data[at]
         at += 1
         if count < 0:
