@@ -9,8 +9,10 @@ import pytest
 
 from relctld.beam.package.judge import judge, judge_installed
 from relctld.beam.package.refusals import Kind, PackageError
+from relctld.beam.package.releases import entry_of, render_releases
 from relctld.beam.package.tree import read_tree
 from relctld.core.model import Flavour
+from relctld.host import tree
 from relctld.host.unpack import extract, move_in, undo
 from tests import otps
 from tests.packages import MACHINE, contents, listing
@@ -46,9 +48,9 @@ def upgrade(request: pytest.FixtureRequest, public_path: Path) -> Upgrade:
 def test_judged_and_unpacked(upgrade: Upgrade) -> None:
     upgrade.pack()
     before = listing(upgrade.root)
-    tree = read_tree(upgrade.root)
-    assert tree.boot_version == "1.0.0"
-    found = judge(contents(upgrade.packed), tree, "1.0.0", upgrade.name, tree.flavour, MACHINE)
+    installed = read_tree(upgrade.root)
+    assert installed.boot_version == "1.0.0"
+    found = judge(contents(upgrade.packed), installed, "1.0.0", upgrade.name, installed.flavour, MACHINE)
     assert found.applications.changed == {upgrade.name: ("1.0.0", "1.1.0")}
     assert found.modules.changed == found.modules.protocols == (), "one source, built in two places"
     assert {"releases/1.1.0", f"lib/{upgrade.name}-1.1.0"} <= set(found.placement.units)
@@ -70,32 +72,66 @@ def test_judged_and_unpacked(upgrade: Upgrade) -> None:
 def application_version(upgrade: Upgrade, version: str) -> str:
     """What a VM that boots this version's script says of its application, without starting it."""
     boot = upgrade.root / f"releases/{version}/start_clean"
-    erl = upgrade.root / "erts-13.1.5/bin/erlexec"
     libraries = upgrade.root / "lib"
     name = upgrade.name
     code = f"ok = application:load({name}), {{ok, V}} = application:get_key({name}, vsn), io:put_chars(V), halt(0)."
-    flags = ["-noinput", "-boot", boot, "-boot_var", "RELEASE_LIB", libraries]
-    flags += ["-pa", libraries / f"{name}-{version}/ebin"]
-    env = otps.environment(ROOTDIR=str(upgrade.root), BINDIR=str(erl.parent), EMU="beam", PROGNAME="erl")
-    command = [erl, *flags, "-eval", code]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
-    return done.stdout
+    flags = ["-boot", boot, "-boot_var", "RELEASE_LIB", libraries, "-pa", libraries / f"{name}-{version}/ebin"]
+    return run(upgrade.root, *flags, "-eval", code)
+
+
+def run(root: Path, *flags: str | Path) -> str:
+    """What a VM of this tree's own writes."""
+    erl = root / "erts-13.1.5/bin/erlexec"
+    env = otps.environment(ROOTDIR=str(root), BINDIR=str(erl.parent), EMU="beam", PROGNAME="erl")
+    command = [erl, "-noinput", *flags]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+INSTALL = """
+    {ok, "1.0.0", _} = release_handler:check_install_release("1.1.0"),
+    {ok, "1.0.0", _} = release_handler:install_release("1.1.0"),
+    {_, _, V} = lists:keyfind(rapp, 1, application:which_applications()),
+    ok = release_handler:make_permanent("1.1.0"),
+    [] = code:modified_modules(),
+    io:format("now ~s", [V]), halt(0).
+"""
+
+
+def test_release_handler_takes_it_over(rapp_root: Path, public_path: Path) -> None:
+    """It never unpacked the version: what we put there and wrote into RELEASES is all it knows."""
+    upgrade = Upgrade("rapp", rapp_root, public_path)
+    upgrade.pack()
+    root, installed = upgrade.root, read_tree(upgrade.root)
+    found = judge(contents(upgrade.packed), installed, "1.0.0", upgrade.name, installed.flavour, MACHINE)
+    extract(upgrade.packed, root, STAGING, found.placement.new)
+    move_in(root, STAGING, found.placement.units)
+    listed = [entry_of(found.rel, str(root), "unpacked"), entry_of(found.running, str(root), "permanent")]
+    tree.write(root, "releases/RELEASES", render_releases(listed))
+    for version in ("1.0.0", "1.1.0"):
+        tree.write(root, f"releases/{version}/sys.config", b"[].\n")
+    folder = root / "releases/1.0.0"
+    flags = ["-boot", folder / "start", "-boot_var", "RELEASE_DIR", root, "-config", folder / "sys.config"]
+    assert run(root, *flags, "-mode", "embedded", "-eval", INSTALL).endswith("now 1.1.0")
+    assert [(entry.version, entry.status) for entry in read_tree(root).releases or ()] == [
+        ("1.1.0", "permanent"),
+        ("1.0.0", "old"),
+    ]
 
 
 def test_a_build_whose_file_was_cut_short(upgrade: Upgrade) -> None:
     """A disk that was full while it was built, or unpacked by somebody else."""
     (upgrade.next / f"lib/{upgrade.name}-1.1.0/ebin/{SERVER[upgrade.name].strip(chr(39))}.beam").write_bytes(b"")
     upgrade.pack()
-    tree = read_tree(upgrade.root)
+    installed = read_tree(upgrade.root)
     with pytest.raises(PackageError) as raised:
-        judge(contents(upgrade.packed), tree, "1.0.0", upgrade.name, tree.flavour, MACHINE)
+        judge(contents(upgrade.packed), installed, "1.0.0", upgrade.name, installed.flavour, MACHINE)
     assert raised.value.kind is Kind.BAD_BEAM
 
 
 def test_the_other_tools_build(upgrade: Upgrade) -> None:
     upgrade.pack()
-    tree = read_tree(upgrade.root)
-    other = Flavour.MIX if tree.flavour is Flavour.RELX else Flavour.RELX
+    installed = read_tree(upgrade.root)
+    other = Flavour.MIX if installed.flavour is Flavour.RELX else Flavour.RELX
     with pytest.raises(PackageError, match=f"it is no {other} release") as raised:
-        judge(contents(upgrade.packed), tree, "1.0.0", upgrade.name, other, MACHINE)
+        judge(contents(upgrade.packed), installed, "1.0.0", upgrade.name, other, MACHINE)
     assert raised.value.kind is Kind.OTHER_FLAVOUR
