@@ -70,7 +70,7 @@ def check(name: str, vsn: str) -> None:
 
 
 def cached(root: Path, lock: Path, make: Callable[[Path], Path]) -> Path:
-    """`root`, a directory; if it is not there, a copy of the one that `make` leaves in the scratch directory it gets."""
+    """`root`, a directory; made, if it is not there, of the one that `make` leaves in the scratch directory it gets."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

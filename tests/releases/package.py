@@ -4,7 +4,7 @@
 
     CACHE/NAME-VSN-tar-HASH/NAME-VSN.tar.gz     HASH is as that of a build, and over the version upgraded from
 
-rapp: `rebar3 relup`, then `rebar3 tar`, beside the build of the version upgraded from, hence with that one's bin/NAME-VSN.
+rapp: `rebar3 relup`, then `rebar3 tar`, beside the build of the version upgraded from, so with its bin/NAME-VSN too.
 mapp: `mix release` with a step that calls systools:make_relup, then its step :tar.
 The relups without a way back, and the tarballs with a file missing, are made of whole ones.
 """
