@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from relctld.beam.dist import epmd
 from relctld.beam.dist.channel import LinkLost, Target
@@ -105,8 +106,11 @@ class ByHand:
     def client(self) -> Iterator[Client]:
         """A connection to the service."""
         said = [line for line in self.vm.lines() if " serving on " in line]
-        with socket.create_connection(("127.0.0.1", int(said[-1].rpartition(" ")[2])), CALL_S) as sock:
-            yield Client(sock)
+        with (
+            socket.create_connection(("127.0.0.1", int(said[-1].rpartition(" ")[2])), CALL_S) as sock,
+            sock.makefile("rw") as lines,
+        ):
+            yield Client(lines)
 
     async def _call(self, module: str, function: str, args: list[Term]) -> str:
         port = await epmd.port_of(self.name, "127.0.0.1", int(self.env["ERL_EPMD_PORT"]), 5.0)
@@ -122,18 +126,19 @@ class ByHand:
             raise
         finally:
             link.close()
+            await link.lost
 
 
 class Client:
     """A connection to the service of a sample: a line out, a line back."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._file = sock.makefile("r")
+    def __init__(self, lines: TextIO) -> None:
+        self._lines = lines
 
     def __call__(self, command: str) -> str:
-        self._sock.sendall(f"{command}\n".encode())
-        return self._file.readline().rstrip("\n")
+        self._lines.write(f"{command}\n")
+        self._lines.flush()
+        return self._lines.readline().rstrip("\n")
 
 
 @contextmanager

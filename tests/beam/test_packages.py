@@ -111,7 +111,7 @@ def test_a_tarball_is_a_whole_release_and_agrees_with_the_version_before(name: s
     before, found = build(name), members(package(name, "1.1.0"))
     on_disk = {str(p.relative_to(before)): p for p in before.rglob("*") if p.is_file()}
     shared = {path for path in found if path in on_disk and not path.startswith(("bin/", "releases/"))}
-    assert {path.partition("/")[0] for path in shared} == {"lib", "erts-13.1.5"}
+    assert {path.partition("-")[0].partition("/")[0] for path in shared} == {"lib", "erts"}
     changed = {path for path in shared if sha256(on_disk[path].read_bytes()).hexdigest() != found[path]}
     assert not changed
     here = {f"bin/{name}", "releases/start_erl.data", "releases/1.1.0/start.boot", "releases/1.1.0/relup"}

@@ -18,7 +18,7 @@ import tarfile
 from pathlib import Path
 
 from tests.releases.build import BuildError, build, cached, check, default_cache, fingerprint, lay_sources, place, run
-from tests.releases.versions import VERSIONS, Version
+from tests.releases.versions import VERSIONS
 
 ONE_WAY = """
     [File] = init:get_plain_arguments(), {ok, [{Vsn, Ups, _}]} = file:consult(File),
@@ -32,61 +32,61 @@ def package(name: str, vsn: str, from_vsns: tuple[str, ...] | None = None, cache
     Its relup has ways from, and back to, `from_vsns`: none or one; what versions.py says if it is None.
     """
     check(name, vsn)
-    version, cache = VERSIONS[vsn], cache or default_cache()
+    cache = cache or default_cache()
     if from_vsns is None:
-        from_vsns = (version.since,) if version.since else ()
+        from_vsns = (since,) if (since := VERSIONS[vsn].since) else ()
     if name == "papp" or len(from_vsns) > 1:
         raise BuildError(f"cannot package {name} {vsn}: only rapp and mapp, and a relup from one version at most")
     before = build(name, from_vsns[0], cache) if from_vsns else None
     of = f"{fingerprint(name, vsn)} {before and before.name}".encode() + Path(__file__).read_bytes()
     folder = cache / f"{name}-{vsn}-tar-{hashlib.sha256(of).hexdigest()[:16]}"
-    make = {"rapp": _relx, "mapp": _mix}[name]
-    cached(folder, cache / f"{name}-{vsn}-tar.lock", lambda scratch: make(scratch, version, vsn, before))
+    cached(folder, cache / f"{name}-{vsn}-tar.lock", lambda scratch: _package_in(scratch, name, vsn, before))
     return next(folder.glob("*.tar.gz"))
 
 
-def _relx(scratch: Path, version: Version, vsn: str, before: Path | None) -> Path:
-    source, release = scratch / "rapp", version.release or "rapp"
-    lay_sources("rapp", vsn, source)
+def by_relx(source: Path, release: str, vsn: str, before: Path | None, ways_back: bool = True) -> Path:
+    """The tarball that rebar3 makes of these sources, with a relup from the release at `before`."""
     root = source / "_build" / "prod" / "rel" / release
     if before:
         root.parent.mkdir(parents=True)
         place(before, root)
         since = (before / "releases" / "start_erl.data").read_text().split()[1]
         run(["rebar3", "as", "prod", "relup", "-n", release, "-v", vsn, "-u", since], source, vsn)
-        if not version.ways_back:
+        if not ways_back:
             relup = root / "releases" / vsn / "relup"
             run(["erl", "-noinput", "-boot", "no_dot_erlang", "-eval", ONE_WAY, "-extra", str(relup)], source, vsn)
     run(["rebar3", "as", "prod", "tar", "-n", release, "-v", vsn], source, vsn)
-    return _finish(scratch, root / f"{release}-{vsn}.tar.gz", version, f"lib/rapp-{vsn}/", "rapp")
+    return root / f"{release}-{vsn}.tar.gz"
 
 
-def _mix(scratch: Path, version: Version, vsn: str, before: Path | None) -> Path:
-    source, release = scratch / "mapp", version.release or "mapp"
-    lay_sources("mapp", vsn, source)
-    more = {"TAR": "yes", "RELEASE": release, "DOWN": "yes" if version.ways_back else "no"}
-    if before:
-        more["FROM"] = str(before)
-    run(["mix", "release"], source, vsn, **more)
-    made = source / "_build" / "prod" / f"{release}-{vsn}.tar.gz"
-    return _finish(scratch, made, version, f"lib/mapp-{vsn}/", "mapp")
+def by_mix(source: Path, release: str, vsn: str, before: Path | None, ways_back: bool = True) -> Path:
+    """The tarball that mix makes of these sources, with a relup from the release at `before`."""
+    since = {"FROM": str(before), "DOWN": "yes" if ways_back else "no"} if before else {}
+    run(["mix", "release"], source, vsn, TAR="yes", RELEASE=release, **since)
+    return source / "_build" / "prod" / f"{release}-{vsn}.tar.gz"
 
 
-def _finish(scratch: Path, made: Path, version: Version, library: str, name: str) -> Path:
-    """A directory with this tarball alone, without the member that it is to lack."""
-    folder = scratch / "package"
+def _package_in(scratch: Path, name: str, vsn: str, before: Path | None) -> Path:
+    """A directory with the tarball alone, without the member that it is to lack."""
+    version, source, folder = VERSIONS[vsn], scratch / name, scratch / "package"
+    lay_sources(name, vsn, source)
+    make = {"rapp": by_relx, "mapp": by_mix}[name]
+    made = make(source, version.release or name, vsn, before, version.ways_back)
     folder.mkdir()
-    if name not in version.lost:
+    if name in version.lost:
+        _copy_without(f"lib/{name}-{vsn}/{version.lost[name]}", made, folder / made.name)
+    else:
         made.rename(folder / made.name)
-        return folder
-    lost = library + version.lost[name]
-    with tarfile.open(made) as whole, tarfile.open(folder / made.name, "w:gz") as torn:
+    return folder
+
+
+def _copy_without(lost: str, made: Path, to: Path) -> None:
+    with tarfile.open(made) as whole, tarfile.open(to, "w:gz") as torn:
         if lost not in whole.getnames():
-            raise BuildError(f"cannot package {name}: no {lost} to leave out of {made.name}")
+            raise BuildError(f"cannot leave {lost} out of {made.name}: it has no such member")
         for member in whole:
             if member.name != lost:
                 torn.addfile(member, whole.extractfile(member) if member.isfile() else None)
-    return folder
 
 
 def main() -> int:
