@@ -347,7 +347,7 @@ def test_an_install_that_never_ends_ends_with_its_vm() -> None:
 
 
 def test_a_reason_is_kept_through_what_follows() -> None:
-    assert run(world(Fate(install="before"))).why == "bad beam"
+    assert run(world(Fate(install="before"))).why == "the install failed: bad beam"
     assert run(world(Fate(ill=True))).why == "in the soak: it says false"
     assert run(world(Fate(install="after"))).why == (
         "the node restarted itself during the install, behind its point of no return"

@@ -202,6 +202,21 @@ def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
             assert_never(never)
 
 
+def after_failure(j: Journal, act: Act, why: str) -> Enter | None:
+    """What follows where an act cannot be done; None: it is tried again, for there is no other way to a good end."""
+    match act:
+        case Act.UNPACK | Act.CONFIGURE | Act.REGISTER:
+            return _enter(j, Phase.CLEANING, why=j.why or why)
+        case Act.INSTALL | Act.VERIFY:
+            return _enter(j, Phase.UNDOING, why=j.why or why)
+        case Act.VERIFY_BACK | Act.REPAIR | Act.CONFIGURE_BACK | Act.REINSTALL:
+            return _enter(j, Phase.RESTARTING)
+        case Act.COMMIT | Act.MAKE_PERMANENT | Act.TIDY | Act.RESTART | Act.CLEAN | Act.FORGET:
+            return None
+        case _ as never:
+            assert_never(never)
+
+
 def _begun(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if not disk.in_place:
         return Do(Act.UNPACK)
@@ -219,7 +234,7 @@ def _installing(j: Journal, node: Node, now: float) -> Step:
     if not install.done:
         return _patience(j, now)
     if install.error is not None:
-        return _enter(j, Phase.UNDOING, why=install.error)
+        return _enter(j, Phase.UNDOING, why=f"the install failed: {install.error}")
     return _enter(j, Phase.INSTALLED)
 
 
