@@ -52,8 +52,11 @@ def read(root: Path, path: str, limit: int) -> bytes | None:
     return None
 
 
-def write(root: Path, path: str, data: bytes, mode: int = 0o644) -> None:
-    """Make or replace a regular file, at once and for good. Its directory must exist."""
+def write(root: Path, path: str, data: bytes, mode: int = 0o644, group: int | None = None) -> None:
+    """Make or replace a regular file, at once and for good. Its directory must exist.
+
+    `group` shall read it, where `mode` lets it; an owner who may not give it to that group lets everybody.
+    """
     with opened(root) as fd, parent(fd, path) as (folder, name):
         _need_file_or_nothing(folder, name, path)
         temporary = f".{name}.relctl"
@@ -64,7 +67,7 @@ def write(root: Path, path: str, data: bytes, mode: int = 0o644) -> None:
             with open(new, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fchmod(new, mode)
+                os.fchmod(new, _shared(new, mode, group))
                 os.fsync(new)
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
@@ -203,6 +206,16 @@ def _enter(at: int, name: str, path: str, *, make: bool) -> int:
         raise
     os.close(at)
     return found
+
+
+def _shared(fd: int, mode: int, group: int | None) -> int:
+    if group is None or os.fstat(fd).st_gid == group:
+        return mode
+    try:
+        os.fchown(fd, -1, group)
+    except PermissionError:
+        return mode | (mode & 0o040) >> 3
+    return mode
 
 
 def _open_file(folder: int, name: str, path: str) -> BinaryIO:
