@@ -24,7 +24,7 @@ from relctld.beam.package.tree import read_tree
 from relctld.control.server import RefusedError
 from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
-from relctld.core.model import Hook, Op, ReleaseSpec, Upgrading
+from relctld.core.model import Hook, OnFailure, Op, ReleaseSpec, Upgrading
 from relctld.core.notes import Note
 from relctld.core.upgrade import Finish, Journal, Phase
 from relctld.host.command import Commands
@@ -267,7 +267,7 @@ class Upgrades:
             self._history.report(managed.name, Note.HOOK_FAILED, fields)
 
     def _outcome(self, managed: Managed, j: Journal, end: Finish, seconds: float) -> dict[str, Any]:
-        runs = j.target if end.ok else j.origin
+        runs = j.target if end.ok or end.left else j.origin
         return {
             "id": j.id,
             "ok": end.ok,
@@ -276,6 +276,7 @@ class Upgrades:
             "by": j.by,
             "why": end.why,
             "runs": runs,
+            "left": end.left,
             "restarted": managed.state.epoch != j.epoch or managed.state.incarnation != j.incarnation,
             "seconds": round(seconds, 3),
         }
@@ -299,6 +300,9 @@ class Upgrades:
         """How it ended, for the operator. Raises RefusedError."""
         if outcome["ok"]:
             return {"changed": True, **outcome}
+        if outcome.get("left"):
+            why = f"{outcome['why']}; it runs {outcome['runs']}, and a restart would bring {outcome['from']}"
+            raise RefusedError("failed", f"to {outcome['to']}: {why}", f"relctl restart {name} takes it back")
         after = "after a restart" if outcome["restarted"] else "and never stopped"
         why = f"{outcome['why']}; it runs {outcome['runs']} as before, {after}"
         hint = f"nothing of the attempt is left; its log may say more: relctl logs {name}"
@@ -366,6 +370,7 @@ def _journal(managed: Managed, request_id: str, by: str, offer: Offer, soak: flo
         soak=spec.soak if soak is None else soak,
         timeout=spec.timeout,
         reversible=offer.package.back is not None,
+        leave=spec.on_failure is OnFailure.LEAVE,
     )
 
 
