@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.host.fsuser import as_process
+from relctld.host.fsuser import as_process, as_user
 from tests.host.seam import need_root, public_folder
 
 pytestmark = pytest.mark.host
@@ -63,3 +63,14 @@ def test_it_ends_with_an_error_too(nobodys: int) -> None:
 def test_a_process_that_is_gone(nobodys: int) -> None:
     with pytest.raises(OSError, match="No such file"), as_process(2**22 - 3):
         raise AssertionError("it was entered")
+
+
+def test_what_is_made_is_that_users() -> None:
+    need_root("another user")
+    with public_folder() as folder:
+        folder.chmod(0o777)
+        with as_user(65534, 65533):
+            (folder / "theirs").write_text("x")
+        (folder / "ours").write_text("x")
+        owners = [((folder / name).stat().st_uid, (folder / name).stat().st_gid) for name in ("theirs", "ours")]
+    assert owners == [(65534, 65533), (0, 0)]

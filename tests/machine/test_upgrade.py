@@ -43,6 +43,7 @@ class Fate:
     back: str = "ok"
     damaged: bool = False  # an install that failed left the old version's environment damaged
     repairable: bool = True
+    leave: bool = False
 
 
 @dataclass
@@ -251,7 +252,7 @@ FATES = [
 
 
 def world(fate: Fate) -> World:
-    return World(fate, replace(BEGIN, reversible=fate.reversible))
+    return World(fate, replace(BEGIN, reversible=fate.reversible, leave=fate.leave))
 
 
 def cases() -> Iterator[tuple[Fate, str, int]]:
@@ -301,6 +302,17 @@ def test_it_ends_rightly_whatever_strikes_whenever(fate: Fate, blow: str) -> Non
             assert end.ok is (fate == Fate()), f"our death at {at} changed the outcome"
 
 
+def test_what_is_ill_is_left_where_that_was_asked_for() -> None:
+    after = world(Fate(wrong=Phase.INSTALLED, leave=True))
+    assert run(after) == Finish(ok=False, why="old code", left=True)
+    assert (after.current, after.selects, after.swapped) == (NEW, OLD, False)
+
+
+def test_an_install_that_failed_is_taken_back_all_the_same() -> None:
+    after = world(Fate(install="before", damaged=True, leave=True))
+    assert_it_ended_rightly(after, run(after))
+
+
 def test_a_good_upgrade_takes_these_steps() -> None:
     after = world(Fate())
     run(after)
@@ -347,7 +359,7 @@ def test_an_install_that_never_ends_ends_with_its_vm() -> None:
 
 
 def test_a_reason_is_kept_through_what_follows() -> None:
-    assert run(world(Fate(install="before"))).why == "bad beam"
+    assert run(world(Fate(install="before"))).why == "the install failed: bad beam"
     assert run(world(Fate(ill=True))).why == "in the soak: it says false"
     assert run(world(Fate(install="after"))).why == (
         "the node restarted itself during the install, behind its point of no return"

@@ -1,18 +1,21 @@
 """Builds the sample releases into a cache, once per source and tool version; needs no network.
 
-    python tests/releases/build.py [--cache DIR] [--vsn VSN] [NAME…]     prints one path a line
+    python -m tests.releases.build [--cache DIR] [--vsn VSN] [NAME…]     prints one path a line
 
     tests/releases/common/      sources that every release gets in src/
                    rapp/        rebar3, relx's extended start script        (flavour relx)
                    mapp/        mix release, with a runtime.exs             (flavour mix)
                    papp/        systools alone, no shell script             (flavour plain)
-                   NAME/versions/VSN/   files that replace those of NAME in that version
+                   NAME/versions/VSN/   files that come to, or replace, those of NAME in that version
+                                NAME.appup      in which VSN stands for the version
+                   versions.py  which versions there are, and what for
 
     CACHE/NAME-VSN-HASH/        the unpacked release; HASH is over sources, version and tools
           NAME-VSN.lock         held while it is built
 
 A release in the cache is shared by all tests and never changes: start a copy (`place`). The source tree
 is never written to. CACHE is $RELCTL_RELEASES, else relctl/releases in the user's cache directory.
+`package` makes the tarballs of later versions.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+from tests.releases.versions import VERSIONS, lineage
 
 SOURCES = Path(__file__).resolve().parent
 BUILD_TIMEOUT_S = 300
@@ -43,22 +49,34 @@ class MissingToolError(BuildError):
 
 def build(name: str, vsn: str = "1.0.0", cache: Path | None = None) -> Path:
     """The root of release `name` in the cache, built if need be; several processes may ask at once."""
+    check(name, vsn)
+    cache = cache or default_cache()
+    root = cache / f"{name}-{vsn}-{fingerprint(name, vsn)}"
+    return cached(root, cache / f"{name}-{vsn}.lock", lambda scratch: _build_in(scratch, name, vsn))
+
+
+def check(name: str, vsn: str) -> None:
+    """Raise a BuildError where this cannot be built here."""
     if name not in TOOLS:
         raise BuildError(f"cannot build {name}: the sample releases are {', '.join(NAMES)}")
+    if vsn not in VERSIONS:
+        raise BuildError(f"cannot build {name} {vsn}: the versions are {', '.join(VERSIONS)}")
     missing = [tool for tool in TOOLS[name] if shutil.which(tool) is None]
     if missing:
         packages = " ".join(debian_packages())
         raise MissingToolError(
             f"cannot build {name}: {', '.join(missing)} not found; on Debian: apt-get install {packages}"
         )
-    cache = cache or default_cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    root = cache / f"{name}-{vsn}-{_fingerprint(name, vsn)}"
-    with open(cache / f"{name}-{vsn}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def cached(root: Path, lock: Path, make: Callable[[Path], Path]) -> Path:
+    """`root`, a directory; made, if it is not there, of the one that `make` leaves in the scratch directory it gets."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         if not root.is_dir():
-            with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache) as scratch:
-                place(_build_in(Path(scratch), name, vsn), root)
+            with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
+                place(make(Path(scratch)), root)
     return root
 
 
@@ -89,28 +107,22 @@ def debian_packages() -> list[str]:
     return (SOURCES / "debian-packages.txt").read_text().split()
 
 
-def _build_in(scratch: Path, name: str, vsn: str) -> Path:
-    """Builds from a copy of the sources in `scratch`; the release's root, still inside it."""
-    source = scratch / name
-    shutil.copytree(SOURCES / name, source, ignore=shutil.ignore_patterns("versions", "_build"))
-    shutil.copytree(SOURCES / "common", source / "src", dirs_exist_ok=True)
-    if (changed := SOURCES / name / "versions" / vsn).is_dir():
-        shutil.copytree(changed, source, dirs_exist_ok=True)
-    out = scratch / "out"
-    match name:
-        case "rapp":
-            _run(["rebar3", "as", "prod", "release"], source, vsn)
-            return source / "_build" / "prod" / "rel" / name
-        case "mapp":
-            _run(["mix", "release", "--path", str(out)], source, vsn)
-        case _:
-            out.mkdir()
-            _run(["escript", "make_release.escript", vsn, str(out)], source, vsn)
-    return out
+def lay_sources(name: str, vsn: str, source: Path) -> None:
+    """Puts the sources of a version into the new directory `source`."""
+    for place_in, path in _sources(name, vsn).items():
+        target = source / place_in
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    appup = source / f"{name}.appup"
+    if appup.exists():
+        appup.write_text(appup.read_text().replace('"VSN"', f'"{vsn}"'))
+        if name == "rapp":  # rebar3 takes the files of ebin along
+            (source / "ebin").mkdir()
+            appup.rename(source / "ebin" / appup.name)
 
 
-def _run(command: list[str], source: Path, vsn: str) -> None:
-    """One build command, in an environment that holds nothing of the caller's but PATH."""
+def run(command: list[str], source: Path, vsn: str, **more: str) -> None:
+    """One build command, in an environment that holds nothing of the caller's but PATH, and `more`."""
     env = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(source),  # rebar3's and hex's caches and configs
@@ -119,6 +131,7 @@ def _run(command: list[str], source: Path, vsn: str) -> None:
         "MIX_ENV": "prod",
         "HEX_OFFLINE": "1",
         "REBAR_OFFLINE": "1",
+        **more,
     }
     done = subprocess.run(
         command,
@@ -136,15 +149,52 @@ def _run(command: list[str], source: Path, vsn: str) -> None:
         raise BuildError(f"cannot build {source.name}: {' '.join(command)} ended {done.returncode}:\n{done.stdout}")
 
 
-def _fingerprint(name: str, vsn: str) -> str:
+def fingerprint(name: str, vsn: str) -> str:
     """Changes with the sources, the version and the tools, without running a VM."""
     digest = hashlib.sha256(f"{vsn}\0".encode())
-    for folder in (SOURCES / name, SOURCES / "common"):
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            digest.update(f"{path.relative_to(SOURCES)}\0".encode() + path.read_bytes())
+    for place_in, path in sorted(_sources(name, vsn).items()):
+        digest.update(f"{place_in}\0".encode() + path.read_bytes())
     for path in (SOURCES / "build.py", *_tool_files(TOOLS[name])):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _build_in(scratch: Path, name: str, vsn: str) -> Path:
+    """Builds from a copy of the sources in `scratch`; the release's root, still inside it."""
+    source, out = scratch / name, scratch / "out"
+    lay_sources(name, vsn, source)
+    release = VERSIONS[vsn].release or name
+    match name:
+        case "rapp":
+            run(["rebar3", "as", "prod", "release", "-n", release], source, vsn)
+            return source / "_build" / "prod" / "rel" / release
+        case "mapp":
+            run(["mix", "release", "--path", str(out)], source, vsn, RELEASE=release)
+        case _:
+            out.mkdir()
+            run(["escript", "make_release.escript", vsn, str(out)], source, vsn)
+    return out
+
+
+def _sources(name: str, vsn: str) -> dict[str, Path]:
+    """The files that a version is built from, by where they belong in its source tree."""
+    folder = SOURCES / name
+    found = {f"src/{path.name}": path for path in _files(SOURCES / "common")}
+    found |= {str(path.relative_to(folder)): path for path in _files(folder) if _of_base(path.relative_to(folder))}
+    for one in lineage(vsn):
+        gone = VERSIONS[one].without.get(name, ())
+        found = {at: path for at, path in found.items() if not any(at == it or at.startswith(f"{it}/") for it in gone)}
+        layer = folder / "versions" / one
+        found |= {str(path.relative_to(layer)): path for path in _files(layer)}
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _of_base(path: Path) -> bool:
+    return path.parts[0] not in ("versions", "_build")
 
 
 def _tool_files(tools: tuple[str, ...]) -> list[Path]:

@@ -28,7 +28,7 @@ from relctld.config.values import (
     size,
     umask,
 )
-from relctld.core.model import Flavour, OnFull, OnHung, OnStop, Restart
+from relctld.core.model import Flavour, OnFailure, OnFull, OnHung, OnStop, Restart
 
 ANY = "*"
 
@@ -154,9 +154,9 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("timeout", _TIME, VM, "How long a VM may take to write one."),
     ),
     "release.upgrade": (
-        Key("timeout", _TIME, AT_ONCE, "A hot upgrade that takes longer has failed.", idle=True),
-        Key("soak", duration(0), AT_ONCE, "How long it must be well to become permanent.", idle=True),
-        Key("on_failure", choice({"rollback": "rollback"}), AT_ONCE, "What is done when it fails.", idle=True),
+        Key("timeout", _TIME, AT_ONCE, "How long an install may take; then the VM is restarted."),
+        Key("soak", duration(0), AT_ONCE, "How long it must be well to become permanent."),
+        Key("on_failure", _words(OnFailure), AT_ONCE, "Go back when it is ill after the install, or leave it so."),
         Key("allow_restart", flag(), AT_ONCE, "Whether it may restart the VM.", idle=True),
         Key("keep_versions", _POSITIVE, AT_ONCE, "How many versions stay on disk.", idle=True),
     ),
@@ -176,8 +176,8 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("post_start", _ARGV, AT_ONCE, "Run once the release is ready."),
         Key("post_stop", _ARGV, AT_ONCE, "Run when a VM is gone."),
         Key("on_crash", _ARGV, AT_ONCE, "Run when a VM ended unasked."),
-        Key("pre_upgrade", _ARGV, AT_ONCE, "Run before a hot upgrade; its failure aborts it.", idle=True),
-        Key("post_upgrade", _ARGV, AT_ONCE, "Run after a hot upgrade.", idle=True),
+        Key("pre_upgrade", _ARGV, AT_ONCE, "Run before a hot upgrade; its failure aborts it."),
+        Key("post_upgrade", _ARGV, AT_ONCE, "Run after a hot upgrade that is done."),
         Key("timeout", _TIME, AT_ONCE, "How long a hook may take."),
     ),
 }

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from relctld.control import eval_handlers, remote_handlers
+from relctld.control import eval_handlers, remote_handlers, upgrade_handlers
 from relctld.control.access import Peer
 from relctld.control.server import RefusedError, SendProgress
 from relctld.core.effects import Done, Refused
@@ -32,6 +32,8 @@ class Services(Protocol):
 
     @property
     def remotes(self) -> remote_handlers.Sessions: ...
+    @property
+    def upgrades(self) -> upgrade_handlers.Upgrades: ...
     def names(self, *, configured: bool = False) -> list[str]: ...
     @property
     def evaluate(self) -> eval_handlers.Evaluate: ...
@@ -79,6 +81,10 @@ class Handlers:
                 return await self._reload(request, peer, progress)
             case "eval" | "rpc":
                 return await self._evaluate(request, peer, progress)
+            case "upgrade" | "downgrade":
+                return await self._upgrade(request, peer, progress)
+            case "versions":
+                return await self._services.upgrades.versions(self._one_name(args))
             case "remote":
                 return await self._remote(args, peer, progress)
             case "remote-input" | "remote-resize" | "remote-close":
@@ -206,6 +212,13 @@ class Handlers:
         progress({"accepted": True})
         by = await self._services.user_name(peer.uid)
         return await eval_handlers.evaluate(self._services.evaluate, request.op, name, request.args, by)
+
+    async def _upgrade(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        name = self._one_name(request.args)
+        progress({"accepted": True})
+        by = (peer.uid, await self._services.user_name(peer.uid))
+        asked = (request.id, by)
+        return await upgrade_handlers.upgrade(self._services.upgrades, request.op, name, request.args, asked, progress)
 
     async def _remote(self, args: dict[str, Any], peer: Peer, progress: SendProgress) -> dict[str, Any]:
         name = self._one_name(args)

@@ -17,7 +17,7 @@ REMEMBER_AT_MOST: Final = 10_000
 REMEMBER_BYTES: Final = 32 << 20
 """Of replies: those of `eval` can be long."""
 
-ENDURING: Final = frozenset({"start", "stop", "restart", "daemon-reexec"})
+ENDURING: Final = frozenset({"start", "stop", "restart", "upgrade", "downgrade", "daemon-reexec"})
 """Operations that a successor goes on with."""
 
 LOST: Final = frozenset({"eval", "rpc"})

@@ -24,9 +24,9 @@ log = structlog.get_logger()
 _FRAMES_A_TURN = 8
 _LONGEST_TOPIC = 256
 _AFTER_SURPRISE = 0.1
-_REPEATABLE = frozenset(
-    {"status", "logs", "events", "crashes", "daemon-status", "remote-input", "remote-resize", "remote-close"}
-)
+_REPEATABLE = frozenset({
+    "status", "logs", "events", "crashes", "versions", "daemon-status", "remote-input", "remote-resize", "remote-close",
+})  # fmt: skip
 """Operations that change nothing, or know their own repeats: they are simply answered again."""
 
 

@@ -90,6 +90,13 @@ class OnHung(StrEnum):
     REPORT = "report"
 
 
+class OnFailure(StrEnum):
+    """What becomes of a hot upgrade that is found to be ill once it is installed."""
+
+    ROLLBACK = "rollback"
+    LEAVE = "leave"
+
+
 class OnStop(StrEnum):
     """What becomes of the nodes when relctld is stopped for good."""
 
@@ -152,7 +159,7 @@ class UpgradeSpec:
 
     timeout: float = 300.0
     soak: float = 10.0
-    on_failure: str = "rollback"
+    on_failure: OnFailure = OnFailure.ROLLBACK
     allow_restart: bool = False
     keep_versions: int = 3
 

@@ -58,7 +58,8 @@ class Journal:
     """All that must survive us. `epoch`, `incarnation`: of the node that is upgraded, a later one booted from disk.
 
     `until`: when the phase ends (soaking) or is out of time (installing), monotonic; it counts only for that node, so
-    in one boot of the host. `reversible`: the relup has a way down. `repaired`: REPAIR was done; marked when it is.
+    in one boot of the host. `reversible`: the relup has a way down. `leave`: the operator wants to look at what is
+    ill, so nothing is taken back once it is installed. `repaired`: REPAIR was done; marked when it is.
     `why`: what made it go back. `soak`, `timeout`: seconds.
     """
 
@@ -73,6 +74,7 @@ class Journal:
     soak: float
     timeout: float
     reversible: bool
+    leave: bool = False
     phase: Phase = Phase.BEGUN
     until: float | None = None
     repaired: bool = False
@@ -154,10 +156,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """It is over: done and verified, or it did not happen; `why` says what went wrong."""
+    """It is over: done and verified, or it did not happen; `why` says what went wrong.
+
+    `left`: it is installed, ill and not permanent, as it was asked for.
+    """
 
     ok: bool
     why: str = ""
+    left: bool = False
 
 
 Step = Do | Enter | Wait | Finish
@@ -195,9 +201,24 @@ def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
         case Phase.SOAKING:
             return _soaking(j, node, now)
         case Phase.UNDOING:
-            return _undoing(j, node, now)
+            return _undoing(j, disk, node, now)
         case Phase.REINSTALLING:
             return _reinstalling(j, disk, node, now)
+        case _ as never:
+            assert_never(never)
+
+
+def after_failure(j: Journal, act: Act, why: str) -> Enter | None:
+    """What follows where an act cannot be done; None: it is tried again, for there is no other way to a good end."""
+    match act:
+        case Act.UNPACK | Act.CONFIGURE | Act.REGISTER:
+            return _enter(j, Phase.CLEANING, why=j.why or why)
+        case Act.INSTALL | Act.VERIFY:
+            return _enter(j, Phase.UNDOING, why=j.why or why)
+        case Act.VERIFY_BACK | Act.REPAIR | Act.CONFIGURE_BACK | Act.REINSTALL:
+            return _enter(j, Phase.RESTARTING)
+        case Act.COMMIT | Act.MAKE_PERMANENT | Act.TIDY | Act.RESTART | Act.CLEAN | Act.FORGET:
+            return None
         case _ as never:
             assert_never(never)
 
@@ -219,7 +240,7 @@ def _installing(j: Journal, node: Node, now: float) -> Step:
     if not install.done:
         return _patience(j, now)
     if install.error is not None:
-        return _enter(j, Phase.UNDOING, why=install.error)
+        return _enter(j, Phase.UNDOING, why=f"the install failed: {install.error}")
     return _enter(j, Phase.INSTALLED)
 
 
@@ -243,7 +264,9 @@ def _committing(j: Journal, disk: Disk, node: Node) -> Step:
     return Wait() if node.life is Life.COMING else Finish(ok=True)
 
 
-def _undoing(j: Journal, node: Node, now: float) -> Step:
+def _undoing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
+    if node.current == j.target and j.leave:
+        return Do(Act.TIDY) if disk.swapped else Finish(ok=False, why=j.why, left=True)
     if node.current == j.target:
         way = Phase.REINSTALLING if j.reversible else Phase.RESTARTING
         return _enter(j, way, until=now + j.timeout)

@@ -1,7 +1,7 @@
-"""Look at files with the eyes of a release's user: what that user may not read, root must not read for it.
+"""Open files with the rights of a release's user: what that user may not read or write, root must not for it.
 
 A node says itself where its cookie and its certificates are. Were they opened as root, a node could have relctld
-prove that it knows another user's secret.
+prove that it knows another user's secret. And what is written into a release's tree must not end up elsewhere.
 
 setfsuid(2) and the two calls beside it change one thread, unlike those of the C library, which change all; a thread
 that is made meanwhile by this one inherits it. Without root there is nothing to change: then we see what we see.
@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SETGROUPS = {
@@ -36,7 +36,16 @@ def as_process(pid: int) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    uid, gid, groups = _credentials(pid)
+    with as_user(*_credentials(pid)):
+        yield
+
+
+@contextlib.contextmanager
+def as_user(uid: int, gid: int, groups: Sequence[int] = ()) -> Iterator[None]:
+    """In this thread, files are opened, made and removed as by that user, until the end of the block. Not nested."""
+    if os.geteuid() != 0:
+        yield
+        return
     own = os.getgroups()
     try:
         _set_groups(groups)
@@ -65,7 +74,7 @@ def _set(call: str, number: int) -> None:
         raise FsUserError(f"{call} {number} has no effect")
 
 
-def _set_groups(groups: list[int]) -> None:
+def _set_groups(groups: Sequence[int]) -> None:
     if _SETGROUPS is None:
         raise FsUserError(f"setgroups of one thread is not known on {platform.machine()}")
     array = (ctypes.c_uint * len(groups))(*groups)

@@ -5,6 +5,7 @@ The executable is shown, never compared: one and the same VM is sh, then erlexec
 
 import fcntl
 import os
+import select
 import signal
 import struct
 from functools import cache
@@ -76,6 +77,13 @@ def open_vm(vm: Vm) -> int | None:
         return pidfd
     os.close(pidfd)
     return None
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process is gone, reaped or not."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def send(pidfd: int, number: int) -> bool:

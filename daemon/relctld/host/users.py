@@ -106,6 +106,16 @@ def _group(name: str) -> int:
         raise UnknownUserError(f"group {name} does not exist") from None
 
 
+def identity_of(uid: int) -> Identity:
+    """Whom a number means, with all groups; one without a name has no other group than its own number."""
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(uid, uid, (), str(uid), "/", "/bin/sh")
+    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return Identity(uid, entry.pw_gid, groups, entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh")
+
+
 def name_of(uid: int) -> str:
     """The name of a user, else its number."""
     try:

@@ -13,7 +13,7 @@ from relctld.core import fleet
 from relctld.core.effects import AskProbe, RunHook
 from relctld.core.events import Probed
 from relctld.core.model import Hook
-from relctld.core.probes import WELL, ExecProbe, Finding, LinkProbe, Verdict
+from relctld.core.probes import WELL, ExecProbe, Finding, LinkProbe, Probe, Verdict
 from relctld.host import probe, users
 from relctld.host.command import Commands
 from relctld.host.gate import Identity
@@ -46,6 +46,10 @@ class Asking:
         self._releases = releases
         self._loop = asyncio.get_running_loop()
 
+    async def ask(self, managed: Managed, probe: Probe, timeout: float) -> Finding:
+        """What a release says now to a probe; its state is not touched by that."""
+        return (await self.probe(managed, AskProbe(managed.name, managed.state.epoch, probe, timeout))).finding
+
     async def probe(self, managed: Managed, effect: AskProbe) -> Probed:
         """Ask a release once."""
 
@@ -77,6 +81,14 @@ class Asking:
         if last is not None and effect.hook in (Hook.ON_CRASH, Hook.POST_STOP):
             more |= {"RELCTL_CAUSE": str(last.cause), "RELCTL_PID": str(last.pid or "")}
         return await self._command(managed, hooks.argv[effect.hook], hooks.timeout, more)
+
+    async def upgrade_hook(self, managed: Managed, hook: Hook, more: Mapping[str, str]) -> str | None:
+        """Run a hook of an upgrade, where there is one; None or what went wrong."""
+        hooks = managed.spec.hooks
+        if hook not in hooks.argv:
+            return None
+        known = {"RELCTL_HOOK": str(hook), "RELCTL_RELEASE": managed.name, "RELCTL_EPOCH": str(managed.state.epoch)}
+        return await self._command(managed, hooks.argv[hook], hooks.timeout, {**known, **more})
 
     async def _command(
         self,

@@ -45,12 +45,14 @@ from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.metrics import import_metrics
 from relctld.supervisor.nodes.registry import Nodes
+from relctld.supervisor.parts import Parts
 from relctld.supervisor.reload import Loaded, Reloader
 from relctld.supervisor.remote import Remotes
 from relctld.supervisor.roster import Roster
 from relctld.supervisor.services import Services
 from relctld.supervisor.standby import Standbys
 from relctld.supervisor.succession import Succession, Trial, become_quiet, leave_word, take_word
+from relctld.supervisor.upgrades.registry import Upgrades
 
 log = structlog.get_logger()
 
@@ -94,6 +96,7 @@ class Daemon:
         self._assemble()
         self._tell_beginning()
         self._roster.take_up(self._first_config)
+        self._upgrades.resume()
         await self._open_the_door()
         gc.freeze()  # what is there now stays: no need to look through it again and again
         asked = await self._asked_to_stop()
@@ -118,6 +121,7 @@ class Daemon:
         self._journal = Journal(self._store)
         self._store.start(loop, self._store_trouble)
         launcher = Launcher(self._reaper, self._containment, self._errands, self._environ, self._soft_nofile)
+        commands = Commands(self._reaper, self._pool, self._soft_nofile)
         self._nodes = Nodes(self._pool, self._journal)
         self._standbys = Standbys(launcher, self._reaper, self._containment)
         self._interpreter = Interpreter(
@@ -125,7 +129,7 @@ class Daemon:
             containment=self._containment,
             launcher=launcher,
             standbys=self._standbys,
-            commands=Commands(self._reaper, self._pool, self._soft_nofile),
+            commands=commands,
             nodes=self._nodes,
             store=self._store,
             journal=self._journal,
@@ -135,6 +139,22 @@ class Daemon:
         )
         self._shell = self._interpreter.shell
         launcher.roots = self._roots_beside
+        self._parts = Parts(self._shell)
+        self._interpreter.answer = self._parts.answer
+        self._upgrades = Upgrades(
+            state_dir=self._first_config.state_dir,
+            pool=self._errands,
+            prepare=launcher.recipe,
+            shell=self._shell,
+            nodes=self._nodes,
+            commands=commands,
+            parts=self._parts,
+            history=self._journal,
+            run_hook=self._interpreter.asking.upgrade_hook,
+            ask=self._interpreter.asking.ask,
+            save=self._interpreter.save,
+        )
+        launcher.settle = self._upgrades.settle
         self._facts = FactFinder(self._errands)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
@@ -185,18 +205,18 @@ class Daemon:
             store=self._store,
             errands=self._errands,
             remotes=self._remotes,
+            upgrades=self._upgrades,
+            parts=self._parts,
             describe=self.describe,
             stop=lambda by: self._ask_to_stop(None, by),
             reload=self._reload,
             reexec=self._trial.reexec,
         )
-        self._interpreter.answer = services.parts.answer
         access, handle = self._first_config.access, Handlers(services).handle
         self._door = await open_door(self._run_dir, access, handle, self._errands, self._kept)
         self._server = self._door.server
-        take_word(self._run_dir, self._server, services.parts, os.getpid())
+        take_word(self._run_dir, self._server, self._parts, os.getpid())
         self._announcer.forget(self._kept.close())
-        self._parts = services.parts
         self._journal.publish = self._server.publish
         await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
         self._loggers.start(self._shell.releases)
@@ -314,6 +334,7 @@ class Daemon:
     async def _hand_over(self) -> Succession:
         self._notifier.reloading()
         await self._remotes.close()
+        await self._upgrades.close()
         self._standbys.close()
         await become_quiet(self._interpreter, self._server)
         self._announcer.close()
@@ -364,6 +385,7 @@ class Daemon:
         self._notifier.stopping(f"stopping the nodes ({by})" if how is OnStop.STOP else f"leaving the nodes ({by})")
         self._journal.report(None, Note.DAEMON_STOPPING, {"on_stop": str(how), "by": by})
         remotes = self._loop.create_task(self._remotes.close(), name="end of remote shells")
+        await self._upgrades.close()
         if how is OnStop.STOP:
             for name in self._shell.releases:
                 self._shell.post(Halted(name))

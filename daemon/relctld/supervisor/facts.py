@@ -143,7 +143,9 @@ def _stamp(root: Path, name: str) -> tuple[int, ...]:
     return tuple(times)
 
 
-def release_object(managed: Managed, facts: Facts, known: Known, now: float) -> dict[str, Any]:
+def release_object(
+    managed: Managed, facts: Facts, known: Known, upgrade: dict[str, Any] | None, now: float
+) -> dict[str, Any]:
     """A release as `status --json` shows it (CONTRACT, *JSON*)."""
     state, launched = managed.state, managed.launched
     running = state.vm is not None
@@ -176,7 +178,7 @@ def release_object(managed: Managed, facts: Facts, known: Known, now: float) -> 
         },
         "restart_pending": managed.restart_pending(),
         "unconfigured": managed.unconfigured,
-        "upgrade": None,
+        "upgrade": upgrade,
         "log": {
             "bytes_dropped": seen.counters.bytes_dropped,
             "lines_dropped": seen.counters.lines_dropped,

@@ -106,9 +106,7 @@ class Interpreter:
         self._tasks: set[asyncio.Task[None]] = set()
         self.shell = Shell(self._loop, self.carry_out)
         nodes.post = self.shell.post
-        self._asking = Asking(
-            launcher=launcher, commands=commands, nodes=nodes, pool=pool, releases=self.shell.releases
-        )
+        self.asking = Asking(launcher=launcher, commands=commands, nodes=nodes, pool=pool, releases=self.shell.releases)
         self.answer: Callable[[Answer], None] = lambda _: None
 
     def carry_out(self, managed: Managed, effect: Effect) -> None:
@@ -243,7 +241,7 @@ class Interpreter:
 
     async def _probe(self, managed: Managed, effect: AskProbe) -> None:
         kills = self._containment.oom_kills(managed.name, effect.epoch, managed.instance)
-        probed = await self._asking.probe(managed, effect)
+        probed = await self.asking.probe(managed, effect)
         answered = isinstance(effect.probe, LinkProbe) and probed.finding.verdict in (Verdict.WELL, Verdict.BUSY)
         if answered and effect.epoch == managed.state.epoch:
             managed.oom_kills = kills  # it answered after them: what was killed was not the VM
@@ -258,7 +256,7 @@ class Interpreter:
             self.shell.post(outcome)
 
         async def run() -> None:
-            error[0] = await self._asking.hook(managed, effect)
+            error[0] = await self.asking.hook(managed, effect)
 
         task = self.task(f"hook {effect.hook} {managed.name}", run())
         task.add_done_callback(finished)
@@ -319,6 +317,10 @@ class Interpreter:
             slogan = await self._loop.run_in_executor(self._errands, look)
         if slogan is not None:
             self.shell.post(DumpFound(managed.name, epoch, slogan))
+
+    def save(self, managed: Managed) -> None:
+        """Something is another that the next daemon needs, and no step of the core says so."""
+        self._save(managed)
 
     def _save(self, managed: Managed) -> None:
         """What an operator asked for, what runs and what rests, at once; the steps of a restart by itself together.

@@ -20,6 +20,7 @@ from pathlib import Path
 from relctld.beam.crashdump import dump_name
 from relctld.beam.flavour import NothingInstalled
 from relctld.beam.layout import ReleaseError, newest_epmd
+from relctld.beam.package.refusals import PackageError
 from relctld.config import EnvFileError
 from relctld.core.model import ReleaseSpec, Vm
 from relctld.failpoints import Failpoint, reach
@@ -110,6 +111,8 @@ class Launcher:
         self.roots: Callable[[ReleaseSpec], Iterable[Path]] = lambda spec: (spec.root,)
         """The roots of all releases of the same user, set by who knows them: the newest epmd among them is started,
         as that user. Nobody's tree is executed as somebody else."""
+        self.settle: Callable[[ReleaseSpec, Recipe], bool] = lambda _spec, _recipe: False
+        """Brings an upgrade that was decided to its end on disk, set by who knows of upgrades; whether it did."""
 
     def launch(self, spec: ReleaseSpec, place: Place, epoch: int, standby: Raised | None = None) -> Launch:
         """Launch a VM, by the gate that stands by if it suits; it is spent in any case. Raises LaunchError."""
@@ -119,7 +122,7 @@ class Launcher:
             raise LaunchError(f"{spec.root} is missing or empty", nothing_installed=True) from error
         except OSError as error:
             raise LaunchError(_in_words(error)) from error
-        except (ReleaseError, UnknownUserError, EnvFileError, epmd.EpmdError) as error:
+        except (ReleaseError, PackageError, UnknownUserError, EnvFileError, epmd.EpmdError) as error:
             raise LaunchError(str(error)) from error
         finally:
             if standby is not None:
@@ -127,14 +130,20 @@ class Launcher:
 
     def raise_ahead(self, spec: ReleaseSpec, place: Place, epoch: int) -> Raised:
         """Raise the gate of a launch to come. Raises whatever that launch would."""
-        return self._raise(spec, place, epoch, read_recipe(spec, place, self._environ, self._soft_nofile))
+        return self._raise(spec, place, epoch, self.recipe(spec, place))
+
+    def recipe(self, spec: ReleaseSpec, place: Place) -> Recipe:
+        """What a launch would take now. Raises as `read_recipe`."""
+        return read_recipe(spec, place, self._environ, self._soft_nofile)
 
     def environment(self, spec: ReleaseSpec, identity: Identity) -> dict[str, str]:
         """The environment in which a release's commands run. Raises OSError and EnvFileError."""
         return environment(spec, identity, self._environ)
 
     def _launch(self, spec: ReleaseSpec, place: Place, epoch: int, standby: Raised | None) -> Launch:
-        recipe = read_recipe(spec, place, self._environ, self._soft_nofile)
+        recipe = self.recipe(spec, place)
+        if self.settle(spec, recipe):
+            recipe = self.recipe(spec, place)
         make_run_folder(place, recipe.identity)
         for directory in spec.directories:
             folders.own(directory, recipe.identity, 0o750)

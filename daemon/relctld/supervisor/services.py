@@ -26,6 +26,7 @@ from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.parts import Parts
 from relctld.supervisor.remote import Remotes
 from relctld.supervisor.shell import Shell
+from relctld.supervisor.upgrades.registry import Upgrades
 
 _NAME_WITHIN = 0.5
 _LAST_LINES_WITHIN = 1.0
@@ -48,6 +49,8 @@ class Services:
         store: Store,
         errands: Executor,
         remotes: Remotes,
+        upgrades: Upgrades,
+        parts: Parts,
         describe: Callable[[], dict[str, Any]],
         stop: Callable[[str], None],
         reexec: Callable[[str], Awaitable[dict[str, Any]]],
@@ -61,9 +64,10 @@ class Services:
         self._errands = errands
         self._loop = asyncio.get_running_loop()
         self._user_names: dict[int, str] = {}
-        self.parts = Parts(shell)
+        self.parts = parts
         self._watchers: dict[str, set[Callable[[], None]]] = {}
         self.remotes = remotes
+        self.upgrades = upgrades
         self.daemon_status = describe
         self.stop_daemon = stop
         self.reexec = reexec
@@ -117,7 +121,10 @@ class Services:
         facts = await self._facts.look(releases)
         now = self._loop.time()
         known = self._nodes.known
-        objects = [release_object(each, facts[each.name], known(each.name), now) for each in releases]
+        objects = [
+            release_object(each, facts[each.name], known(each.name), self.upgrades.shown(each.name), now)
+            for each in releases
+        ]
         return {"daemon": self.daemon_status(), "releases": objects}
 
     async def evaluate(

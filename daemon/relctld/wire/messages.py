@@ -6,7 +6,7 @@ Rule 3: who may ask for what is decided by `relctld.control.access`, never here.
 
 Protocol history
     1  first version: the operations of `OPS`; since then, without a new number: eval, rpc,
-       remote and its three, daemon-reexec
+       remote and its three, daemon-reexec, versions, upgrade, downgrade
 
 Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` bytes):
 
@@ -41,6 +41,12 @@ Operations, their arguments and their results:
                     data: base64, ack: int
     remote-resize   session, rows, cols           {}
     remote-close    session                       {}
+    versions        release                       {"versions": [{"version", "status", "running", "boots", …}], …}
+    upgrade         release, tarball (a path) or  {"ok", "release", "op", "changed", "from", "to", "seconds", …}; with
+                    version, sha256, soak_s,      plan {"changed": false, "plan": {…}}
+                    plan, wait: bool
+    downgrade       release, version, soak_s,     as upgrade; without a version to the one before
+                    plan, wait
     daemon-status   -                             {"version", "pid", "started_at", "uptime_s", "config", …}
     daemon-stop     -                             {"stopping": true}
     daemon-reexec   -                             {"version", "before", "pid"}: answered by the new code, to a repeat;
@@ -48,6 +54,10 @@ Operations, their arguments and their results:
 
 Progress of start, stop and restart: {"release", "state", "detail"} at each change of state, {"release", "result"}
 when one release is done (the same object stands in the reply).
+
+Progress of upgrade and downgrade: {"step": "reading", "bytes", "of"}, {"step": "judging"}, {"plan": {…}}, then
+{"phase", "why"} at each phase of `relctld.core.upgrade`. An upgrade goes on without its client, and without its daemon:
+the same request to a successor joins it, or hears how it ended.
 
 A remote shell: progress of `remote` is {"session", "room"} once it runs, then {"data": base64, "at": int}, output
 with its place in all output, and {"room": int}, so many bytes of input are welcome now. The client sends its input,
@@ -68,7 +78,7 @@ MAX_FRAME: Final = 1 << 20
 OPS: Final = (
     "status", "start", "stop", "restart", "logs", "rotate", "events", "crashes",
     "reload", "daemon-status", "daemon-stop", "daemon-reexec",
-    "eval", "rpc", "remote", "remote-input", "remote-resize", "remote-close",
+    "eval", "rpc", "remote", "remote-input", "remote-resize", "remote-close", "versions", "upgrade", "downgrade",
 )  # fmt: skip
 
 KIND_EXIT: Final = {

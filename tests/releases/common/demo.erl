@@ -12,11 +12,12 @@
 %%   DEMO_HTTP_PORT        an HTTP server on 127.0.0.1 (see http/3); 0: any, printed
 %%   DEMO_HTTP_STATUS      what /health answers at first    (default 200)
 %%   DEMO_READY_FILE       ready/0 is false until this file exists
+%%   DEMO_TCP_PORT         the service of demo_tcp, in rapp and mapp: what changes between their versions is seen there
 %%
 %% Lines printed: "NAME VSN starting", "NAME VSN started greeting=G", "NAME tick N", "NAME line N ...",
 %% "NAME port program OS_PID", "NAME listening on PORT", "NAME crashing HOW", "NAME stopping", "NAME stopped".
 -module(demo).
--export([boot/1, init/1, handle/2, terminate/1, lines/2, ready/0]).
+-export([boot/1, init/1, handle/2, terminate/1, lines/2, ready/0, command/2]).
 
 %% In start/2, before the supervisor: {error, Reason} fails the boot.
 boot(App) ->
@@ -68,6 +69,13 @@ terminate(App) ->
 %% What `ready = "mfa:demo:ready"` asks.
 ready() ->
     lists:all(fun filelib:is_regular/1, value("DEMO_READY_FILE")).
+
+%% What every version of rapp and mapp answers on a connection; their own commands stand in rapp_conn and Mapp.Conn.
+%%
+%%   version               of the application               config KEY       its value, or undefined
+command(App, ["version"]) -> vsn(App);
+command(App, ["config", Key]) -> io_lib:format("~0p", [application:get_env(App, list_to_atom(Key), undefined)]);
+command(_App, _) -> "what?".
 
 %% Numbered lines, in order, each whole: what a log must hold after any accident.
 lines(App, Count) ->

@@ -36,7 +36,13 @@ Releases: busy | none | [{Vsn, Status}]."""
 INSTALL: Final = """
 (fun() ->
     Caller = self(),
-    Say = fun(Term) -> unicode:characters_to_binary(io_lib:format("~0tP", [Term, 40])) end,
+    Say = fun(Term) ->
+        Short = case Term of
+            {'EXIT', {Cause, [{_, _, _, _} | _]}} -> Cause;
+            _ -> Term
+        end,
+        unicode:characters_to_binary(io_lib:format("~0tP", [Short, 40]))
+    end,
     Set = fun(Pairs) -> [os:putenv(Name, Value) || {Name, Value} <- Pairs] end,
     Work = fun() ->
         true = register(relctl_upgrade, self()),
@@ -103,12 +109,14 @@ end)()."""
 
 PERMANENT: Final = """
 (fun() ->
-    case release_handler:make_permanent(Vsn) of
-        ok -> ok;
-        {error, Why} -> {error, unicode:characters_to_binary(io_lib:format("~0tP", [Why, 40]))}
-    end
+    ok = supervisor:terminate_child(sasl_sup, release_handler),
+    {ok, _} = supervisor:restart_child(sasl_sup, release_handler),
+    ok = init:make_permanent(Boot, Config),
+    [code:purge(M) || M <- Purge],
+    ok
 end)()."""
-"""Vsn: string. It writes RELEASES and start_erl.data, neither atomically: the caller makes them whole again."""
+"""Boot: string, without .boot; Config: string, without .config; Purge: [atom]. All of release_handler:make_permanent/1
+but its writing: the files are written already, and atomically. What it would purge it does not know any more."""
 
 REPAIR: Final = """
 (fun() ->

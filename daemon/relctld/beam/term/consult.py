@@ -18,12 +18,12 @@ from typing import Any
 from relctld.beam.term.terms import MAX_ATOM, Atom, BitString, Export, ImproperList, Map, Term
 from relctld.beam.term.termscan import ConsultError, Scanner
 
-__all__ = ["ConsultError", "consult", "consult_file_bytes"]
+__all__ = ["RESERVED", "ConsultError", "consult", "consult_file_bytes"]
 
 MAX_DEPTH = 100  # tuples, lists and maps inside each other; written by hand or by release tools, both stay below 20
 MAX_SEGMENT = 4096  # bits of an N:SIZE
 
-_RESERVED = frozenset({
+RESERVED = frozenset({
     "after", "and", "andalso", "band", "begin", "bnot", "bor", "bsl", "bsr", "bxor", "case", "catch", "cond", "div",
     "end", "fun", "if", "let", "not", "of", "or", "orelse", "receive", "rem", "try", "when", "xor",
 })  # fmt: skip
@@ -153,7 +153,7 @@ class _Reader(Scanner):
     def atom(self) -> Atom:
         if self.kind == "quoted":
             name = self.unescaped(self.text[1:-1])
-        elif self.kind == "atom" and self.text not in _RESERVED:
+        elif self.kind == "atom" and self.text not in RESERVED:
             name = self.text
         else:
             self.fail("an atom")

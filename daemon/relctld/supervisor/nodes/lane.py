@@ -47,6 +47,7 @@ class Lane:
         self._sample: Sample | None = None
         self._slow: Slow | None = None
         self._slow_at = float("-inf")
+        self._runs: str | None = None
         self._thresholds = Watch()
         self._begun = self._loop.time()
         self._task = self._loop.create_task(self._run(), name=f"measure {managed.name}")
@@ -58,9 +59,16 @@ class Lane:
     @property
     def version(self) -> str | None:
         """The version that release_handler says is running; None where it does not tell."""
+        if self._runs is not None:
+            return self._runs
         known = (self._slow.releases if self._slow else None) or ()
         by_status = {installed.status: installed.version for installed in reversed(known)}
         return by_status.get("current") or by_status.get("permanent")
+
+    def runs(self, version: str) -> None:
+        """release_handler was asked by somebody else, and says this now; it is asked again soon."""
+        if version != self.version:
+            self._runs, self._slow_at = version, float("-inf")
 
     def shown(self) -> dict[str, Any] | None:
         """`beam` of `status --json`."""
@@ -103,6 +111,7 @@ class Lane:
     def _take(self, sample: Sample) -> None:
         if self._sample is not None and self._sample.boot != sample.boot:
             self._thresholds, self._slow, self._slow_at = Watch(), None, float("-inf")
+            self._runs = None
         self._sample = sample
         if sample.boot is not None:
             self._watch.recognise(sample.boot)
@@ -113,7 +122,7 @@ class Lane:
             self._journal.report(self._managed.name, note, {"epoch": self._managed.state.epoch, **fields})
 
     async def _ask_slowly(self, link: Link) -> None:
-        answers = {}
+        answers, heard = {}, self._runs
         for key, question in SLOW.items():
             try:
                 answers[key] = await link.call(
@@ -122,3 +131,5 @@ class Lane:
             except (CallFailed, CallTimeout):  # no sasl, or busy
                 continue
         self._slow = decode_slow(answers, self._slow)
+        if self._runs == heard:
+            self._runs = None

@@ -109,6 +109,11 @@ class Nodes:
             self._journal.report(name, Note.EVALUATED, {"op": op, "by": by, "ok": ok, "seconds": took})
         return {"ok": said.ok, "value": said.value, "output": said.output, "seconds": took}
 
+    def runs(self, name: str, version: str) -> None:
+        """What a release's node was heard to run."""
+        if (lane := self._lanes.get(name)) is not None:
+            lane.runs(version)
+
     def known(self, name: str) -> Known:
         """What a release's node told so far."""
         watch, lane = self._watches.get(name), self._lanes.get(name)

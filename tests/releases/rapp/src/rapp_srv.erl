@@ -1,18 +1,23 @@
 %% Counts; what it does beside that is demo.erl's.
 -module(rapp_srv).
 -behaviour(gen_server).
--export([start_link/0, get/0, bump/0]).
+-export([start_link/0, get/0, bump/0, state/0, sleep/1, linger/1, ready/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 get() -> gen_server:call(?MODULE, get).
-bump() -> gen_server:call(?MODULE, bump).
+bump() -> gen_server:call(?MODULE, bump, infinity).
+state() -> gen_server:call(?MODULE, state, infinity).
+sleep(Ms) -> gen_server:cast(?MODULE, {sleep, Ms}).
+linger(Ms) -> spawn(fun() -> timer:sleep(Ms), ok end).
+ready() -> true.
 
 init([]) ->
     ok = demo:init(rapp),
     {ok, {v1, 0}}.
 
 handle_call(get, _From, State) -> {reply, State, State};
+handle_call(state, _From, State) -> {reply, rapp_v1:show(State), State};
 handle_call(bump, _From, {v1, N}) -> {reply, N + 1, {v1, N + 1}}.
 
 handle_cast({sleep, Ms}, State) ->

@@ -8,4 +8,5 @@ start_link() ->
 %% shutdown: infinity, so that DEMO_STOP_MS alone says how long a stop takes.
 init([]) ->
     {ok, {#{strategy => one_for_one, intensity => 1, period => 5},
-          [#{id => rapp_srv, start => {rapp_srv, start_link, []}, shutdown => infinity}]}}.
+          [#{id => rapp_srv, start => {rapp_srv, start_link, []}, shutdown => infinity}
+           | demo_tcp:children(rapp, rapp_conn)]}}.

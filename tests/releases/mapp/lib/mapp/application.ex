@@ -3,9 +3,7 @@ defmodule Mapp.Application do
 
   @impl true
   def start(_type, _args) do
-    with :ok <- :demo.boot(:mapp) do
-      Supervisor.start_link([Mapp.Server], strategy: :one_for_one, max_restarts: 1, name: Mapp.Supervisor)
-    end
+    with :ok <- :demo.boot(:mapp), do: Mapp.Supervisor.start_link()
   end
 
   def ready, do: :demo.ready()

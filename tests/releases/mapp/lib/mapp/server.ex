@@ -5,7 +5,17 @@ defmodule Mapp.Server do
 
   def start_link(_), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
   def get, do: GenServer.call(__MODULE__, :get)
-  def bump, do: GenServer.call(__MODULE__, :bump)
+  def bump, do: GenServer.call(__MODULE__, :bump, :infinity)
+  def state, do: GenServer.call(__MODULE__, :state, :infinity)
+  def sleep(ms), do: GenServer.cast(__MODULE__, {:sleep, ms})
+  def ready, do: true
+
+  def linger(ms) do
+    spawn(fn ->
+      Process.sleep(ms)
+      :ok
+    end)
+  end
 
   @impl true
   def init(_) do
@@ -15,6 +25,7 @@ defmodule Mapp.Server do
 
   @impl true
   def handle_call(:get, _from, state), do: {:reply, state, state}
+  def handle_call(:state, _from, state), do: {:reply, Mapp.V1.show(state), state}
   def handle_call(:bump, _from, {:v1, n}), do: {:reply, n + 1, {:v1, n + 1}}
 
   @impl true

@@ -1,0 +1,65 @@
+"""`upgrade`, `downgrade` and `versions`: arguments checked, then asked of `Upgrades`."""
+
+import re
+from typing import Any, Protocol
+
+from relctld.control.server import RefusedError, SendProgress
+
+_LONGEST_PATH = 4096
+_LONGEST_VERSION = 128
+_MOST_SECONDS = 7 * 86400.0
+
+
+class Upgrades(Protocol):
+    """What the supervisor does."""
+
+    async def upgrade(
+        self, name: str, request_id: str, args: dict[str, Any], by: tuple[int, str], tell: SendProgress
+    ) -> dict[str, Any]: ...
+    async def versions(self, name: str) -> dict[str, Any]: ...
+
+
+async def upgrade(
+    upgrades: Upgrades,
+    op: str,
+    name: str,
+    args: dict[str, Any],
+    request: tuple[str, tuple[int, str]],
+    tell: SendProgress,
+) -> dict[str, Any]:
+    """An upgrade to a tarball or a version, a downgrade to a version or the one before. Raises RefusedError."""
+    tarball, version = _text(args, "tarball", _LONGEST_PATH), _text(args, "version", _LONGEST_VERSION)
+    if tarball is not None and (op == "downgrade" or version is not None):
+        raise RefusedError("usage", f"{op} takes a version" + ("" if op == "downgrade" else " or a tarball"))
+    if tarball is not None and not tarball.startswith("/"):
+        raise RefusedError("usage", "tarball is an absolute path")
+    if op == "upgrade" and tarball is None and version is None:
+        raise RefusedError("usage", "upgrade needs a version or a tarball")
+    digest = _text(args, "sha256", 64)
+    if digest is not None and not re.fullmatch(r"[0-9A-Fa-f]{64}", digest):
+        raise RefusedError("usage", "sha256 is 64 hexadecimal digits")
+    soak = args.get("soak_s")
+    if soak is not None and (
+        isinstance(soak, bool) or not isinstance(soak, int | float) or not 0 <= soak <= _MOST_SECONDS
+    ):
+        raise RefusedError("usage", f"soak_s is a number of seconds up to {_MOST_SECONDS:g}")
+    checked = {
+        "tarball": tarball,
+        "version": version,
+        "sha256": digest,
+        "soak_s": None if soak is None else float(soak),
+        "plan": args.get("plan") is True,
+        "wait": args.get("wait") is not False,
+    }
+    request_id, by = request
+    result = await upgrades.upgrade(name, request_id, checked, by, tell)
+    return {"ok": True, "release": name, "op": op, **result}
+
+
+def _text(args: dict[str, Any], key: str, longest: int) -> str | None:
+    text = args.get(key)
+    if text is None:
+        return None
+    if not isinstance(text, str) or not text or len(text) > longest or "\0" in text:
+        raise RefusedError("usage", f"{key} is a text of up to {longest} characters")
+    return text

@@ -1,0 +1,87 @@
+"""Takes a tarball in: a copy of our own, which nobody changes between judging and unpacking it.
+
+    FOLDER/SHA256.tar.gz      whole, and on the disk
+           .incoming          being copied, or left by one that was interrupted; one at a time in a folder
+
+The folder is ours, below the state directory. Blocks for as long as the disks do: never on the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+_CHUNK = 1 << 20
+_SPARE = 16 << 20  # bytes that must stay free in the state directory: the store needs some
+
+
+class Received(NamedTuple):
+    """Our copy: its checksum in hexadecimal, its size in bytes."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+def open_source(path: Path) -> int:
+    """A descriptor to read a tarball from. OSError where it is no regular file: nothing is waited for.
+
+    Links are followed: the caller is who they say they are (`fsuser.as_user`), and may name their files as they like.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return fd
+
+
+def receive(source: int, folder: Path, limit: int, progress: Callable[[int], None] = lambda _: None) -> Received:
+    """Copy what `source` holds, at most `limit` bytes; `progress` is told the bytes so far. Raises OSError.
+
+    A descriptor that was passed to us is looked at as one that we opened.
+    """
+    found = os.fstat(source)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    if found.st_size > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes")
+    free = os.statvfs(folder)
+    if free.f_bavail * free.f_frsize < found.st_size + _SPARE:
+        raise OSError(errno.ENOSPC, f"{found.st_size} bytes and {_SPARE} to spare do not fit", str(folder))
+    incoming = folder / ".incoming"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(incoming)
+    try:
+        with open(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
+            digest, size = hashlib.sha256(), 0
+            while chunk := os.pread(source, _CHUNK, size):
+                size += len(chunk)
+                if size > limit:
+                    raise OSError(errno.EFBIG, f"larger than {limit} bytes")
+                digest.update(chunk)
+                copy.write(chunk)
+                progress(size)
+            copy.flush()
+            os.fsync(copy.fileno())
+        path = folder / f"{digest.hexdigest()}.tar.gz"
+        os.rename(incoming, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(incoming)
+        raise
+    _sync(folder)
+    return Received(path, digest.hexdigest(), size)
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

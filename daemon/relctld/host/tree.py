@@ -1,0 +1,241 @@
+"""Writing into a release's tree, which belongs to a user who may shape it while we do.
+
+Rule 1: each path is relative to the root, and walked from there part by part, by descriptors: a link on the way, or at
+        its end, is refused. The root itself is the operator's word, and may be reached by links.
+Rule 2: all is done with the rights of the root's owner (`fsuser`), and belongs to that user. So a tree that changes
+        under our hands can harm but its owner.
+Rule 3: what a call has done when it returns is on the disk. What is replaced is replaced whole.
+
+Every function blocks for as long as the disk does: never on the loop. OSError says what failed, with the path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from relctld.host.fsuser import as_user
+
+_ONLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose the root is. Their other groups count for nothing here: a look-up would ask the name service."""
+
+    uid: int
+    gid: int
+
+
+def owner(root: Path) -> Owner:
+    """Whose tree it is."""
+    found = os.stat(root)
+    return Owner(found.st_uid, found.st_gid)
+
+
+def read(root: Path, path: str, limit: int) -> bytes | None:
+    """The bytes of a regular file; None where there is nothing. At most `limit` bytes, else OSError."""
+    with opened(root) as fd, contextlib.suppress(FileNotFoundError), parent(fd, path) as (folder, name):
+        with _open_file(folder, name, path) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit} bytes", path)
+        return data
+    return None
+
+
+def write(root: Path, path: str, data: bytes, mode: int = 0o644, group: int | None = None) -> None:
+    """Make or replace a regular file, at once and for good. Its directory must exist.
+
+    `group` shall read it, where `mode` lets it; an owner who may not give it to that group lets everybody.
+    """
+    with opened(root) as fd, parent(fd, path) as (folder, name):
+        _need_file_or_nothing(folder, name, path)
+        temporary = f".{name}.relctl"
+        with contextlib.suppress(FileNotFoundError):  # of one that was interrupted
+            os.unlink(temporary, dir_fd=folder)
+        try:
+            new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _ONLY, 0o600, dir_fd=folder)
+            with open(new, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(new, _shared(new, mode, group))
+                os.fsync(new)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+        os.fsync(folder)
+
+
+def make_dirs(root: Path, path: str) -> None:
+    """Make a directory and those above it, as far as they are missing."""
+    with opened(root) as fd:
+        os.close(walk(fd, path, make=True))
+
+
+def remove(root: Path, path: str) -> None:
+    """Remove a file, a link, or a directory with all below it; links are removed, not followed. Gone is fine too."""
+    with opened(root) as fd:
+        remove_below(fd, path)
+
+
+def rename(root: Path, before: str, after: str) -> None:
+    """Move within the tree; a file that is there is replaced."""
+    with opened(root) as fd, parent(fd, before) as (old, name), parent(fd, after) as (new, new_name):
+        _need_file_or_nothing(new, new_name, after)
+        os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
+        os.fsync(new)
+        os.fsync(old)
+
+
+def exists(root: Path, path: str) -> bool:
+    """Whether something is there, be it a link that leads nowhere."""
+    with opened(root) as fd:
+        return is_there(fd, path)
+
+
+def free_bytes(root: Path) -> int:
+    """What its owner could still write."""
+    found = os.statvfs(root)
+    return found.f_bavail * found.f_frsize
+
+
+def sync(root: Path, path: str) -> None:
+    """Put a file or a directory on the disk that somebody else wrote."""
+    with opened(root) as fd, parent(fd, path) as (folder, name):
+        found = os.open(name, os.O_RDONLY | _ONLY, dir_fd=folder)
+        try:
+            os.fsync(found)
+        finally:
+            os.close(found)
+
+
+# -- with a descriptor, for what does more than one of these ----------------------------------------
+
+
+@contextlib.contextmanager
+def opened(root: Path) -> Iterator[int]:
+    """The root's directory; in this thread, files belong to its owner until the end of the block."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        with as_user(found.st_uid, found.st_gid, (found.st_gid,)):
+            yield fd
+    finally:
+        os.close(fd)
+
+
+def walk(fd: int, path: str, *, make: bool = False) -> int:
+    """The directory at `path` below `fd`, which the caller closes."""
+    at = os.dup(fd)
+    try:
+        for part in _parts(path):
+            at = _enter(at, part, path, make=make)
+    except BaseException:
+        os.close(at)
+        raise
+    return at
+
+
+@contextlib.contextmanager
+def parent(fd: int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    """The directory that `path` lies in, and its name there."""
+    *above, name = _parts(path)
+    folder = walk(fd, "/".join(above), make=make) if above else os.dup(fd)
+    try:
+        yield folder, name
+    finally:
+        os.close(folder)
+
+
+def is_there(fd: int, path: str) -> bool:
+    """As `exists`."""
+    try:
+        with parent(fd, path) as (folder, name):
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_below(fd: int, path: str) -> None:
+    """As `remove`."""
+    with contextlib.suppress(FileNotFoundError), parent(fd, path) as (folder, name):
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            try:
+                shutil.rmtree(name, dir_fd=folder)
+            except RecursionError:
+                raise OSError(errno.ELOOP, "nested too deeply", path) from None
+        else:
+            os.unlink(name, dir_fd=folder)
+        os.fsync(folder)
+
+
+def _parts(path: str) -> list[str]:
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise OSError(errno.EINVAL, "not a path below the root", path)
+    return parts
+
+
+def _enter(at: int, name: str, path: str, *, make: bool) -> int:
+    """The directory `name` in `at`, which is closed once that is open."""
+    try:
+        found = os.open(name, _FOLDER, dir_fd=at)
+    except FileNotFoundError:
+        if not make:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=at)
+        os.fsync(at)
+        found = os.open(name, _FOLDER, dir_fd=at)
+        os.fchmod(found, 0o755)  # whatever our umask is
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise OSError(error.errno, f"{name} is a link or a file, not a directory", path) from error
+        raise
+    os.close(at)
+    return found
+
+
+def _shared(fd: int, mode: int, group: int | None) -> int:
+    if group is None or os.fstat(fd).st_gid == group:
+        return mode
+    try:
+        os.fchown(fd, -1, group)
+    except PermissionError:
+        return mode | (mode & 0o040) >> 3
+    return mode
+
+
+def _open_file(folder: int, name: str, path: str) -> BinaryIO:
+    try:
+        fd = os.open(name, os.O_RDONLY | _ONLY, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "a link", path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return open(fd, "rb")
+
+
+def _need_file_or_nothing(folder: int, name: str, path: str) -> None:
+    """A link in the way is refused, though renaming would only replace it: somebody put it there for a reason."""
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EEXIST, "something other than a file is in its place", path)

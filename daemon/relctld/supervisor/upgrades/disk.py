@@ -1,0 +1,174 @@
+"""What a release's tree says of an upgrade, and every change that is made to it. Blocking: for worker threads.
+
+Rule 1: all is written as the tree's owner, by directory descriptors, no link followed (`host.tree`).
+Rule 2: each change is whole or absent, durable, and may be made again.
+
+    ROOT/.relctl/                        what is being unpacked, on the same file system
+         releases/RELEASES               rewritten by us alone: release_handler is told to read it again
+                  start_erl.data         mix, Distillery and start_erl boot by it
+                  VSN/sys.config         the evaluated configuration, while release_handler has to read it
+                      sys.config.relctl  what was there before; empty where nothing was
+         bin/NAME                        relx boots by it; bin/NAME-VSN is that of a version
+"""
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from relctld.beam.layout import ReleaseError
+from relctld.beam.package.judge import Package
+from relctld.beam.package.releases import Entry, entry_of, render_releases
+from relctld.beam.package.tree import Tree, read_tree
+from relctld.core.model import Flavour
+from relctld.core.upgrade import Disk, Journal
+from relctld.host import tree as files
+from relctld.host import unpack as pieces
+from relctld.host.fsuser import as_user
+from relctld.supervisor.upgrades.ledger import Luggage
+
+STAGING = ".relctl"
+RELEASES = "releases/RELEASES"
+_LARGEST = 16 << 20
+
+
+@contextlib.contextmanager
+def as_owner(root: Path) -> Iterator[None]:
+    """In this thread, files are read with the eyes of the tree's owner."""
+    owner = files.owner(root)
+    with as_user(owner.uid, owner.gid, (owner.gid,)):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The tree of one release. `group`: that of the node, which reads what we write."""
+
+    luggage: Luggage
+    env: Mapping[str, str]
+    group: int | None
+
+    @property
+    def root(self) -> Path:
+        return Path(self.luggage.root)
+
+    def tree(self) -> Tree:
+        """What is installed. Raises ReleaseError."""
+        with as_owner(self.root):
+            return read_tree(self.root, self.luggage.flavour, self.luggage.name, self.env)
+
+
+def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> Disk:
+    """What the tree says. `evaluated`: whether a version's configuration is. Raises ReleaseError, OSError."""
+    tree, root, units = ground.tree(), ground.root, ground.luggage.units
+    there = [files.exists(root, unit) for unit in units]
+    staged = files.exists(root, STAGING)
+    swapped = {version for version in (journal.origin, journal.target) if files.exists(root, _kept(version))}
+    in_place = all(there) and not staged
+    plain = {v for v in (journal.origin, journal.target) if (in_place or v == journal.origin) and not evaluated(v)}
+    return Disk(
+        selects=_selects(tree),
+        in_place=in_place,
+        configured=frozenset(swapped | plain),
+        swapped=bool(swapped),
+        listed=frozenset(entry.version for entry in tree.releases or ()),
+        left=any(there) or staged,
+    )
+
+
+def _selects(tree: Tree) -> str | None:
+    """The version that every file names which chooses one. Without RELEASES the others decide."""
+    named = {tree.boot_version}
+    if tree.start_erl is not None:
+        named.add(tree.start_erl[1])
+    named |= {entry.version for entry in tree.releases or () if entry.status == "permanent"}
+    return named.pop() if len(named) == 1 and not tree.releases_fault else None
+
+
+def unpack(ground: Ground, package: Package, tarball: Path) -> None:
+    """Put what is new in place: first beside it, then moved. Raises OSError, PackageError."""
+    pieces.extract(tarball, ground.root, STAGING, package.placement.new)
+    pieces.move_in(ground.root, STAGING, ground.luggage.units)
+
+
+def register(ground: Ground, journal: Journal) -> None:
+    """Write a RELEASES that is whole and has both versions. Raises OSError, PackageError."""
+    _write_releases(ground, journal, permanent=journal.origin)
+
+
+def swap_in(ground: Ground, version: str, data: bytes) -> None:
+    """Put an evaluated configuration where release_handler reads it. Raises OSError."""
+    place = f"releases/{version}/sys.config"
+    if not files.exists(ground.root, _kept(version)):
+        before = files.read(ground.root, place, _LARGEST) or b""
+        files.write(ground.root, _kept(version), before, 0o640, ground.group)
+    files.write(ground.root, place, data, 0o640, ground.group)
+
+
+def swap_out(ground: Ground, journal: Journal) -> None:
+    """Put back what was there. Raises OSError."""
+    for version in (journal.origin, journal.target):
+        if not files.exists(ground.root, _kept(version)):
+            continue
+        if files.read(ground.root, _kept(version), _LARGEST):
+            files.rename(ground.root, _kept(version), f"releases/{version}/sys.config")
+        else:
+            files.remove(ground.root, f"releases/{version}/sys.config")
+            files.remove(ground.root, _kept(version))
+
+
+def commit(ground: Ground, journal: Journal) -> None:
+    """Let every file that chooses a version choose the target. Raises OSError, PackageError, ReleaseError."""
+    _select(ground, journal, journal.target)
+
+
+def clean(ground: Ground, journal: Journal) -> None:
+    """Leave the tree as it was before. Raises OSError, PackageError, ReleaseError."""
+    swap_out(ground, journal)
+    pieces.undo(ground.root, STAGING, ground.luggage.units)
+    if ground.luggage.releases is not None:
+        files.write(ground.root, RELEASES, ground.luggage.releases.encode(), 0o644, ground.group)
+    else:
+        files.remove(ground.root, RELEASES)
+    with contextlib.suppress(ReleaseError):
+        if _selects(ground.tree()) != journal.origin:
+            _select(ground, journal, journal.origin)
+
+
+def _select(ground: Ground, journal: Journal, version: str) -> None:
+    tree, root = ground.tree(), ground.root
+    rel = tree.rel(version)
+    _write_releases(ground, journal, permanent=version)
+    if tree.start_erl is not None or ground.luggage.flavour is not Flavour.RELX:
+        data = f"{rel.erts} {version}\n".encode()
+        files.write(root, "releases/start_erl.data", data, 0o644, ground.group)
+        if ground.luggage.flavour is Flavour.DISTILLERY and files.exists(root, "var/start_erl.data"):
+            files.write(root, "var/start_erl.data", data, 0o644, ground.group)
+    if ground.luggage.flavour is Flavour.RELX:
+        script = files.read(root, f"bin/{tree.name}-{version}", _LARGEST)
+        if script is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file", f"{root}/bin/{tree.name}-{version}")
+        files.write(root, f"bin/{tree.name}", script, 0o755, ground.group)
+
+
+def _write_releases(ground: Ground, journal: Journal, *, permanent: str) -> None:
+    tree = ground.tree()
+    before = {entry.version: entry for entry in tree.releases or ()}
+    wanted = [journal.origin, journal.target, *(v for v in before if v not in (journal.origin, journal.target))]
+    entries = [_entry(tree, before.get(version), version, permanent) for version in wanted]
+    files.write(ground.root, RELEASES, render_releases(entries), 0o644, ground.group)
+
+
+def _entry(tree: Tree, before: Entry | None, version: str, permanent: str) -> Entry:
+    """Its libraries by their absolute paths: the node may be anywhere. One that was permanent is old now."""
+    status = before.status if before else "unpacked"
+    if version == permanent:
+        status = "permanent"
+    elif status in ("permanent", "current", "tmp_current"):
+        status = "old" if status == "permanent" else "unpacked"
+    return entry_of(tree.rel(version), str(tree.root), status)  # from what was listed, where there is no .rel
+
+
+def _kept(version: str) -> str:
+    return f"releases/{version}/sys.config.relctl"

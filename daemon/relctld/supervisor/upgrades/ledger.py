@@ -1,0 +1,118 @@
+"""The journal of an upgrade on disk, durable before anything that it says is ordered.
+
+    STATE/upgrades/NAME/journal.json    {v, journal, luggage}: the upgrade under way
+                        SHA256.tar.gz   our copy of its tarball
+                        last.json       {v, id, …}: how the latest one ended, for whoever asks again
+
+Blocking: for a worker thread, or before the loop runs.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relctld.core.model import Flavour
+from relctld.core.upgrade import Journal, Phase
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Luggage:
+    """What the acts need and the decisions do not.
+
+    `name`: the release's own · `units`: the paths that are new in the tree · `tarball`: the name of our copy ·
+    `releases`: RELEASES as it was, None where there was none or a torn one.
+    """
+
+    root: str
+    flavour: Flavour
+    name: str
+    units: tuple[str, ...] = ()
+    tarball: str | None = None
+    releases: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """All that is known of an upgrade under way."""
+
+    journal: Journal
+    luggage: Luggage
+
+
+class Ledger:
+    """The folder of one release's upgrades."""
+
+    def __init__(self, state_dir: Path, release: str) -> None:
+        self.folder = state_dir / "upgrades" / release
+
+    def read(self) -> Entry | None:
+        """The upgrade under way; a damaged journal counts as none. Raises OSError where it cannot be read."""
+        body = self._read("journal.json")
+        try:
+            journal, luggage = dict(body["journal"]), dict(body["luggage"])
+            journal["phase"] = Phase(journal["phase"])
+            luggage["flavour"], luggage["units"] = Flavour(luggage["flavour"]), tuple(luggage["units"])
+            return Entry(Journal(**journal), Luggage(**luggage))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def write(self, entry: Entry) -> None:
+        """Raises OSError: then nothing that it says may be done."""
+        body = {"journal": dataclasses.asdict(entry.journal), "luggage": dataclasses.asdict(entry.luggage)}
+        self._write("journal.json", body)
+
+    def close(self, outcome: dict[str, Any]) -> None:
+        """The upgrade is over: its outcome is kept, all else goes. Raises OSError."""
+        self._write("last.json", outcome)
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / "journal.json").unlink()
+        _sync(self.folder)
+        self.drop_tarballs()
+
+    def drop_tarballs(self) -> None:
+        """None is needed: no upgrade is under way."""
+        with contextlib.suppress(OSError):
+            for path in self.folder.glob("*.tar.gz"):
+                path.unlink()
+
+    def last(self) -> dict[str, Any]:
+        """How the latest upgrade ended; `{}` where there was none."""
+        with contextlib.suppress(OSError):
+            return self._read("last.json")
+        return {}
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            body = json.loads((self.folder / name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {}
+        return body if isinstance(body, dict) and body.get("v") == _VERSION else {}
+
+    def _write(self, name: str, body: dict[str, Any]) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self.folder / f".{name}.tmp"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump({"v": _VERSION, **body}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, self.folder / name)
+        _sync(self.folder)
+
+
+def under_way(state_dir: Path) -> list[str]:
+    """The releases with a journal."""
+    return sorted(path.parent.name for path in (state_dir / "upgrades").glob("*/journal.json"))
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,190 @@
+"""What a release's node says during its upgrade, and all that is asked of it. On the loop.
+
+Rule: what is asked again does no harm: an order carries its tag, all else ends in the same state.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from relctld.beam.dist.evaluate import evaluate
+from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
+from relctld.beam.dist.refusals import LinkRefused
+from relctld.beam.handler import replies, texts
+from relctld.beam.handler.replies import HandlerError, Processes, Survey
+from relctld.beam.term.terms import Atom, Term
+from relctld.core.model import State
+from relctld.core.upgrade import Install, Journal, Life, Node
+from relctld.supervisor.managed import Managed
+from relctld.supervisor.nodes.registry import Nodes
+from relctld.supervisor.nodes.whereabouts import Nowhere
+
+MAX_FRAME = 1 << 20
+WITHIN = 15.0
+LOOK_WITHIN = 60.0
+LEAVE_WITHIN = 3.0
+"""Seconds in which who still runs old code may leave it."""
+
+_OWN = "relctld-upgrade"
+_BACK = "-back"
+_ENDED = frozenset({State.STOPPED, State.FAILED})
+
+
+class NodeError(Exception):
+    """The node could not be asked, or could not do it; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a version should be in the node: what `texts.VERIFY` takes."""
+
+    applications: Mapping[str, str]
+    added: Iterable[str]
+    removed: Iterable[str]
+    config: str
+    modules: Iterable[str]
+    suspended: Iterable[str]
+    protocols: Iterable[str]
+
+
+class NodeSide:
+    """The node of one release."""
+
+    def __init__(self, managed: Managed, nodes: Nodes) -> None:
+        self._managed = managed
+        self._nodes = nodes
+
+    async def look(self, journal: Journal, findings: tuple[str, ...] | None) -> Node:
+        """What it says now; `findings`: of the last look at the version that runs."""
+        state = self._managed.state
+        if state.state in _ENDED and state.vm is None:
+            return Node(Life.GONE, state.epoch)
+        coming = Node(Life.COMING, state.epoch)
+        if state.state is not State.RUNNING or state.incarnation is None:
+            return coming
+        try:
+            survey = await self.survey()
+        except (NodeError, HandlerError):
+            return coming
+        now = self._managed.state
+        if (now.epoch, now.incarnation) != (state.epoch, state.incarnation) or now.incarnation is None:
+            return coming  # it changed while it was asked
+        order = survey.order
+        if survey.current:
+            self._nodes.runs(self._managed.name, survey.current)
+        return Node(
+            Life.UP,
+            now.epoch,
+            now.incarnation,
+            survey.current,
+            survey.permanent,
+            frozenset(survey.releases or ()),
+            order.install if order and order.tag == journal.id else _passed(journal, order),
+            order.install if order and order.tag == journal.id + _BACK else None,
+            findings,
+        )
+
+    async def survey(self) -> Survey:
+        """What release_handler knows. Raises NodeError, HandlerError."""
+        return replies.survey(await self._ask(texts.SURVEY, {}, WITHIN))
+
+    async def install(
+        self, journal: Journal, version: str, env: Mapping[str, str], before: Mapping[str, str], *, back: bool = False
+    ) -> None:
+        """Order the install; its end is to be looked for. Raises NodeError, HandlerError."""
+        milliseconds = round(journal.timeout * 1000)
+        options: Term = [
+            (Atom("update_paths"), Atom("true")),
+            (Atom("suspend_timeout"), milliseconds),
+            (Atom("code_change_timeout"), milliseconds),
+        ]
+        bindings: dict[str, Term] = {
+            "Tag": (journal.id + (_BACK if back else "")).encode(),
+            "Vsn": _string(version),
+            "Options": options,
+            "Env": _pairs(env),
+            "EnvBefore": _pairs(before),
+        }
+        replies.outcome(await self._ask(texts.INSTALL, bindings, WITHIN))
+
+    async def reread(self) -> None:
+        """Let release_handler read RELEASES. Raises NodeError."""
+        replies.outcome(await self._ask(texts.REREAD, {}, WITHIN))
+
+    async def make_permanent(self, boot: str, config: str, purge: Iterable[str]) -> None:
+        """Let the node boot from this when it restarts itself, and kill who still runs old code. Raises NodeError."""
+        bindings: dict[str, Term] = {
+            "Boot": _string(boot),
+            "Config": _string(config),
+            "Purge": [Atom(module) for module in purge],
+        }
+        replies.outcome(await self._ask(texts.PERMANENT, bindings, LOOK_WITHIN))
+
+    async def repair(self, boot_file: str, config: str, env: Mapping[str, str]) -> None:
+        """Give the applications a version's data again. Raises NodeError, HandlerError."""
+        bindings: dict[str, Term] = {"BootFile": _string(boot_file), "ConfigFile": _string(config), "Env": _pairs(env)}
+        replies.outcome(await self._ask(texts.REPAIR, bindings, LOOK_WITHIN))
+
+    async def load_protocols(self, old: str, new: str) -> None:
+        """Elixir's consolidated protocols of the version that runs now. Raises NodeError, HandlerError."""
+        stuck = replies.names(await self._ask(texts.PROTOCOLS, {"From": _string(old), "To": _string(new)}, LOOK_WITHIN))
+        if stuck:
+            raise HandlerError(f"protocols that could not be loaded: {', '.join(stuck)}")
+
+    async def verify(self, look: Look) -> tuple[str, ...]:
+        """What is wrong with the version that should run. Raises NodeError, HandlerError."""
+        bindings: dict[str, Term] = {
+            "Apps": [(Atom(name), _string(version)) for name, version in look.applications.items()],
+            "Added": _atoms(look.added),
+            "Removed": _atoms(look.removed),
+            "ConfigFile": _string(look.config),
+            "Modules": _atoms(look.modules),
+            "Suspended": _atoms(look.suspended),
+            "Except": _atoms(look.protocols),
+        }
+        deadline = asyncio.get_running_loop().time() + LEAVE_WITHIN
+        while True:
+            wrong, lingering = replies.findings(await self._ask(texts.VERIFY, bindings, LOOK_WITHIN))
+            if wrong or not lingering or asyncio.get_running_loop().time() >= deadline:
+                return wrong + lingering
+            await asyncio.sleep(0.2)
+
+    async def processes(self, suspended: Iterable[str], modules: Iterable[str]) -> Processes:
+        """Who will be suspended, and who killed. Raises NodeError, HandlerError."""
+        bindings: dict[str, Term] = {"Suspended": _atoms(suspended), "Modules": _atoms(modules), "Patience": 500}
+        return replies.processes(await self._ask(texts.PROCESSES, bindings, WITHIN))
+
+    async def let_go(self) -> None:
+        """The result that the node kept is not needed any more."""
+        with contextlib.suppress(NodeError):
+            await self._ask(texts.RELEASE, {}, WITHIN)
+
+    async def _ask(self, text: str, bindings: Mapping[str, Term], timeout: float) -> Term:
+        watch = self._nodes.watch(self._managed.name)
+        if watch is None:
+            raise NodeError("its VM is gone")
+        try:
+            link: Link = await watch.second_link(_OWN, MAX_FRAME)
+            return await evaluate(link, text, bindings, timeout)
+        except Nowhere as nowhere:
+            raise NodeError(nowhere.finding.detail) from nowhere
+        except (LinkRefused, LinkLost, LinkBusy, CallFailed, CallTimeout) as error:
+            raise NodeError(str(error)) from error
+
+
+def _passed(journal: Journal, order: replies.Order | None) -> Install | None:
+    """The install that was ordered came to its end if the way back was ordered after it."""
+    return Install(done=True) if order and order.tag == journal.id + _BACK else None
+
+
+def _string(text: str) -> Term:
+    return [ord(char) for char in text]
+
+
+def _pairs(env: Mapping[str, str]) -> Term:
+    return [(_string(name), _string(value)) for name, value in env.items()]
+
+
+def _atoms(names: Iterable[str]) -> Term:
+    return [Atom(name) for name in names]

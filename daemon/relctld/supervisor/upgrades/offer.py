@@ -1,0 +1,341 @@
+"""A tarball or a version taken in and judged, and the plan that comes of it. Nothing of the release is changed.
+
+Rule: what is wrong is told by a RefusedError, whole: why, and the next step.
+"""
+
+import asyncio
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from relctld.beam.handler.replies import HandlerError, Processes
+from relctld.beam.layout import ReleaseError
+from relctld.beam.package import relup
+from relctld.beam.package.judge import Package, judge, judge_installed
+from relctld.beam.package.refusals import PackageError
+from relctld.beam.package.tarball import Contents, read_tarball
+from relctld.beam.package.tree import Tree
+from relctld.beam.term.consult import ConsultError, consult_file_bytes
+from relctld.beam.term.shown import shown
+from relctld.beam.term.terms import Atom
+from relctld.control.server import RefusedError
+from relctld.core.model import State
+from relctld.host import staging, unpack
+from relctld.host import tree as files
+from relctld.host.fsuser import as_user
+from relctld.host.gate import Identity
+from relctld.host.staging import Received
+from relctld.supervisor.managed import Managed
+from relctld.supervisor.recipe import Recipe
+from relctld.supervisor.upgrades import configuring
+from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
+from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground, as_owner
+from relctld.supervisor.upgrades.ledger import Ledger, Luggage
+from relctld.supervisor.upgrades.node import NodeError, NodeSide
+from relctld.supervisor.upgrades.tools import Tools
+
+LARGEST = 4 << 30
+_LARGEST_RELEASES = 1 << 20
+_SECRET = re.compile(r"pass|secret|token|key|cookie|salt|credential|auth|private", re.IGNORECASE)
+_SHOWN = 200
+_TELL_EVERY = 0.25
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an operator asks for: a tarball (a path), a version, or neither, the one before (`downgrade`).
+
+    `reader`: who asks; a tarball is opened with the eyes of that user.
+    """
+
+    tarball: str | None
+    version: str | None
+    sha256: str | None
+    reader: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What can be done, and what is known of it."""
+
+    package: Package
+    luggage: Luggage
+    plan: dict[str, Any]
+
+
+class Offers:
+    """Makes offers for one release."""
+
+    def __init__(self, managed: Managed, ledger: Ledger, tools: Tools, tell: Tell) -> None:
+        self._managed = managed
+        self._ledger = ledger
+        self._tools = tools
+        self._tell = tell
+        self._node = NodeSide(managed, tools.nodes)
+        self._loop = asyncio.get_running_loop()
+
+    async def make(self, wanted: Wanted, *, with_configuration: bool) -> Offer | None:
+        """Judge what is wanted; None: it runs already. Raises RefusedError."""
+        try:
+            return await self._make(wanted, with_configuration=with_configuration)
+        except PackageError as error:
+            raise RefusedError("impossible", str(error), error.hint) from error
+        except (ReleaseError, HandlerError, ConfiguringError) as error:
+            raise RefusedError("impossible", str(error)) from error
+        except NodeError as error:
+            raise RefusedError("impossible", f"its node cannot be asked: {error}") from error
+        except OSError as error:
+            raise RefusedError("failed", f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from error
+
+    async def _make(self, wanted: Wanted, *, with_configuration: bool) -> Offer | None:
+        self._check_state()
+        recipe = await self._work(self._tools.prepare, self._managed)
+        release = recipe.release
+        if release is None:
+            raise RefusedError("impossible", "what its `command` runs is no release that relctl knows")
+        luggage = Luggage(str(release.root), release.flavour, release.name)
+        ground = Ground(luggage, recipe.env, None)
+        tree = await self._work(ground.tree)
+        running = await self._running(tree)
+        version = wanted.version
+        if wanted.tarball is None and version is None:
+            version = _before(tree, running)
+        if version == running:
+            return None
+        received, contents = await self._receive(wanted) if wanted.tarball is not None else (None, None)
+        package = await self._work(self._judge, contents, tree, running, version, luggage)
+        if relup.restarts_emulator(package.script):
+            why = f"its relup restarts the emulator (ERTS {package.running.erts} to {package.erts})"
+            raise RefusedError(
+                "impossible", f"{why}, which is not done while the node runs", "deploy it with a restart"
+            )
+        await self._check_space(package, luggage)
+        before = await self._work(files.read, release.root, RELEASES, _LARGEST_RELEASES)
+        luggage = Luggage(
+            luggage.root,
+            luggage.flavour,
+            luggage.name,
+            units=package.placement.units,
+            tarball=received.path.name if received else None,
+            releases=before.decode(errors="replace") if before is not None and not tree.releases_fault else None,
+        )
+        processes = await self._node.processes(relup.suspended(package.script), relup.modules_loaded(package.script))
+        plan = plan_object(package, processes)
+        if with_configuration:
+            plan["configuration"] = await self._configuration(package, recipe, received, contents)
+        return Offer(package, luggage, plan)
+
+    def _check_state(self) -> None:
+        state, name = self._managed.state, self._managed.name
+        if self._managed.unconfigured:
+            raise RefusedError("impossible", "it left the config", "put it back into the config: relctl reload")
+        if state.state is State.RUNNING and state.incarnation is not None:
+            return
+        if state.state is State.RUNNING:
+            detail = state.health_detail or "there is no link to its node"
+            raise RefusedError("impossible", f"its node cannot be asked: {detail}", "a hot upgrade needs the link")
+        hint = f"relctl start {name}" if state.state in (State.STOPPED, State.FAILED) else f"wait: relctl status {name}"
+        raise RefusedError("impossible", f"it is {state.state}, and only a running node can be upgraded", hint)
+
+    async def _running(self, tree: Tree) -> str:
+        """The version that runs, where node and tree agree on it."""
+        survey = await self._node.survey()
+        if survey.releases is None:
+            raise RefusedError("busy", "an install that was ordered by somebody else is under way in the node")
+        running = survey.current
+        restart = f"restart it first: relctl restart {self._managed.name}"
+        if running and running != survey.permanent:
+            why = f"{running} was installed in the node and never made permanent"
+            raise RefusedError("impossible", f"{why}; a boot would bring {survey.permanent}", restart)
+        launched = self._managed.launched.version
+        if running != tree.boot_version and tree.releases is None:
+            running = launched or running  # it made up its list: mix ships no RELEASES
+        if running != tree.boot_version:
+            raise RefusedError("impossible", f"{running} runs, but a boot would bring {tree.boot_version}", restart)
+        return running
+
+    async def _receive(self, wanted: Wanted) -> tuple[Received, Contents]:
+        received: Received = await self._work(self._copy, wanted)
+        if wanted.sha256 is not None and wanted.sha256.lower() != received.sha256:
+            raise RefusedError("impossible", f"its sha256 is {received.sha256}, not the one that was given")
+        self._tell({"step": "judging"})
+        contents: Contents = await self._work(_read, received.path)
+        return received, contents
+
+    def _copy(self, wanted: Wanted) -> Received:
+        assert wanted.tarball is not None
+        reader, folder = wanted.reader, self._ledger.folder
+        with as_user(reader.uid, reader.gid, reader.groups):
+            source = staging.open_source(Path(wanted.tarball))
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            total, told = os.fstat(source).st_size, 0.0
+
+            def tell(done: int) -> None:
+                nonlocal told
+                if time.monotonic() - told >= _TELL_EVERY:
+                    told = time.monotonic()
+                    self._loop.call_soon_threadsafe(self._tell, {"step": "reading", "bytes": done, "of": total})
+
+            return staging.receive(source, folder, LARGEST, tell)
+        finally:
+            os.close(source)
+
+    def _judge(
+        self, contents: Contents | None, tree: Tree, running: str, version: str | None, luggage: Luggage
+    ) -> Package:
+        with as_owner(Path(luggage.root)):
+            if contents is not None:
+                return judge(contents, tree, running, luggage.name, luggage.flavour, platform.machine())
+            assert version is not None
+            return judge_installed(tree, running, version)
+
+    async def _check_space(self, package: Package, luggage: Luggage) -> None:
+        """Twice what is new: a file system that is full stops more than an upgrade."""
+        free = await self._work(files.free_bytes, Path(luggage.root))
+        needed = package.placement.space * 2
+        if free < needed:
+            why = f"{luggage.root} has {free:,} bytes left, and {needed:,} are needed"
+            raise RefusedError("impossible", why, "make room, or remove a version that is not needed")
+
+    # -- configuration -------------------------------------------------------------------------
+
+    async def _configuration(
+        self, package: Package, recipe: Recipe, received: Received | None, contents: Contents | None
+    ) -> list[dict[str, str | None]]:
+        """What changes, key by key. The new version's is evaluated in a copy of it beside the tree, for a moment."""
+        root = Path(recipe.release.root) if recipe.release else Path("/")
+        before = await self._evaluate(root, package.running.version, package, recipe)
+        if received is None or contents is None:
+            after = await self._evaluate(root, package.version, package, recipe)
+        else:
+            copy = root / STAGING
+            try:
+                await self._work(unpack.extract, received.path, root, STAGING, contents.members)
+                after = await self._evaluate(copy, package.version, package, recipe)
+                after = after.replace(str(copy).encode(), str(root).encode())
+            finally:
+                await self._work(files.remove, root, STAGING)
+        return differences(before, after)
+
+    async def _evaluate(self, root: Path, version: str, package: Package, recipe: Recipe) -> bytes:
+        assert recipe.release is not None
+        found = Version(
+            root, recipe.release.flavour, package.name, version, recipe.env, recipe.identity, recipe.switch, recipe.cwd
+        )
+        folder = self._managed.folder / "scratch" / "upgrade" / f"plan-{version}"
+        return await configuring.evaluate(found, folder, self._tools.commands, self._tools.pool)
+
+    async def _work(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
+
+
+def _read(path: Path) -> Contents:
+    with open(path, "rb") as file:
+        return read_tarball(file)
+
+
+def _before(tree: Tree, running: str) -> str:
+    """The version to go back to: the latest that was permanent."""
+    old = [entry.version for entry in tree.releases or () if entry.status == "old" and entry.version != running]
+    if not old:
+        raise RefusedError("impossible", "no older version is known", "name one: relctl downgrade RELEASE VERSION")
+    return old[0]
+
+
+def plan_object(package: Package, processes: Processes) -> dict[str, Any]:
+    """The plan as JSON."""
+    applications, modules = package.applications, package.modules
+    return {
+        "from": package.running.version,
+        "to": package.version,
+        "erts": package.erts,
+        "restarts_emulator": relup.restarts_emulator(package.script),
+        "way_back": "reinstall" if package.back else "restart",
+        "applications": {
+            "added": dict(applications.added),
+            "changed": {name: list(versions) for name, versions in applications.changed.items()},
+            "removed": dict(applications.removed),
+        },
+        "modules": {
+            "added": list(modules.added),
+            "changed": list(modules.changed),
+            "removed": list(modules.removed),
+            "native": list(modules.native),
+            "forgotten": list(modules.forgotten),
+            "protocols": list(modules.protocols),
+        },
+        "instructions": [relup.in_words(each) for each in package.script.instructions],
+        "processes": {
+            "suspended": processes.count,
+            "named": [
+                {"name": each.name, "modules": list(each.modules), "busy": each.busy} for each in processes.suspended
+            ],
+            "killed": [{"name": name, "module": module} for name, module in processes.doomed],
+        },
+        "disk_bytes": package.placement.space,
+        "files": len(package.placement.new),
+    }
+
+
+def differences(before: bytes, after: bytes) -> list[dict[str, str | None]]:
+    """What differs between two configurations: application, key, the values as text; secrets masked."""
+    old, new = _flat(before), _flat(after)
+    return [
+        {
+            "application": application,
+            "key": key,
+            "before": _value(key, old.get((application, key))),
+            "after": _value(key, new.get((application, key))),
+        }
+        for application, key in sorted(old.keys() | new.keys())
+        if old.get((application, key)) != new.get((application, key))
+    ]
+
+
+def _flat(data: bytes) -> Mapping[tuple[str, str], Any]:
+    try:
+        [terms] = consult_file_bytes(data)
+    except (ConsultError, ValueError) as error:
+        raise ConfiguringError(f"its configuration is no Erlang term: {error}") from error
+    found: dict[tuple[str, str], Any] = {}
+    for entry in terms if isinstance(terms, list) else []:
+        match entry:
+            case (Atom() as application, list() as pairs):
+                for pair in pairs:
+                    match pair:
+                        case (key, value):
+                            found[str(application), shown(key, 100)] = value
+    return found
+
+
+def _value(key: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    return "***" if _SECRET.search(key) else _masked(value)
+
+
+def _masked(value: Any) -> str:
+    """As text, with what has a secret's name in it masked: proplists and maps are values too."""
+    return shown(_without_secrets(value, 8), _SHOWN)
+
+
+def _without_secrets(value: Any, depth: int) -> Any:
+    if depth == 0:
+        return value
+    match value:
+        case (Atom() as name, _) if _SECRET.search(name):
+            return (name, Atom("***"))
+        case tuple():
+            return tuple(_without_secrets(each, depth - 1) for each in value)
+        case list():
+            return [_without_secrets(each, depth - 1) for each in value]
+    return value

@@ -1,0 +1,106 @@
+"""A tarball taken in: our own copy, whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from relctld.host import staging
+from relctld.host.staging import open_source, receive
+from tests.host.dying import killed_at_each
+from tests.host.seam import open_fds
+
+pytestmark = pytest.mark.host
+
+DATA = random.Random(5).randbytes(3_000_000)
+LIMIT = 10 << 20
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "web.tar.gz"
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "state"
+    made.mkdir()
+    return made
+
+
+def taken(source: Path, folder: Path, limit: int = LIMIT) -> staging.Received:
+    fd = open_source(source)
+    try:
+        return receive(fd, folder, limit)
+    finally:
+        os.close(fd)
+
+
+def test_a_copy(source: Path, folder: Path, tmp_path: Path) -> None:
+    before, told = open_fds(), list[int]()
+    (tmp_path / "link").symlink_to(source)
+    fd = open_source(tmp_path / "link")
+    found = receive(fd, folder, LIMIT, told.append)
+    os.close(fd)
+    assert (found.sha256, found.size) == (hashlib.sha256(DATA).hexdigest(), len(DATA))
+    assert found.path.read_bytes() == DATA
+    assert os.listdir(folder) == [found.path.name]
+    assert stat.S_IMODE(found.path.stat().st_mode) == 0o600
+    assert told[-1] == len(DATA)
+    assert len(told) > 1
+    assert open_fds() == before
+    assert taken(source, folder) == found, "again"
+
+
+def test_killed_at_each_step(source: Path, folder: Path) -> None:
+    for _ in killed_at_each(lambda: taken(source, folder) and None, "open", "os.rename", "os.remove"):
+        assert all(path.read_bytes() == DATA for path in folder.iterdir() if path.suffix == ".gz")
+    (path,) = folder.iterdir()
+    assert path.read_bytes() == DATA
+
+
+def test_what_is_no_file(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "socket"))
+    for path in (tmp_path / "fifo", tmp_path, Path("/dev/zero"), tmp_path / "none", tmp_path / "socket"):
+        with pytest.raises(OSError, match=r"not a regular file|No such file|No such device"):
+            open_source(path)
+    listening.close()
+    ends = os.pipe()
+    with pytest.raises(OSError, match="not a regular file"):
+        receive(ends[0], folder, LIMIT)
+    for fd in ends:
+        os.close(fd)
+    assert os.listdir(folder) == []
+
+
+def test_too_large(source: Path, folder: Path) -> None:
+    with pytest.raises(OSError, match="larger than 2999999 bytes") as raised:
+        taken(source, folder, 2_999_999)
+    assert raised.value.errno == errno.EFBIG
+    assert os.listdir(folder) == []
+
+
+def test_it_grows_while_it_is_copied(source: Path, folder: Path) -> None:
+    fd = open_source(source)
+    with pytest.raises(OSError, match="larger than 3000000 bytes"), open(source, "ab", buffering=0) as more:
+        receive(fd, folder, len(DATA), lambda _: more.write(b"x" * 1000) and None)
+    os.close(fd)
+    assert os.listdir(folder) == []
+
+
+def test_no_room(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "_SPARE", 1 << 60)
+    with pytest.raises(OSError, match="do not fit"):
+        taken(source, folder)
+    assert os.listdir(folder) == []

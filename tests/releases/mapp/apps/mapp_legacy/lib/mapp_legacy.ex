@@ -1,0 +1,7 @@
+defmodule MappLegacy do
+  # An application that 1.2.0 has no more: a registered process is all there is of it.
+  use Application
+
+  @impl true
+  def start(_type, _args), do: Supervisor.start_link([], strategy: :one_for_one, name: :mapp_legacy)
+end

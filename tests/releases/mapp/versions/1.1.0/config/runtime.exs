@@ -1,0 +1,7 @@
+import Config
+
+config :mapp,
+  greeting: System.get_env("DEMO_GREETING", "hello"),
+  password: System.get_env("DEMO_PASSWORD", "swordfish"),
+  limit: 20,
+  added: System.get_env("DEMO_ADDED", "new")
