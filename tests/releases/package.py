@@ -47,15 +47,21 @@ def package(name: str, vsn: str, from_vsns: tuple[str, ...] | None = None, cache
 def by_relx(source: Path, release: str, vsn: str, before: Path | None, ways_back: bool = True) -> Path:
     """The tarball that rebar3 makes of these sources, with a relup from the release at `before`."""
     root = source / "_build" / "prod" / "rel" / release
-    if before:
-        root.parent.mkdir(parents=True)
-        place(before, root)
-        since = (before / "releases" / "start_erl.data").read_text().split()[1]
-        run(["rebar3", "as", "prod", "relup", "-n", release, "-v", vsn, "-u", since], source, vsn)
-        if not ways_back:
-            relup = root / "releases" / vsn / "relup"
-            run(["erl", "-noinput", "-boot", "no_dot_erlang", "-eval", ONE_WAY, "-extra", str(relup)], source, vsn)
-    run(["rebar3", "as", "prod", "tar", "-n", release, "-v", vsn], source, vsn)
+    rebar3, tar = ["rebar3", "as", "prod"], ["tar", "-n", release, "-v", vsn]
+    if before is None:
+        run([*rebar3, *tar], source, vsn)
+        return root / f"{release}-{vsn}.tar.gz"
+    root.parent.mkdir(parents=True)
+    place(before, root)
+    since = (before / "releases" / "start_erl.data").read_text().split()[1]
+    relup = ["relup", "-n", release, "-v", vsn, "-u", since]
+    if ways_back:
+        run([*rebar3, "do", *relup[:-1], f"{since},", *tar], source, vsn)
+    else:
+        run([*rebar3, *relup], source, vsn)
+        file = root / "releases" / vsn / "relup"
+        run(["erl", "-noinput", "-boot", "no_dot_erlang", "-eval", ONE_WAY, "-extra", str(file)], source, vsn)
+        run([*rebar3, *tar], source, vsn)
     return root / f"{release}-{vsn}.tar.gz"
 
 
