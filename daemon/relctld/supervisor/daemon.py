@@ -32,10 +32,11 @@ from relctld.host import containment, reexec
 from relctld.host.command import Commands
 from relctld.host.reaper import Reaper
 from relctld.host.signals import Signals
-from relctld.host.systemd import Notifier, own_job, own_unit
+from relctld.host.systemd import Notifier
 from relctld.host.terminal import Terminals
 from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.door import open_door
+from relctld.supervisor.ending import Ending
 from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.ground import prepare
 from relctld.supervisor.interpreter import Interpreter
@@ -73,14 +74,11 @@ class Daemon:
 
     def __init__(self, config: Config, error: str | None, environ: Mapping[str, str], kept: reexec.Kept) -> None:
         self._config_error = error
-        self._told_to_stop = False
         self._first_config = config
         self._environ = dict(environ)
         self._kept = kept
         self._run_dir = config.run_dir
         self._started = datetime.now(UTC)
-        self._stop_asked: asyncio.Future[tuple[OnStop, str] | None] | None = None
-        """How to go down and by whom; None: a re-exec."""
         self._quiet = asyncio.Event()
         self._up = asyncio.Event()
 
@@ -99,7 +97,7 @@ class Daemon:
         self._upgrades.resume()
         await self._open_the_door()
         gc.freeze()  # what is there now stays: no need to look through it again and again
-        asked = await self._asked_to_stop()
+        asked = await self._ending.asked()
         if asked is None:
             return await self._hand_over()
         await self._go_down(*asked)
@@ -110,7 +108,6 @@ class Daemon:
     def _assemble(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: log.error("surprise", **_in_words(context)))
-        self._stop_asked = loop.create_future()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
         self._errands = ThreadPoolExecutor(_ERRANDS, thread_name_prefix="errand")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
@@ -173,8 +170,14 @@ class Daemon:
         self._roster.forgotten += [self._facts.forget, self._standbys.let_go]
         self._shell.stepped += [self._is_quiet, self._standbys.stepped]
         self._announcer = Announcer(self._shell, self._notifier, self._errands)
+        self._ending = Ending(
+            self._pool,
+            self._reaper,
+            lambda: self._reloader.config.on_stop,
+            under_systemd=self._notifier.active,
+        )
         for number in (signal.SIGTERM, signal.SIGINT):  # before the first VM: told to stop now, it stops that too
-            self._signals.on(number, partial(self._ask_to_stop, number, signal.Signals(number).name))
+            self._signals.on(number, partial(self._ending.stop, number, signal.Signals(number).name))
         self._signals.on(signal.SIGHUP, self._hang_up)
         reexec.release_signals()
         self._trial = Trial(
@@ -183,7 +186,7 @@ class Daemon:
             reaper=self._reaper,
             journal=self._journal,
             errands=self._errands,
-            go=self._give_way,
+            go=self._ending.give_way,
         )
         self._signals.on(signal.SIGUSR2, self._user_signal)
 
@@ -208,7 +211,7 @@ class Daemon:
             upgrades=self._upgrades,
             parts=self._parts,
             describe=self.describe,
-            stop=lambda by: self._ask_to_stop(None, by),
+            stop=lambda by: self._ending.stop(None, by),
             reload=self._reload,
             reexec=self._trial.reexec,
         )
@@ -315,22 +318,6 @@ class Daemon:
         with contextlib.suppress(RefusedError):  # told in the log and the history already
             await self._trial.reexec("SIGUSR2")
 
-    def _give_way(self) -> bool:
-        """To the installed code, unless we were told to stop."""
-        if self._told_to_stop or self._stop_asked is None or self._stop_asked.done():
-            return False
-        reexec.hold_signals()
-        self._stop_asked.set_result(None)
-        return True
-
-    def _leave_to_successor(self, number: int | None) -> None:
-        """Told to stop when we have given way already. Raises RefusedError."""
-        if self._stop_asked is None or self._stop_asked.result() is not None:
-            return
-        if number is None:
-            raise RefusedError("busy", "it is being renewed just now", "ask again")
-        signal.raise_signal(number)
-
     async def _hand_over(self) -> Succession:
         self._notifier.reloading()
         await self._remotes.close()
@@ -358,28 +345,6 @@ class Daemon:
         return Succession(fds, self._environ, self._soft_nofile)
 
     # -- down ----------------------------------------------------------------------------------
-
-    def _ask_to_stop(self, number: int | None, by: str) -> None:
-        """By a signal or by an operator. systemd's SIGTERM may mean a restart: then the nodes stay."""
-        if self._stop_asked is None or self._stop_asked.done():
-            self._leave_to_successor(number)
-            return
-        self._told_to_stop = True
-        unit = own_unit() if number == signal.SIGTERM and self._notifier.active else None
-        if unit is None:
-            self._stop_asked.set_result((self._reloader.config.on_stop, by))
-            return
-        work = self._loop.run_in_executor(self._pool, own_job, unit, 5.0, self._reaper.spawning)
-        work.add_done_callback(lambda job: self._systemd_says(None if job.exception() else job.result()))
-
-    def _systemd_says(self, job: str | None) -> None:
-        if self._stop_asked is not None and not self._stop_asked.done():
-            how = OnStop.LEAVE if job == "restart" else self._reloader.config.on_stop
-            self._stop_asked.set_result((how, f"systemd ({job or 'signal'})"))
-
-    async def _asked_to_stop(self) -> tuple[OnStop, str] | None:
-        assert self._stop_asked is not None
-        return await self._stop_asked
 
     async def _go_down(self, how: OnStop, by: str) -> None:
         self._notifier.stopping(f"stopping the nodes ({by})" if how is OnStop.STOP else f"leaving the nodes ({by})")
