@@ -137,7 +137,7 @@ class Relctld:
         """What it logged so far."""
         return self.output.read_text(errors="replace") if self.output.exists() else ""
 
-    def relctl(self, *args: str, check: bool = True, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def relctl(self, *args: str, check: bool = True, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run the real client against it."""
         done = subprocess.run(
             self._client(args),
@@ -171,7 +171,7 @@ class Relctld:
         """One release of `status --json`."""
         return dict(self.ask("status", {"names": [name]})["releases"][0])
 
-    def wait_for(self, name: str, timeout: float = 20.0, **wanted: object) -> dict[str, Any]:
+    def wait_for(self, name: str, timeout: float = 45.0, **wanted: object) -> dict[str, Any]:
         """Wait until the release's status has these values; its status then."""
         seen: dict[str, Any] = {}
 
@@ -282,7 +282,7 @@ class Fleet:
         for daemon in self._daemons:
             daemon.close()
         try:
-            wait_until(lambda: not _mentioning(self.folder), 5, what=lambda: f"the end of {_mentioning(self.folder)}")
+            wait_until(lambda: not _mentioning(self.folder), 20, what=lambda: f"the end of {_mentioning(self.folder)}")
         finally:
             _kill(_mentioning(self.folder))
 

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def wait_until(
-    condition: Callable[[], T], timeout: float = 10.0, interval: float = 0.01, what: str | Callable[[], str] = ""
+    condition: Callable[[], T], timeout: float = 30.0, interval: float = 0.01, what: str | Callable[[], str] = ""
 ) -> T:
     """Returns the first true value of `condition`; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout

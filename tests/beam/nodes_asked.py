@@ -33,7 +33,7 @@ def evaluate_failed(daemon: Relctld, name: str, text: str) -> str:
     return str(json.loads(done.stdout)["error"]["message"])
 
 
-def told(daemon: Relctld, name: str, words: str, timeout: float = 20.0) -> dict[str, Any]:
+def told(daemon: Relctld, name: str, words: str, timeout: float = 40.0) -> dict[str, Any]:
     """Wait until the detail of its health has these words; its status then."""
     seen: dict[str, Any] = {}
 

@@ -262,7 +262,7 @@ def test_links_leave_no_atoms_behind(rapp_root: Path, host: Host) -> None:
 def linked_again(daemon: Relctld) -> None:
     """Wait until relctld's link to the node stands."""
     linked = f"lists:member('{OWN}', nodes(hidden))."
-    wait_until(lambda: value(daemon, "web", linked) == "true", 5, what="the link")
+    wait_until(lambda: value(daemon, "web", linked) == "true", 30, what="the link")
 
 
 # -- every way to a node ---------------------------------------------------------------------------

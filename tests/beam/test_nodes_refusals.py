@@ -71,10 +71,10 @@ def test_a_wrong_cookie_file_that_is_mended(rapp_root: Path, host: Host) -> None
 def test_a_release_that_must_be_ready_by_its_node_is_not_without_a_cookie(rapp_root: Path, host: Host) -> None:
     file = host.folder / "cookie"
     file.write_text("oatmeal\n")
-    keys: dict[str, Any] = {"ready": "node", "start_timeout": "2s", "stop_timeout": "0.5s", "intensity": 0}
+    keys: dict[str, Any] = {"ready": "node", "start_timeout": "8s", "stop_timeout": "0.5s", "intensity": 0}
     daemon = host.run(web=host.release(rapp_root, health=QUICK, node={"cookie_file": file}, **keys))
     detail = crashed(daemon, "web", "boot-failed")["detail"]
-    assert detail.startswith("not ready within 2 s (not ready: cannot link to rapp@127.0.0.1: it does not accept")
+    assert detail.startswith("not ready within 8 s (not ready: cannot link to rapp@127.0.0.1: it does not accept")
 
 
 def test_a_node_that_allows_others_only(rapp_root: Path, host: Host) -> None:

@@ -54,8 +54,8 @@ def test_a_message_that_never_ends_cannot_fill_the_memory(relctld: Fleet, tmp_pa
     with contextlib.suppress(OSError):  # it is hung up on in the midst
         for _ in range(MANY):
             peer.sendall(bytes([MORE | LARGE]) + struct.pack(">Q", PART) + bytes(PART))
-    wait_until(lambda: "control.flooded" in daemon.said(), 20, what="that it is noticed")
-    wait_until(lambda: memory(daemon.pid) - before < 100 << 20, 20, what="the memory to be given back")
+    wait_until(lambda: "control.flooded" in daemon.said(), 40, what="that it is noticed")
+    wait_until(lambda: memory(daemon.pid) - before < 100 << 20, 40, what="the memory to be given back")
     peer.close()
     assert daemon.status("web")["pid"] == pid
     assert daemon.relctl("status").returncode == 0

@@ -114,7 +114,7 @@ def test_the_logger_is_killed_and_no_line_is_lost(relctld: Fleet, tmp_path: Path
         if number < 3:
             os.kill(logger, signal.SIGKILL)
             killed.add(logger)
-            wait_until(lambda: daemon.logger_pid not in (None, *killed), 10, what="another logger")
+            wait_until(lambda: daemon.logger_pid not in (None, *killed), 30, what="another logger")
     folder = daemon.log_dir / "web"
 
     def lines() -> list[str]:

@@ -110,7 +110,7 @@ class Rig:
     def said(self) -> str:
         return (self.run / "stderr").read_text()
 
-    def wait_logged(self, name: str, end: bytes, timeout: float = 20.0) -> None:
+    def wait_logged(self, name: str, end: bytes, timeout: float = 40.0) -> None:
         """Until the log ends with these bytes."""
 
         def there() -> bool:

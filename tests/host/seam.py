@@ -94,7 +94,7 @@ def with_reaper(work: Callable[[Reaper], Awaitable[T]], timeout: float = 30.0) -
     return asyncio.run(run())
 
 
-async def until(condition: Callable[[], object], timeout: float = 10.0, what: str = "") -> None:
+async def until(condition: Callable[[], object], timeout: float = 30.0, what: str = "") -> None:
     """`wait_until` for a loop that must go on meanwhile."""
     await asyncio.to_thread(wait_until, condition, timeout, 0.01, what)
 

@@ -4,7 +4,9 @@ Ours take turns, for the interpreter lets one of them run at a time. So an arena
 speed, only places where memory lies unused: half a megabyte with 100 releases. And a large block that was freed once
 (the answer to `status`) would tell glibc to keep as much at hand for ever.
 
-Source: mallopt(3), malloc.h.
+What a start, or an answer, needed for a moment leaves holes, and glibc keeps them: they are given back now and then.
+
+Source: mallopt(3), malloc_trim(3), malloc.h.
 """
 
 import ctypes
@@ -23,3 +25,10 @@ def be_thrifty() -> None:
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def give_back() -> None:
+    """Pages that lie unused go back to the kernel. Some milliseconds, without the interpreter: for a worker thread."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))

@@ -28,7 +28,7 @@ from relctld.core import fleet
 from relctld.core.events import Halted
 from relctld.core.model import OnStop, ReleaseSpec
 from relctld.core.notes import Note
-from relctld.host import containment, reexec
+from relctld.host import allocator, containment, reexec
 from relctld.host.command import Commands
 from relctld.host.reaper import Reaper
 from relctld.host.signals import Signals
@@ -64,6 +64,7 @@ _ERRANDS = 64
 """The same for what operators ask and for log directories: full of what hangs, they delay only their like."""
 
 _EXTEND_EVERY = 5.0
+_THRIFT_EVERY = 30.0
 
 _WRITTEN_WITHIN = 2.0
 """Seconds that a re-exec waits for the store's disk."""
@@ -97,6 +98,7 @@ class Daemon:
         self._upgrades.resume()
         await self._open_the_door()
         gc.freeze()  # what is there now stays: no need to look through it again and again
+        self._interpreter.start("thrift", self._give_back())
         asked = await self._ending.asked()
         if asked is None:
             return await self._hand_over()
@@ -279,6 +281,12 @@ class Daemon:
     def _plan_logs(self) -> None:
         """By the scribe, so that no older plan comes after a newer one."""
         self._scribe.submit(self._loggers.plan, tuple(self._shell.releases.values()))
+
+    async def _give_back(self) -> None:
+        """Memory that is not needed any more."""
+        while True:
+            await asyncio.sleep(_THRIFT_EVERY)
+            await self._loop.run_in_executor(self._errands, allocator.give_back)
 
     # -- reload --------------------------------------------------------------------------------
 

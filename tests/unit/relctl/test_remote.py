@@ -127,7 +127,7 @@ def test_it_waits_for_room_until_there_is_some(door: Door) -> None:
         assert session.heard == b""
         session.room = 10
         session.to_say.append({"room": 10})
-        wait_until(lambda: session.heard == b"abc", 2, what=lambda: str(session.heard))
+        wait_until(lambda: session.heard == b"abc", 20, what=lambda: str(session.heard))
 
 
 @pytest.mark.parametrize(

@@ -59,14 +59,20 @@ class Target:
 class Channel(asyncio.BufferedProtocol):
     """See the module. `deliver` gets each message; `lost` gets, once, why the connection ended."""
 
+    __slots__ = (
+        "_deliver", "_handshake", "_loop", "_node", "_receiver", "_sent", "_timer", "_transport", "_why",
+        "creation", "lost", "peer",
+    )  # fmt: skip
+
     _buffer = memoryview(bytearray(BUFFER))  # of all: asyncio reads into it and tells us in one go
 
     def __init__(self, target: Target, max_frame: int, deliver: Callable[[Message], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[str] = self._loop.create_future()
-        self.peer: asyncio.Future[Peer] = self._loop.create_future()
+        self.peer: asyncio.Future[Peer] | None = self._loop.create_future()
+        """The end of the handshake; None once it was taken, and so is the handshake: a link lives long."""
         self.creation = secrets.randbelow((1 << 32) - 4) + 4  # new each time, so that no late answer can match
-        self.handshake = Handshake(
+        self._handshake: Handshake | None = Handshake(
             target.own, target.node, target.cookie, self.creation, secrets.randbits(32),
             length_size=4 if target.tls else 2, evict=target.evict,
         )  # fmt: skip
@@ -97,7 +103,8 @@ class Channel(asyncio.BufferedProtocol):
         """asyncio: the connection, and TLS where it is used, are there."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(self.handshake.hello())
+        assert self._handshake is not None
+        transport.write(self._handshake.hello())
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 asyncio's guess
         """asyncio: where the peer's bytes go."""
@@ -134,8 +141,8 @@ class Channel(asyncio.BufferedProtocol):
         """asyncio: the end, by whomever."""
         if self._timer:
             self._timer.cancel()
-        if not self.peer.done():
-            refused = self.handshake.closed()
+        if self.peer is not None and self._handshake is not None and not self.peer.done():
+            refused = self._handshake.closed()
             if isinstance(exc, ssl.SSLError):
                 refused = LinkRefused(Refusal.TLS, f"cannot link to {self._node}: TLS: {tls_reason(exc)}")
             self.peer.set_exception(refused)
@@ -143,18 +150,33 @@ class Channel(asyncio.BufferedProtocol):
 
     def _shake(self, data: bytes) -> bytes:
         """Goes on with the handshake; what is left for after it."""
-        assert self._transport
-        self._transport.write(self.handshake.receive(data))
-        outcome = self.handshake.outcome
+        assert self._transport is not None
+        assert self._handshake is not None
+        assert self.peer is not None
+        self._transport.write(self._handshake.receive(data))
+        outcome = self._handshake.outcome
         if isinstance(outcome, Peer):
             self._rearm()
             if not self.peer.done():
                 self.peer.set_result(outcome)
-            return self.handshake.rest
+            return self._handshake.rest
         if outcome and not self.peer.done():
             self.peer.set_exception(outcome)
             self.close("refused")
         return b""
+
+    async def shaken(self) -> Peer:
+        """The peer, once it is one. Raises LinkRefused."""
+        assert self.peer is not None
+        peer = await self.peer
+        self.peer = self._handshake = None
+        return peer
+
+    def silent(self, seconds: float) -> LinkRefused:
+        """What it means that the peer said nothing more for so long."""
+        if self._handshake is not None:
+            return self._handshake.silent(seconds)
+        return LinkRefused(Refusal.NO_ANSWER, f"cannot link to {self._node}: it answers no more (waited {seconds:g} s)")
 
     def _rearm(self) -> None:
         self._sent = False
@@ -183,10 +205,10 @@ async def dial(target: Target, channel: Channel, seconds: float) -> Peer:
                 ssl=target.tls, server_hostname=target.node.partition("@")[2] if target.tls else None,
             )  # fmt: skip
             connected = True
-            return await channel.peer
+            return await channel.shaken()
     except TimeoutError as error:
         if connected:
-            raise channel.handshake.silent(seconds) from error
+            raise channel.silent(seconds) from error
         reach = "no answer, or none in TLS," if target.tls else "no answer"
         raise LinkRefused(Refusal.NO_ANSWER, f"{cannot}: {reach} within {seconds:g} s") from error
     except ConnectionRefusedError as error:
@@ -199,7 +221,7 @@ async def dial(target: Target, channel: Channel, seconds: float) -> Peer:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise LinkRefused(Refusal.NO_ANSWER, f"{cannot}: {why.lower()}") from error
     finally:
-        if not channel.peer.done() or channel.peer.cancelled() or channel.peer.exception():
+        if channel.peer is not None:
             channel.close("given up")
 
 

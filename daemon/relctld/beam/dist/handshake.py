@@ -99,6 +99,11 @@ class Handshake:
     have a connection under our name, let ours replace it; only for who owns the name.
     """
 
+    __slots__ = (
+        "_buffer", "_challenge", "_cookie", "_creation", "_evict", "_greeted", "_length_size", "_own", "_peer",
+        "_wanted", "outcome", "rest",
+    )  # fmt: skip
+
     def __init__(
         self, own: str, wanted: str, cookie: Cookie, creation: int, challenge: int,
         *, length_size: int = 2, evict: bool = False,

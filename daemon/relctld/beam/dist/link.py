@@ -85,6 +85,11 @@ class _Told:
 class Link:
     """A connected node. `lost` gets, once, why the link ended; a call after that fails at once with LinkLost."""
 
+    __slots__ = (
+        "_calls", "_channel", "_count", "_our_creation", "_own", "_pid", "_spawner", "_told",
+        "creation", "lost", "node", "otp_flags",
+    )  # fmt: skip
+
     def __init__(self, target: Target, max_frame: int) -> None:
         self.node = target.node
         self.creation = 0
@@ -165,7 +170,7 @@ class Link:
         try:
             user = await self.call("erlang", "whereis", [Atom("user")], timeout=deadline - loop.time(), high=True)
         except CallTimeout as error:
-            raise self._channel.handshake.silent(timeout) from error
+            raise self._channel.silent(timeout) from error
         except (LinkLost, CallFailed) as error:
             raise LinkRefused(Refusal.CLOSED, f"cannot link to {self.node}: {error}") from error
         if isinstance(user, Pid):
