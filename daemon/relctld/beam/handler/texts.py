@@ -152,7 +152,9 @@ VERIFY: Final = """
     Missing = [Say("~ts is not running", [App]) || App <- Added, not lists:member(App, Running)],
     Modified = [Say("the loaded ~ts is not the one on disk", [M])
         || M <- code:modified_modules(), not lists:member(M, Except)],
-    Config = case file:consult(ConfigFile) of
+    Config = case ConfigFile =/= [] andalso file:consult(ConfigFile) of
+        false ->
+            [];
         {ok, [Terms]} ->
             [Say("~ts: ~ts is not as configured", [App, io_lib:format("~0tp", [Key])])
                 || {App, Keys} <- Terms, lists:keymember(App, 1, Loaded), {Key, Value} <- Keys,
@@ -181,6 +183,7 @@ VERIFY: Final = """
     {[V || V <- Versions, V =/= none] ++ Gone ++ Missing ++ Few(Modified) ++ Few(Config) ++ Few(Asleep), Few(Old)}
 end)()."""
 """Apps: [{atom, string}]; Removed, Added: [atom]; ConfigFile: string; Modules, Suspended, Except: [atom].
+An empty ConfigFile: the environment is not looked at, for what runs for a while may change it.
 {[Text], [Text]}: what is wrong, and who still runs old code, which may leave it in a moment."""
 
 PROTOCOLS: Final = """

@@ -27,6 +27,7 @@ from relctld.core.events import UpgradeBegun, UpgradeEnded
 from relctld.core.model import Hook, OnFailure, Op, ReleaseSpec, Upgrading
 from relctld.core.notes import Note
 from relctld.core.upgrade import Finish, Journal, Phase
+from relctld.host import tree as files
 from relctld.host.command import Commands
 from relctld.host.users import UnknownUserError, identity_of
 from relctld.supervisor.journal import Journal as History
@@ -95,14 +96,18 @@ class Upgrades:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._running: dict[str, _Running] = {}
         self._preparing: dict[str, str] = {}
+        self._tidied: dict[str, asyncio.Future[None]] = {}
         shell.stepped.append(self._stepped)
 
     def resume(self) -> None:
         """Go on with the upgrades of a former self; before any request is heard."""
-        for name in under_way(self._state_dir):
-            managed, ledger = self._shell.releases.get(name), Ledger(self._state_dir, name)
+        begun = under_way(self._state_dir)
+        for name, managed in self._shell.releases.items():
+            ledger = Ledger(self._state_dir, name)
             with contextlib.suppress(OSError):
-                if managed is not None and (entry := ledger.read()) is not None:
+                if name not in begun:
+                    self._tidied[name] = self._work(_remove_leftovers, managed.spec.root, ledger)
+                elif (entry := ledger.read()) is not None:
                     self._start(managed, ledger, entry, None)
 
     async def close(self) -> None:
@@ -147,6 +152,7 @@ class Upgrades:
         if last.get("id") == request_id:
             return self._told(name, last)
         self._check_free(name)
+        await self._take_up(managed, ledger)
         self._preparing[name] = by[1]
         begun = self._loop.time()
         try:
@@ -205,6 +211,15 @@ class Upgrades:
             for version in names
         ]
         return {"release": name, "versions": versions, "releases_error": tree.releases_fault or None}
+
+    async def _take_up(self, managed: Managed, ledger: Ledger) -> None:
+        """An upgrade of a release that had left the config meanwhile comes to its end first. Raises RefusedError."""
+        if (tidied := self._tidied.pop(managed.name, None)) is not None:
+            await tidied
+        entry = await self._work(ledger.read)
+        if entry is not None and managed.name not in self._running:
+            self._start(managed, ledger, entry, None)
+        self._check_free(managed.name)
 
     def _check_free(self, name: str) -> None:
         if (running := self._running.get(name)) is not None:
@@ -352,8 +367,8 @@ class Upgrades:
         self._parts.request(name, Op.RESTART, request_id, "relctld", answered)
         return done
 
-    async def _work(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await self._loop.run_in_executor(self._pool, function, *args)
+    def _work(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        return self._loop.run_in_executor(self._pool, function, *args)
 
 
 def _journal(managed: Managed, request_id: str, by: str, offer: Offer, soak: float | None) -> Journal:
@@ -372,6 +387,13 @@ def _journal(managed: Managed, request_id: str, by: str, offer: Offer, soak: flo
         reversible=offer.package.back is not None,
         leave=spec.on_failure is OnFailure.LEAVE,
     )
+
+
+def _remove_leftovers(root: Path, ledger: Ledger) -> None:
+    """Of a plan, or of an offer that was being judged, when a former self ended."""
+    ledger.drop_tarballs()
+    with contextlib.suppress(OSError):
+        files.remove(root, disk.STAGING)
 
 
 def _read_tree(root: Path, spec: ReleaseSpec, env: Mapping[str, str]) -> Any:

@@ -238,7 +238,7 @@ class Transaction:
             applications=package.rel.applications,
             added=[name for name in _called(script, "start") if name in applications.added],
             removed=[name for name in _called(script, "stop") if name in applications.removed],
-            config=await self._config_file(self.journal.target),
+            config=await self._config_file(self.journal.target) if self.journal.phase is Phase.INSTALLED else "",
             modules=relup.modules_loaded(script),
             suspended=relup.suspended(script),
             protocols=package.modules.protocols,
