@@ -17,10 +17,6 @@ from typing import Any
 
 import structlog
 
-from relctld.beam.handler.replies import HandlerError
-from relctld.beam.layout import ReleaseError
-from relctld.beam.package.refusals import PackageError
-from relctld.beam.package.tree import read_tree
 from relctld.control.server import RefusedError
 from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
@@ -29,7 +25,7 @@ from relctld.core.notes import Note
 from relctld.core.upgrade import Finish, Journal, Phase
 from relctld.host import tree as files
 from relctld.host.command import Commands
-from relctld.host.users import UnknownUserError, identity_of
+from relctld.host.users import identity_of
 from relctld.supervisor.journal import Journal as History
 from relctld.supervisor.journal import timestamp
 from relctld.supervisor.managed import Managed
@@ -40,10 +36,10 @@ from relctld.supervisor.shell import Shell
 from relctld.supervisor.upgrades import disk
 from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, under_way
-from relctld.supervisor.upgrades.node import NodeError, NodeSide
 from relctld.supervisor.upgrades.offer import Offer, Offers, Tell, Wanted
 from relctld.supervisor.upgrades.tools import Ask, Tools
 from relctld.supervisor.upgrades.transaction import Transaction
+from relctld.supervisor.upgrades.versions import versions
 
 log = structlog.get_logger()
 
@@ -181,36 +177,7 @@ class Upgrades:
 
     async def versions(self, name: str) -> dict[str, Any]:
         """What is installed, what runs, what a boot would bring. Raises RefusedError."""
-        managed = self._shell.releases[name]
-        try:
-            recipe = await self._work(self._recipe, managed)
-            release = recipe.release
-            if release is None:
-                raise RefusedError("impossible", "what its `command` runs is no release that relctl knows")
-            tree = await self._work(_read_tree, release.root, managed.spec, recipe.env)
-        except (ReleaseError, PackageError, UnknownUserError) as error:
-            raise RefusedError("impossible", str(error)) from error
-        except OSError as error:
-            raise RefusedError("failed", f"its tree cannot be read: {error}") from error
-        listed = {entry.version: entry.status for entry in tree.releases or ()}
-        current = managed.launched.version if managed.state.vm else None
-        with contextlib.suppress(NodeError, HandlerError):
-            survey = await NodeSide(managed, self._nodes).survey()
-            listed |= {version: status for version, status in (survey.releases or {}).items() if tree.releases}
-            current = survey.current or current
-        names = dict.fromkeys([*tree.rels, *tree.damaged, *(v for v in listed if v in tree.rels or v == current)])
-        versions = [
-            {
-                "version": version,
-                "status": listed.get(version) or ("permanent" if version == tree.boot_version else "unpacked"),
-                "running": version == current,
-                "boots": version == tree.boot_version,
-                "erts": tree.rels[version].erts if version in tree.rels else None,
-                "error": tree.damaged.get(version),
-            }
-            for version in names
-        ]
-        return {"release": name, "versions": versions, "releases_error": tree.releases_fault or None}
+        return await versions(self._shell.releases[name], self._nodes, self._recipe, self._pool)
 
     async def _take_up(self, managed: Managed, ledger: Ledger) -> None:
         """An upgrade of a release that had left the config meanwhile comes to its end first. Raises RefusedError."""
@@ -394,11 +361,6 @@ def _remove_leftovers(root: Path, ledger: Ledger) -> None:
     ledger.drop_tarballs()
     with contextlib.suppress(OSError):
         files.remove(root, disk.STAGING)
-
-
-def _read_tree(root: Path, spec: ReleaseSpec, env: Mapping[str, str]) -> Any:
-    with disk.as_owner(root):
-        return read_tree(root, spec.flavour, spec.release_name, env)
 
 
 def _seen(task: "asyncio.Task[dict[str, Any]]") -> None:

@@ -48,7 +48,7 @@ def found(folder: Path, saved: ReleaseState | None, recorded: Recorded | None) -
         write_state(folder, saved, Launched())
     if recorded is not None:
         write_vm(folder, recorded)
-    result = resume.find(SPEC, folder, None, NOW, reexec.Kept({}))
+    result = resume.find(SPEC, folder, None, NOW, reexec.Kept({}, {}))
     if result.pidfd is not None:
         os.close(result.pidfd)
     return result
