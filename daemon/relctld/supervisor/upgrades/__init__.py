@@ -6,5 +6,6 @@ disk.py         what a tree says, and every change that is made to it
 node.py         what a node says, and all that is asked of it
 transaction.py  one upgrade: look, decide, write down, do; again
 offer.py        a tarball or a version taken in and judged, and the plan that comes of it
+versions.py     what is installed
 registry.py     the upgrades of all releases; nobody else is called from outside
 """
