@@ -1,39 +1,47 @@
 """The plan of an upgrade, and the versions of a release, as lines for people.
 
-Rule: pure, and total: a field that is missing, or another than it should be, is never a crash (`render`).
+Rule 1: pure, and total: a field that is missing, or another than it should be, is never a crash (`render`).
+Rule 2: long lists are cut, and say so; lines are folded to the width of a terminal, None is that of a pipe.
 """
 
+import re
+import textwrap
 from typing import Any
 
 from relctl.render import Object, clean, plural, size
 
 _MANY = 8
+_FEW_STEPS = 12
+_ELIXIR = re.compile(r"'?\bElixir\.([\w.]+)'?")
 
 
-def plan_lines(release: str, plan: Object) -> list[str]:
-    """All that will happen, by subject."""
-    applications, modules = _object(plan, "applications"), _object(plan, "modules")
+def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: bool = False) -> list[str]:
+    """All that will happen, by subject. `brief`: of the instructions only the first."""
     processes = _object(plan, "processes")
     rows = [
-        ("applications", _applications(applications)),
-        ("modules", _modules(modules)),
-        ("not loaded", _names(modules.get("forgotten"), "changed on disk, and the relup does not load them: ")),
-        ("native code", _names(modules.get("native"), "runs when they are loaded: ")),
+        ("applications", _applications(_object(plan, "applications"))),
+        ("modules", _modules(_object(plan, "modules"))),
+        ("not loaded", _named(plan, "forgotten", "changed on disk, and the relup does not load them: ")),
+        ("native code", _named(plan, "native", "runs when they are loaded: ")),
         ("processes", _processes(processes)),
-        ("killed", _killed(processes)),
-        ("disk", f"{plural(int(plan.get('files') or 0), 'file')}, {size(plan.get('disk_bytes'))}"),
+        ("killed", _listed(_killed(processes))),
+        ("disk", f"{plural(_count(plan.get('files')), 'file')}, {size(_count(plan.get('disk_bytes')))}"),
         ("way back", _way_back(plan)),
     ]
-    head = f"{clean(release)}: {clean(plan.get('from'))} to {clean(plan.get('to'))}"
-    lines = [head, *(f"  {what:<13} {text}" for what, text in rows if text)]
-    lines += _section("configuration", [_change(each) for each in _list(plan.get("configuration"))])
-    return lines + _section("instructions", [clean(each) for each in _list(plan.get("instructions"))])
+    lines = [f"{clean(release)}: {clean(plan.get('from'))} to {clean(plan.get('to'))}"]
+    for what, text in rows:
+        lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
+    lines += _section("configuration", [_change(each) for each in _objects(plan.get("configuration"))], width)
+    steps = [_step(each) for each in _list(plan.get("instructions"))]
+    if brief and len(steps) > _FEW_STEPS:
+        steps = [*steps[: _FEW_STEPS - 1], f"and {len(steps) - _FEW_STEPS + 1} more: --plan shows all"]
+    return lines + _section("instructions", steps, width)
 
 
 def version_lines(versions: list[Object]) -> list[str]:
     """A table: version, release_handler's status, ERTS, and what runs and boots."""
     rows = [("VERSION", "STATUS", "ERTS", "")]
-    for each in versions:
+    for each in _objects(versions):
         marks = [word for key, word in (("running", "runs"), ("boots", "boots")) if each.get(key)]
         marks += [clean(each["error"])] if each.get("error") else []
         known = [clean(each.get(key) or "-") for key in ("version", "status", "erts")]
@@ -43,9 +51,7 @@ def version_lines(versions: list[Object]) -> list[str]:
 
 
 def _applications(found: Object) -> str:
-    words = [
-        f"{clean(name)} {' to '.join(map(clean, versions))}" for name, versions in _object(found, "changed").items()
-    ]
+    words = [f"{clean(name)} {' to '.join(map(clean, _list(v)))}" for name, v in _object(found, "changed").items()]
     words += [f"+ {clean(name)} {clean(version)}" for name, version in _object(found, "added").items()]
     words += [f"- {clean(name)} {clean(version)}" for name, version in _object(found, "removed").items()]
     return ", ".join(words) or "the same"
@@ -59,18 +65,15 @@ def _modules(found: Object) -> str:
 
 
 def _processes(found: Object) -> str:
-    count = int(found.get("suspended") or 0)
+    count = _count(found.get("suspended"))
     if not count:
         return "none is suspended"
-    named = [f"{clean(p.get('name'))}{' (busy)' if p.get('busy') else ''}" for p in _list(found.get("named"))]
-    more = f" and {count - _MANY} more" if count > _MANY else ""
-    return f"{count} suspended for a moment: {', '.join(named[:_MANY])}{more}"
+    named = [f"{_name(p.get('name'))}{' (busy)' if p.get('busy') else ''}" for p in _objects(found.get("named"))]
+    return f"{count} suspended for a moment: {_listed(named, count)}"
 
 
-def _killed(found: Object) -> str:
-    names = [f"{clean(each.get('name'))} (old {clean(each.get('module'))})" for each in _list(found.get("killed"))]
-    more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
-    return f"{', '.join(names[:_MANY])}{more}" if names else ""
+def _killed(found: Object) -> list[str]:
+    return [f"{_name(each.get('name'))} (old {_name(each.get('module'))})" for each in _objects(found.get("killed"))]
 
 
 def _way_back(plan: Object) -> str:
@@ -85,17 +88,43 @@ def _change(each: Object) -> str:
     before, after = each.get("before"), each.get("after")
     if before is None:
         return f"+ {key}: {clean(after)}"
-    return f"- {key}: {clean(before)}" if after is None else f"  {key}: {clean(before)} to {clean(after)}"
+    if after is None:
+        return f"- {key}: {clean(before)}"
+    return f"  {key}: {clean(before)} to {clean(after)}" if before != after else f"  {key}: {clean(after)}, changed"
 
 
-def _names(value: Any, before: str) -> str:
-    names = [clean(name) for name in _list(value)]
-    more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
-    return f"{before}{', '.join(names[:_MANY])}{more}" if names else ""
+def _step(text: Any) -> str:
+    """An instruction; of a long list of modules only the first."""
+    before, colon, modules = _name(text).rpartition(": ")
+    names = modules.split(", ")
+    return f"{before}{colon}{_listed(names)}"
 
 
-def _section(title: str, lines: list[str]) -> list[str]:
-    return [f"  {title}", *(f"    {line}" for line in lines)] if lines else []
+def _named(plan: Object, kind: str, before: str) -> str:
+    names = [_name(name) for name in _list(_object(plan, "modules").get(kind))]
+    return before + _listed(names) if names else ""
+
+
+def _listed(names: list[str], count: int = 0) -> str:
+    """The first of them; `count`: how many there are, where not all are named."""
+    more = max(count, len(names)) - min(len(names), _MANY)
+    return ", ".join(names[:_MANY]) + (f" and {more} more" if more else "")
+
+
+def _name(text: Any) -> str:
+    """Elixir's modules by the names that Elixir gives them."""
+    return _ELIXIR.sub(r"\1", clean(text))
+
+
+def _section(title: str, lines: list[str], width: int | None) -> list[str]:
+    return [f"  {title}", *(part for line in lines for part in _folded(f"    {line}", 8, width))] if lines else []
+
+
+def _folded(line: str, indent: int, width: int | None) -> list[str]:
+    if width is None or len(line) <= width:
+        return [line]
+    rest = " " * min(indent, width // 2)
+    return textwrap.wrap(line, max(20, width), subsequent_indent=rest, break_on_hyphens=False, drop_whitespace=True)
 
 
 def _object(value: Object, key: str) -> Object:
@@ -103,5 +132,13 @@ def _object(value: Object, key: str) -> Object:
     return found if isinstance(found, dict) else {}
 
 
+def _objects(value: Any) -> list[Object]:
+    return [each for each in _list(value) if isinstance(each, dict)]
+
+
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1e18 else 0

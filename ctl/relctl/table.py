@@ -96,7 +96,8 @@ def _upgrade_note(release: Object) -> str:
     upgrade = release.get("upgrade")
     if not upgrade:
         return ""
-    return f"upgrade {clean(upgrade.get('from'))} to {clean(upgrade.get('to'))}: {clean(upgrade.get('phase'))}"
+    detail = f" ({clean(upgrade['detail'])})" if upgrade.get("detail") else ""
+    return f"upgrade {clean(upgrade.get('from'))} to {clean(upgrade.get('to'))}: {clean(upgrade.get('phase'))}{detail}"
 
 
 def state_cells(release: Object) -> tuple[list[str], list[str | None]]:

@@ -1,11 +1,11 @@
 """`relctl upgrade`, `downgrade`, `versions`: another version into a node that runs, and which there are."""
 
 import os
-import time
 from typing import Any
 
 from relctl.client import Client
-from relctl.errors import TimeUpError, UsageError
+from relctl.errors import CannotError, UsageError
+from relctl.phases import Phases
 from relctl.plan import plan_lines, version_lines
 from relctl.render import Object, clean, duration
 from relctl.values import duration as duration_of
@@ -46,65 +46,57 @@ def _upgrade(call: Call) -> int:
         args["soak_s"] = options.soak
     if getattr(options, "sha256", None) is not None:
         args["sha256"] = options.sha256
-    progress = _Progress(call)
-    with Client(call.address()) as client:
-        try:
-            result = client.ask(call.verb, args, on_progress=progress.hear, tick=progress.tick)
-        except KeyboardInterrupt:
-            raise TimeUpError(accepted=True) from None
-    _show(call, result, progress)
+    result = _asked(call, args)
+    _show(call, result)
     return EXIT_DONE
 
 
-class _Progress:
-    """Shows the plan once, then the phase it is in."""
+def _asked(call: Call, args: dict[str, Any]) -> Object:
+    """The daemon's reply; what it says on the way is shown."""
+    phases, out = Phases(call.verb, call.out), call.out
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._began = time.monotonic()
-        self._phase = "waiting"
+    def hear(word: Object) -> None:
+        if isinstance(plan := word.get("plan"), dict) and not out.json:
+            out.lines(plan_lines(call.names[0], plan, out.width(), brief=True))
+        phases.hear(word)
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
-
-    def hear(self, word: Object) -> None:
-        """A word of the daemon on the way."""
-        if isinstance(plan := word.get("plan"), dict) and not self._call.out.json:
-            self._call.out.lines(plan_lines(self._call.names[0], plan))
-        elif "phase" in word:
-            self._say(clean(word["phase"]), clean(word.get("why") or ""))
-        elif word.get("step") == "reading" and word.get("of"):
-            self._phase = f"reading the tarball, {100 * int(word.get('bytes', 0)) // int(word['of'])} %"
-        elif "step" in word:
-            self._phase = clean(word["step"])
-
-    def _say(self, phase: str, why: str) -> None:
-        """Each phase is a line of its own; why it goes back, once."""
-        said = f"{phase}: {why}" if why else phase
-        if said != self._phase and not self._call.out.json:
-            self._call.out.note(f"{self._call.names[0]}: {said}")
-        self._phase = said
-
-    def tick(self) -> None:
-        """Show the line of progress."""
-        self._call.out.progress(f"{self._call.verb}: {self._phase}, {self.seconds:.0f} s")
+    with Client(call.address()) as client:
+        try:
+            result = client.ask(call.verb, args, on_progress=hear, tick=phases.tick)
+        except KeyboardInterrupt:
+            raise _interrupted(call, phases) from None
+    if not result.get("accepted"):
+        phases.end()
+    return {**result, "seconds": result.get("seconds", round(phases.seconds, 3))}
 
 
-def _show(call: Call, result: Object, progress: _Progress) -> None:
-    if call.out.json:
-        call.out.object({"seconds": round(progress.seconds, 3), **result})
-        return
-    name = call.names[0]
-    if isinstance(plan := result.get("plan"), dict):
-        call.out.lines(plan_lines(name, plan))
-    elif not result.get("changed"):
-        call.out.line(f"{name}: {clean(call.options.what or 'it')} runs already")
-    elif result.get("accepted"):
-        call.out.line(f"{name}: {clean(result.get('from'))} to {clean(result.get('to'))} is under way")
+def _interrupted(call: Call, phases: Phases) -> CannotError:
+    """Ctrl-C ends the waiting only."""
+    if call.options.plan:
+        fate = "nothing was changed"
+    elif phases.now:
+        fate = f"it goes on: {phases.doing}"
     else:
-        seconds = duration(result.get("seconds"))
-        call.out.line(f"{name}: {clean(result.get('to'))} is permanent, it was {clean(result.get('from'))} ({seconds})")
+        fate = "it goes on" if phases.heard else "relctld has not said yet that it heard of it"
+    hint = "" if call.options.plan else f"relctl status {call.names[0]}"
+    return CannotError("timeout", f"interrupted after {duration(phases.seconds)}, {fate}", hint)
+
+
+def _show(call: Call, result: Object) -> None:
+    if call.out.json:
+        call.out.object(result)
+        return
+    name, out = call.names[0], call.out
+    if isinstance(plan := result.get("plan"), dict):
+        out.lines(plan_lines(name, plan, out.width()))
+    elif not result.get("changed"):
+        out.line(f"{name}: {clean(call.options.what or 'it')} runs already")
+    elif result.get("accepted"):
+        out.line(f"{name}: {clean(result.get('from'))} to {clean(result.get('to'))} is under way")
+    else:
+        done = out.paint(f"{call.verb}d", "green")
+        way = f"{clean(result.get('from'))} to {clean(result.get('to'))}"
+        out.line(f"{name}: {done} {way} ({duration(result.get('seconds'))})")
 
 
 def _versions(call: Call) -> int:

@@ -41,7 +41,7 @@ def say(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sock
         (["-x"], "unknown option -x", "relctl help"),
         (["--socket"], "--socket needs a path", "relctl help"),
         (["stauts"], "cannot stauts: there is no such verb", "did you mean status?"),
-        (["upgrade", "web", "2"], "cannot upgrade: there is no such verb", "relctl help lists the verbs"),
+        (["deploy", "web", "2"], "cannot deploy: there is no such verb", "relctl help lists the verbs"),
         (["status", "--wach"], "cannot status: unknown option --wach", "did you mean --watch?"),
         (["restart", "web", "--al"], "cannot restart: unknown option --al", "did you mean --all?"),
         (["logs", "web", "--since", "1h"], "cannot logs: unknown option --since", "relctl help logs"),
@@ -60,6 +60,25 @@ def say(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sock
             "cannot logs web: --rotate shows nothing: it stands alone",
             "relctl help logs",
         ),
+        (["upgrade"], "cannot upgrade: no release named", "relctl help upgrade"),
+        (["downgrade"], "cannot downgrade: no release named", "relctl help downgrade"),
+        (["versions"], "cannot versions: no release named", "relctl help versions"),
+        (
+            ["upgrade", "web"],
+            "cannot upgrade web: no version and no tarball named",
+            "relctl versions web lists the versions",
+        ),
+        (
+            ["upgrade", "web", "2", "--timeout", "3s"],
+            "cannot upgrade: unknown option --timeout",
+            "relctl help upgrade",
+        ),
+        (
+            ["downgrade", "web", "1", "--sha256", "0"],
+            "cannot downgrade: unknown option --sha256",
+            "relctl help downgrade",
+        ),
+        (["upgrade", "web", "1", "2"], "cannot upgrade: unexpected argument 2", "relctl help upgrade"),
         (["daemon"], "cannot daemon: say what: status, reexec or stop", "relctl help daemon"),
         (["completion"], "cannot completion: say which shell: bash, zsh, fish", "relctl help completion"),
     ],
@@ -71,6 +90,7 @@ def test_usage_errors(say: Say, words: list[str], error: str, hint: str) -> None
 @pytest.mark.parametrize(
     ("words", "error"),
     [
+        (["upgrade", "web", "2", "--soak", "3"], "argument --soak: '3' is no duration"),
         (["stop", "web", "--timeout", "3"], "argument --timeout: '3' is no duration"),
         (["stop", "web", "--timeout"], "argument --timeout: expected one argument"),
         (["logs", "web", "-n", "x"], "argument -n/--lines: 'x' is no number of lines"),
@@ -157,7 +177,7 @@ def test_flags_of_later_versions_are_not_there(say: Say, words: list[str]) -> No
     assert say("logs", "web", *words)[0] == 2
 
 
-@pytest.mark.parametrize("verb", ["upgrade", "versions", "deploy", "doctor"])
+@pytest.mark.parametrize("verb", ["deploy", "remove", "doctor"])
 def test_verbs_of_later_versions_are_not_there(say: Say, verb: str) -> None:
     assert say(verb)[0] == 2
     assert f"  {verb} " not in say("help")[1]

@@ -80,7 +80,11 @@ def test_an_empty_fleet_says_so() -> None:
         (release(unconfigured=True), ["not in the config any more"]),
         (release(boot_version="1.3.0"), ["a restart would boot 1.3.0"]),
         (release(log={"bytes_dropped": 12_345, "lines_dropped": 9}), ["12kB of log dropped"]),
-        (release(upgrade={"from": "1", "to": "2", "phase": "soak"}), ["upgrade 1 to 2: soak"]),
+        (release(upgrade={"from": "1", "to": "2", "phase": "soaking"}), ["upgrade 1 to 2: soaking"]),
+        (
+            release(upgrade={"from": "1", "to": "2", "phase": "undoing", "detail": "\x1bno"}),
+            ["upgrade 1 to 2: undoing (\\x1bno)"],
+        ),
     ],
 )
 def test_notes(item: dict[str, Any], expected: list[str]) -> None:

@@ -118,8 +118,8 @@ def _code_change(way: str, changes: list[Term]) -> Step | None:
                 words.append(str(module) if extra == [] else f"{module} with {shown(extra, _LONGEST)}")
             case _:
                 return None
-    what = "bring" if way == "up" else "bring back"
-    return Step("code_change", f"{what} the state of the processes of {_listed(words)} to the new code", tuple(named))
+    to = "to the new code" if way == "up" else "back to the older code"
+    return Step("code_change", f"bring the state of the processes of {_listed(words)} {to}", tuple(named))
 
 
 def _modules(items: list[Term]) -> tuple[str, ...] | None:

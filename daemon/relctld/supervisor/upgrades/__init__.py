@@ -2,6 +2,7 @@
 
 ledger.py       the journal on disk, and what must be known beside it
 configuring.py  the configuration that a version would boot with, evaluated by that version's own code
+differences.py  what differs between two configurations, without their secrets
 disk.py         what a tree says, and every change that is made to it
 node.py         what a node says, and all that is asked of it
 transaction.py  one upgrade: look, decide, write down, do; again

@@ -95,7 +95,7 @@ async def evaluate(version: Version, folder: Path, commands: Commands, pool: Exe
     try:
         source = version.source
         if await loop.run_in_executor(pool, is_computed, version):
-            await loop.run_in_executor(pool, folders.own, folder, version.identity, 0o700)
+            await loop.run_in_executor(pool, _make_room, folder, version.identity)
             argv, env = _command(version, folder)
             outcome = await commands.run(
                 argv, env=env, cwd=version.cwd, identity=version.switch, timeout=WITHIN, umask=0o077
@@ -106,10 +106,19 @@ async def evaluate(version: Version, folder: Path, commands: Commands, pool: Exe
         data = await loop.run_in_executor(pool, _read, source, version.identity)
     except FileNotFoundError as error:
         raise ConfiguringError(f"its configuration cannot be evaluated: {error.filename} is missing") from error
-    except (OSError, ReleaseError) as error:
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}"
+        raise ConfiguringError(f"its configuration cannot be evaluated: {why}") from error
+    except ReleaseError as error:
         raise ConfiguringError(f"its configuration cannot be evaluated: {error}") from error
     _check(data)
     return data
+
+
+def _make_room(folder: Path, identity: Identity) -> None:
+    """What an earlier evaluation has left there must not pass for the result of this one."""
+    folders.own(folder, identity, 0o700)
+    (folder / "sys.config").unlink(missing_ok=True)
 
 
 def _why(outcome: Outcome) -> str:

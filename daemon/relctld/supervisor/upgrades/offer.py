@@ -6,9 +6,8 @@ Rule: what is wrong is told by a RefusedError, whole: why, and the next step.
 import asyncio
 import os
 import platform
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +20,6 @@ from relctld.beam.package.judge import Package, judge, judge_installed
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tarball import Contents, read_tarball
 from relctld.beam.package.tree import Tree
-from relctld.beam.term.consult import ConsultError, consult_file_bytes
-from relctld.beam.term.shown import shown
-from relctld.beam.term.terms import Atom
 from relctld.control.server import RefusedError
 from relctld.core.model import State
 from relctld.host import staging, unpack
@@ -35,6 +31,7 @@ from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Recipe
 from relctld.supervisor.upgrades import configuring
 from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
+from relctld.supervisor.upgrades.differences import differences
 from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground, as_owner
 from relctld.supervisor.upgrades.ledger import Ledger, Luggage
 from relctld.supervisor.upgrades.node import NodeError, NodeSide
@@ -42,8 +39,6 @@ from relctld.supervisor.upgrades.tools import Tools
 
 LARGEST = 4 << 30
 _LARGEST_RELEASES = 1 << 20
-_SECRET = re.compile(r"pass|secret|token|key|cookie|salt|credential|auth|private", re.IGNORECASE)
-_SHOWN = 200
 _TELL_EVERY = 0.25
 
 Tell = Callable[[dict[str, Any]], None]
@@ -284,58 +279,3 @@ def plan_object(package: Package, processes: Processes) -> dict[str, Any]:
         "disk_bytes": package.placement.space,
         "files": len(package.placement.new),
     }
-
-
-def differences(before: bytes, after: bytes) -> list[dict[str, str | None]]:
-    """What differs between two configurations: application, key, the values as text; secrets masked."""
-    old, new = _flat(before), _flat(after)
-    return [
-        {
-            "application": application,
-            "key": key,
-            "before": _value(key, old.get((application, key))),
-            "after": _value(key, new.get((application, key))),
-        }
-        for application, key in sorted(old.keys() | new.keys())
-        if old.get((application, key)) != new.get((application, key))
-    ]
-
-
-def _flat(data: bytes) -> Mapping[tuple[str, str], Any]:
-    try:
-        [terms] = consult_file_bytes(data)
-    except (ConsultError, ValueError) as error:
-        raise ConfiguringError(f"its configuration is no Erlang term: {error}") from error
-    found: dict[tuple[str, str], Any] = {}
-    for entry in terms if isinstance(terms, list) else []:
-        match entry:
-            case (Atom() as application, list() as pairs):
-                for pair in pairs:
-                    match pair:
-                        case (key, value):
-                            found[str(application), shown(key, 100)] = value
-    return found
-
-
-def _value(key: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    return "***" if _SECRET.search(key) else _masked(value)
-
-
-def _masked(value: Any) -> str:
-    """As text, with what has a secret's name in it masked: proplists and maps are values too."""
-    return shown(_without_secrets(value, 8), _SHOWN)
-
-
-def _without_secrets(value: Any, depth: int) -> Any:
-    if depth == 0:
-        return value
-    match value:
-        case (Atom() as name, _) if _SECRET.search(name):
-            return (name, Atom("***"))
-        case tuple():
-            return tuple(_without_secrets(each, depth - 1) for each in value)
-        case list():
-            return [_without_secrets(each, depth - 1) for each in value]
-    return value

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from relctld.beam.package.judge import Package
 from relctld.control.server import RefusedError
 from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
@@ -168,7 +169,7 @@ class Upgrades:
             except OSError as error:
                 why = f"its journal cannot be written: {error}"
                 raise RefusedError("failed", why, "make room in state_dir") from error
-            running = self._start(managed, ledger, entry, begun)
+            running = self._start(managed, ledger, entry, begun, offer.package)
         finally:
             del self._preparing[name]
             if name not in self._running:
@@ -205,10 +206,12 @@ class Upgrades:
 
     # -- under way -----------------------------------------------------------------------------
 
-    def _start(self, managed: Managed, ledger: Ledger, entry: Entry, begun: float | None) -> _Running:
+    def _start(
+        self, managed: Managed, ledger: Ledger, entry: Entry, begun: float | None, package: Package | None = None
+    ) -> _Running:
         j = entry.journal
         tools = replace(self._tools(managed), entered=self._entered, shown=lambda why: self._explain(managed.name, why))
-        running = _Running(Transaction(managed, ledger, entry, tools), begun or self._loop.time())
+        running = _Running(Transaction(managed, ledger, entry, tools, package), begun or self._loop.time())
         self._running[managed.name] = running
         self._shell.post(UpgradeBegun(managed.name, Upgrading(j.id, j.target, j.by)))
         if begun is not None:

@@ -61,9 +61,11 @@ _FAILURES = (OSError, ReleaseError, PackageError, ConfiguringError, HandlerError
 
 
 class Transaction:
-    """One upgrade under way."""
+    """One upgrade under way. `package`: as it was judged just now, by who begins it."""
 
-    def __init__(self, managed: Managed, ledger: Ledger, entry: Entry, tools: Tools) -> None:
+    def __init__(
+        self, managed: Managed, ledger: Ledger, entry: Entry, tools: Tools, package: Package | None = None
+    ) -> None:
         self.journal = entry.journal
         self._managed = managed
         self._ledger = ledger
@@ -73,7 +75,7 @@ class Transaction:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._findings: tuple[str, ...] | None = None
-        self._package: Package | None = None
+        self._package = package
         self._recipe: Recipe | None = None
         self._pause = SOON
         self._given_up = False
@@ -164,7 +166,9 @@ class Transaction:
             await self._wait_again(f"its journal cannot be written: {error}")
             return
         if entered:
-            self.journal, self._findings, self._pause = journal, None, SOON
+            if journal.phase is not Phase.SOAKING or journal.soak:
+                self._findings = None  # a soak of no time finds what was found a moment ago
+            self.journal, self._pause = journal, SOON
             self._tools.entered(journal)
 
     def _write(self, journal: Journal) -> bool:
@@ -202,7 +206,6 @@ class Transaction:
         ground = await self._ground()
         package = await self._judged()
         await self._work(disk.unpack, ground, package, self._ledger.folder / (self._luggage.tarball or ""))
-        self._package = None
 
     async def _configure(self) -> None:
         await self._put_configuration(self.journal.target)
@@ -314,7 +317,7 @@ class Transaction:
     # -- what acts need ------------------------------------------------------------------------
 
     async def _judged(self) -> Package:
-        """The package: as long as something of it is to be unpacked, from the tarball."""
+        """The package, judged once: as long as something of it is to be unpacked, from the tarball."""
         if self._package is None:
             self._package = await self._work(self._judge, await self._ground())
         return self._package

@@ -131,7 +131,7 @@ WORDS = [
      "suspend the processes of a, b (infinity at most), c (5000 ms at most), d"),
     ("{resume,[a]}", "resume the processes of a"),
     ("{code_change,[{a,[]}]}", "bring the state of the processes of a to the new code"),
-    ("{code_change,down,[{a,[x]},{b,[]}]}", "bring back the state of the processes of a with [x], b to the new code"),
+    ("{code_change,down,[{a,[x]},{b,[]}]}", "bring the state of the processes of a with [x], b back to the older code"),
     ("{stop,[a]}", "stop the processes of a"),
     ("{start,[a]}", "start the stopped processes of a again"),
     ("{sync_nodes,id,[n@h]}", "wait for [n@h] to come to id"),

@@ -1,0 +1,102 @@
+"""The journal of an upgrade on disk: whole or the one before, whenever its writer dies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relctld.core.model import Flavour
+from relctld.core.upgrade import Journal, Phase
+from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, under_way
+from tests.host.dying import killed_at_each
+
+JOURNAL = Journal("web", "i" * 32, "ann", "2026-01-01T00:00:00Z", "1", "2", 7, "c1", 10.0, 300.0, reversible=True)
+LUGGAGE = Luggage("/opt/web", Flavour.MIX, "web", ("lib/web-2", "releases/2"), "ab.tar.gz", "[].\n")
+ENTRY = Entry(JOURNAL, LUGGAGE)
+NEXT = Entry(replace(JOURNAL, phase=Phase.UNDOING, until=12.5, why="it is ill", repaired=True), LUGGAGE)
+OUTCOME: dict[str, Any] = {"id": JOURNAL.id, "ok": True, "seconds": 2.5}
+STEPS = ("open", "os.mkdir", "os.rename", "os.remove")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path, "web")
+
+
+def test_what_was_written_is_read(ledger: Ledger, tmp_path: Path) -> None:
+    assert (ledger.read(), ledger.last(), under_way(tmp_path)) == (None, {}, [])
+    for entry in (ENTRY, NEXT):
+        ledger.write(entry)
+        assert ledger.read() == Ledger(tmp_path, "web").read() == entry
+    assert under_way(tmp_path) == ["web"]
+    assert ledger.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_over_leaves_its_outcome_alone(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.write(ENTRY)
+    (ledger.folder / "ab.tar.gz").write_bytes(b"tarball")
+    ledger.close(OUTCOME)
+    assert (ledger.read(), under_way(tmp_path)) == (None, [])
+    assert ledger.last() == {"v": 1, **OUTCOME}
+    assert [path.name for path in ledger.folder.iterdir()] == ["last.json"]
+    ledger.close(OUTCOME)  # again does no harm
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"v": 2}',
+        b'{"v": 1, "journal": {}, "luggage": {}}',
+        b'{"v": 1, "journal": [], "luggage": 3}',
+        json.dumps({"v": 1, "journal": {"phase": "dancing"}, "luggage": {}}).encode(),
+    ],
+)
+def test_a_damaged_journal_counts_as_none(ledger: Ledger, damage: bytes) -> None:
+    ledger.write(ENTRY)
+    (ledger.folder / "journal.json").write_bytes(damage)
+    assert ledger.read() is None
+    ledger.write(NEXT)
+    assert ledger.read() == NEXT
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", b'{"v": 2, "id": "x"}'])
+def test_a_damaged_outcome_counts_as_none(ledger: Ledger, damage: bytes) -> None:
+    ledger.close(OUTCOME)
+    (ledger.folder / "last.json").write_bytes(damage)
+    assert ledger.last() == {}
+
+
+def test_a_journal_that_cannot_be_written_is_said(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "upgrades").write_text("in the way")
+    with pytest.raises(OSError, match="upgrades"):
+        ledger.write(ENTRY)
+    assert ledger.read() is None
+
+
+def test_whenever_its_writer_dies_it_is_the_one_or_the_other(ledger: Ledger) -> None:
+    assert {ledger.read() for _ in killed_at_each(lambda: ledger.write(ENTRY), *STEPS)} <= {None, ENTRY}
+    ledger.write(ENTRY)
+    seen = []
+    for _ in killed_at_each(lambda: ledger.write(NEXT), *STEPS):
+        seen.append(ledger.read())
+        ledger.write(ENTRY)
+    assert {ENTRY, NEXT} == set(seen)
+
+
+def test_whenever_its_closer_dies_the_upgrade_is_under_way_or_its_outcome_is_known(ledger: Ledger) -> None:
+    ledger.write(ENTRY)
+    seen = []
+    for _ in killed_at_each(lambda: ledger.close(OUTCOME), *STEPS):
+        seen.append((ledger.read() == ENTRY, ledger.last().get("id") == JOURNAL.id))
+        ledger.write(ENTRY)
+        (ledger.folder / "last.json").unlink(missing_ok=True)
+    assert (False, False) not in seen
+    assert {(True, False), (True, True)} <= set(seen)
