@@ -58,6 +58,37 @@ def test_write_is_all_or_nothing(root: Path) -> None:
     assert set(listing(root / "releases")) == {"1.0.0", "start_erl.data"}, "a later write takes what one left behind"
 
 
+@pytest.mark.parametrize("done", ["removed", "replaced"])
+def test_what_an_interrupted_write_left_goes_with_the_file(root: Path, done: str) -> None:
+    path = "releases/start_erl.data"
+    for _ in killed_at_each(lambda: tree.write(root, path, b"13.1.5 1.1.0"), "os.rename"):
+        assert ".start_erl.data.relctl" in listing(root / "releases")
+        if done == "removed":
+            tree.remove(root, path)
+        else:
+            tree.write(root, "releases/other", b"other")
+            tree.rename(root, "releases/other", path)
+        assert set(listing(root / "releases")) <= {"1.0.0", "start_erl.data"}
+
+
+def test_a_file_is_kept_under_another_name(root: Path) -> None:
+    path, kept = "releases/start_erl.data", "releases/kept"
+    (root / path).chmod(0o604)
+    before = (root / path).stat()
+    tree.link(root, path, kept)
+    assert tree.is_same(root, path, kept)
+    tree.write(root, path, b"13.1.5 1.1.0")
+    assert not tree.is_same(root, path, kept)
+    tree.rename(root, kept, path)
+    after = (root / path).stat()
+    assert (root / path).read_bytes() == b"13.1.5 1.0.0"
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (before.st_mode, before.st_uid, before.st_mtime_ns)
+    (root / "link").symlink_to("../outside/secret")
+    for name in ("link", "lib"):
+        with pytest.raises(OSError, match="other than a file"):
+            tree.link(root, name, "releases/kept")
+
+
 def test_read(root: Path) -> None:
     assert tree.read(root, "releases/start_erl.data", 100) == b"13.1.5 1.0.0"
     assert tree.read(root, "releases/none", 100) is None

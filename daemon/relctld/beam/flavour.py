@@ -100,8 +100,11 @@ def _choose(root: Path, wanted: Flavour | None, name: str | None) -> tuple[Flavo
 
 
 def _scripts(root: Path) -> dict[str, tuple[Flavour, str]]:
-    """Release scripts in bin/ by name; relx's versioned copies NAME-VSN are not scripts of their own."""
-    names = entries(root / "bin")
+    """Release scripts in bin/ by name; relx's versioned copies NAME-VSN are not scripts of their own.
+
+    Nor is what an upgrade that was interrupted left: a hidden file, or the copy of a version that is not in place yet.
+    """
+    names = [name for name in entries(root / "bin") if not name.startswith(".")]
     installed = [version.version for version in versions(root)]
     found = {}
     for name in names:
@@ -110,9 +113,15 @@ def _scripts(root: Path) -> dict[str, tuple[Flavour, str]]:
         path = root / "bin" / name
         text = (read_text(path, MAX_SCRIPT, head=True) if is_file(path) else None) or ""
         flavour = _script_flavour(text, name, names) if text.startswith("#!") else None
-        if flavour:
+        if flavour and not _is_copy(name, names, text):
             found[name] = (flavour, text)
     return found
+
+
+def _is_copy(name: str, beside: list[str], text: str) -> bool:
+    """Whether it is NAME-VSN beside NAME, and says so itself."""
+    versions = [name.removeprefix(f"{other}-") for other in beside if name.startswith(f"{other}-")]
+    return any(f'REL_VSN="{version}"' in text for version in versions)
 
 
 def _script_flavour(text: str, name: str, beside: list[str]) -> Flavour | None:

@@ -59,9 +59,8 @@ def write(root: Path, path: str, data: bytes, mode: int = 0o644, group: int | No
     """
     with opened(root) as fd, parent(fd, path) as (folder, name):
         _need_file_or_nothing(folder, name, path)
-        temporary = f".{name}.relctl"
-        with contextlib.suppress(FileNotFoundError):  # of one that was interrupted
-            os.unlink(temporary, dir_fd=folder)
+        _drop_temporary(folder, name)
+        temporary = _temporary(name)
         try:
             new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _ONLY, 0o600, dir_fd=folder)
             with open(new, "wb") as file:
@@ -84,24 +83,45 @@ def make_dirs(root: Path, path: str) -> None:
 
 
 def remove(root: Path, path: str) -> None:
-    """Remove a file, a link, or a directory with all below it; links are removed, not followed. Gone is fine too."""
+    """Remove a file, a link, or a directory with all below it; links are removed, not followed. Gone is fine too.
+
+    What a `write` of it that was interrupted left goes with it.
+    """
     with opened(root) as fd:
         remove_below(fd, path)
+        with contextlib.suppress(FileNotFoundError), parent(fd, path) as (folder, name):
+            _drop_temporary(folder, name)
 
 
 def rename(root: Path, before: str, after: str) -> None:
-    """Move within the tree; a file that is there is replaced."""
+    """Move within the tree; a file that is there is replaced, and what an interrupted `write` of it left removed."""
     with opened(root) as fd, parent(fd, before) as (old, name), parent(fd, after) as (new, new_name):
         _need_file_or_nothing(new, new_name, after)
+        _drop_temporary(new, new_name)
         os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
         os.fsync(new)
         os.fsync(old)
+
+
+def link(root: Path, path: str, also: str) -> None:
+    """Give a regular file another name, at which nothing is: its mode, its owner and its times are kept with it."""
+    with opened(root) as fd, parent(fd, path) as (old, name), parent(fd, also) as (new, new_name):
+        _need_file_or_nothing(old, name, path)
+        os.link(name, new_name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+        os.fsync(new)
 
 
 def exists(root: Path, path: str) -> bool:
     """Whether something is there, be it a link that leads nowhere."""
     with opened(root) as fd:
         return is_there(fd, path)
+
+
+def is_same(root: Path, path: str, other: str) -> bool:
+    """Whether two names are of one file; both must exist."""
+    with opened(root) as fd, parent(fd, path) as (one, name), parent(fd, other) as (two, other_name):
+        found = os.stat(name, dir_fd=one, follow_symlinks=False)
+        return os.path.samestat(found, os.stat(other_name, dir_fd=two, follow_symlinks=False))
 
 
 def free_bytes(root: Path) -> int:
@@ -206,6 +226,16 @@ def _enter(at: int, name: str, path: str, *, make: bool) -> int:
         raise
     os.close(at)
     return found
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.relctl"
+
+
+def _drop_temporary(folder: int, name: str) -> None:
+    """What an interrupted `write` left."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_temporary(name), dir_fd=folder)
 
 
 def _shared(fd: int, mode: int, group: int | None) -> int:

@@ -68,6 +68,7 @@ class FactFinder:
         self._stat = VmStat()
         self._seen: dict[str, Seen] = {}
         self._roots: dict[str, Installed] = {}
+        self._names: dict[str, str] = {}
         self._stamps: dict[str, tuple[ReleaseSpec, tuple[int, ...]]] = {}
         self._inspection: asyncio.Future[None] | None = None
         self._inspected_since = 0.0
@@ -75,7 +76,7 @@ class FactFinder:
 
     def forget(self, name: str) -> None:
         """The release is gone from the config."""
-        for known in (self._seen, self._roots, self._stamps):
+        for known in (self._seen, self._roots, self._names, self._stamps):
             known.pop(name, None)
 
     async def look(self, releases: Iterable[Managed]) -> dict[str, Facts]:
@@ -115,7 +116,8 @@ class FactFinder:
 
     def _look_at_root(self, name: str, spec: ReleaseSpec) -> None:
         """What lies in the root now; read anew only when one of its deciding files has changed."""
-        stamp = _stamp(spec.root, spec.release_name or spec.name)
+        release_name = self._names.get(name, spec.release_name or spec.name)
+        stamp = _stamp(spec.root, release_name)  # before it is read: what changes meanwhile is read the next time
         before = self._stamps.get(name)
         if before is not None and before[0] is spec and before[1] == stamp:
             return
@@ -126,10 +128,11 @@ class FactFinder:
             trouble = str(error)
         except OSError as error:
             trouble = f"cannot read {spec.root}: {error}"
-        if release is not None:
-            stamp = _stamp(spec.root, release.name)
         self._roots[name] = Installed(release, trouble)
-        self._stamps[name] = (spec, stamp)
+        if release is not None and release.name != release_name:
+            self._names[name] = release.name  # and read it once more: the stamp was of other files
+        else:
+            self._stamps[name] = (spec, stamp)
 
 
 def _stamp(root: Path, name: str) -> tuple[int, ...]:

@@ -70,7 +70,7 @@ def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> 
     return Disk(
         selects=_selects(tree),
         in_place=in_place,
-        configured=frozenset(swapped | plain),
+        configured=frozenset({version for version in swapped if _is_swapped_in(root, version)} | plain),
         swapped=bool(swapped),
         listed=frozenset(entry.version for entry in tree.releases or ()),
         left=any(there) or staged,
@@ -101,21 +101,29 @@ def swap_in(ground: Ground, version: str, data: bytes) -> None:
     """Put an evaluated configuration where release_handler reads it. Raises OSError."""
     place = f"releases/{version}/sys.config"
     if not files.exists(ground.root, _kept(version)):
-        before = files.read(ground.root, place, _LARGEST) or b""
-        files.write(ground.root, _kept(version), before, 0o640, ground.group)
+        if files.exists(ground.root, place):
+            files.link(ground.root, place, _kept(version))
+        else:
+            files.write(ground.root, _kept(version), b"", 0o640, ground.group)
     files.write(ground.root, place, data, 0o640, ground.group)
+
+
+def _is_swapped_in(root: Path, version: str) -> bool:
+    """Whether the evaluated configuration is there too: what was there is kept first."""
+    place = f"releases/{version}/sys.config"
+    return files.exists(root, place) and not files.is_same(root, place, _kept(version))
 
 
 def swap_out(ground: Ground, journal: Journal) -> None:
     """Put back what was there. Raises OSError."""
     for version in (journal.origin, journal.target):
-        if not files.exists(ground.root, _kept(version)):
-            continue
-        if files.read(ground.root, _kept(version), _LARGEST):
+        kept = files.read(ground.root, _kept(version), _LARGEST)
+        if kept:
             files.rename(ground.root, _kept(version), f"releases/{version}/sys.config")
-        else:
+            continue
+        if kept is not None:
             files.remove(ground.root, f"releases/{version}/sys.config")
-            files.remove(ground.root, _kept(version))
+        files.remove(ground.root, _kept(version))
 
 
 def commit(ground: Ground, journal: Journal) -> None:

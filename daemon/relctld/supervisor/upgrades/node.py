@@ -92,12 +92,14 @@ class NodeSide:
     async def install(
         self, journal: Journal, version: str, env: Mapping[str, str], before: Mapping[str, str], *, back: bool = False
     ) -> None:
-        """Order the install; its end is to be looked for. Raises NodeError, HandlerError."""
-        milliseconds = round(journal.timeout * 1000)
+        """Order the install; its end is to be looked for. Raises NodeError, HandlerError.
+
+        No process is given up: release_handler would give it new code with its old state, and call that a success.
+        """
         options: Term = [
             (Atom("update_paths"), Atom("true")),
-            (Atom("suspend_timeout"), milliseconds),
-            (Atom("code_change_timeout"), milliseconds),
+            (Atom("suspend_timeout"), Atom("infinity")),
+            (Atom("code_change_timeout"), Atom("infinity")),
         ]
         bindings: dict[str, Term] = {
             "Tag": (journal.id + (_BACK if back else "")).encode(),

@@ -284,6 +284,12 @@ def test_bin_may_hold_programs_that_are_no_scripts(tmp_path: Path) -> None:
     assert inspect(root).name == "web"
 
 
+@pytest.mark.parametrize("left", ["bin/.web.relctl", "bin/web-1.3.0"])
+def test_what_an_interrupted_upgrade_left_is_no_second_release(left: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, relx() | {left: RELX_SCRIPT.replace("1.2.0", "1.3.0")})
+    assert (inspect(root).name, inspect(root).boot_version) == ("web", "1.2.0")
+
+
 def test_inspection_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
     before = sorted(path.stat().st_mtime_ns for path in tree(tmp_path, relx()).rglob("*"))
