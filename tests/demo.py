@@ -1,4 +1,4 @@
-"""relctl at work on real releases, in a minute (`make demo`).
+"""relctl at work on real releases, in two minutes (`make demo`).
 
 Builds web with `mix release` and api with rebar3 from tests/releases, starts relctld on a config of its own in a
 temporary directory (as whatever user), and shows with relctl's own commands what it does when things go wrong. All
@@ -12,15 +12,19 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
 from tests.demo_stage import Scene, ours, painted, stage
+from tests.load import Load, asked
 from tests.releases import build
 from tests.running import Relctld
 from tests.waiting import wait_until
 
+CLIENTS = 20
 TICK = re.compile(r"^mapp tick (\d+)$", re.MULTILINE)
 
 
@@ -163,6 +167,43 @@ def outlives_its_daemon(scene: Scene) -> None:
     scene.see("no line of web's was lost meanwhile", complete(ticks(daemon)))
 
 
+def upgrades_while_it_serves(scene: Scene) -> None:
+    """Another version, while twenty clients talk to each"""
+    for name in ("web", "api"):
+        before, port = scene.daemon.status(name), tcp_port(scene.daemon, name)
+        with Load(port, CLIENTS, 0.05) as load:
+            scene.relctl("upgrade", name, f"{name}-1.1.0.tar.gz")
+            served(scene, name, load)
+        now, state = scene.daemon.status(name), asked(port, "state")
+        scene.see(f"{name}: the same pid, another version", same_node(before, now) and only("1.1.0", now))
+        scene.see(f"{name}: the counter's state was migrated and kept: {state}", state == f"v2 {load.answered}")
+
+
+def downgrades_while_it_serves(scene: Scene) -> None:
+    """And back"""
+    scene.relctl("versions", "web")
+    for name in ("web", "api"):
+        before, port = scene.daemon.status(name), tcp_port(scene.daemon, name)
+        count = int(asked(port, "state").split()[1])
+        with Load(port, CLIENTS, 0.05) as load:
+            scene.relctl("downgrade", name)
+            served(scene, name, load)
+        now, state = scene.daemon.status(name), asked(port, "state")
+        scene.see(f"{name}: the same pid, the version before", same_node(before, now) and only("1.0.0", now))
+        scene.see(f"{name}: the counter counts on: {state}", state == f"v1 {count + load.answered}")
+
+
+def was_never_there(scene: Scene) -> None:
+    """A version that dies in its soak, and comes back as the one before"""
+    text = scene.relctl("upgrade", "api", "api-1.1.0-crash.tar.gz", code=1)
+    now = scene.daemon.wait_for("api", 30, state="running", health="well")
+    scene.relctl("status", "api")
+    scene.see("told when it died, and what runs", "died during the soak; it runs 1.0.0 as before" in text)
+    scene.see("api runs 1.0.0 again, by itself", only("1.0.0", now) and now["upgrade"] is None)
+    left = [path.name for path in (scene.daemon.folder / "api").rglob("*1.1.0-crash*")]
+    scene.see("nothing of 1.1.0-crash is left in its tree", not left, ", ".join(left))
+
+
 def goes(scene: Scene) -> None:
     """The end"""
     scene.relctl("daemon", "stop")
@@ -181,6 +222,9 @@ SCENES: tuple[Callable[[Scene], None], ...] = (
     gives_up,
     says_why,
     outlives_its_daemon,
+    upgrades_while_it_serves,
+    downgrades_while_it_serves,
+    was_never_there,
     goes,
 )
 
@@ -194,6 +238,28 @@ def mend(scene: Scene, line: str) -> None:
 def pids(daemon: Relctld, *names: str) -> list[int]:
     """The VMs of these releases."""
     return [daemon.status(name)["pid"] for name in names]
+
+
+def tcp_port(daemon: Relctld, name: str) -> int:
+    """Where the release's service listens."""
+    config = tomllib.loads(daemon.config.read_text())
+    return int(config["release"][name]["env"]["DEMO_TCP_PORT"])
+
+
+def served(scene: Scene, name: str, load: Load) -> None:
+    """What clients noticed."""
+    what = f"{CLIENTS} connections, {load.answered} requests, the longest took {load.since() * 1000:.0f} ms"
+    scene.see(f"{name}: {what}; none dropped, none failed", not load.dropped and not load.failed and load.is_whole())
+
+
+def same_node(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether it never ended, nor restarted inside its process."""
+    return all(before[key] == now[key] for key in ("pid", "epoch", "restarts_total"))
+
+
+def only(version: str, release: dict[str, Any]) -> bool:
+    """Whether it runs this version, and would boot it."""
+    return release["version"] == release["boot_version"] == version
 
 
 def ticks(daemon: Relctld) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests import epmds
-from tests.releases import build
+from tests.releases import build, package
 from tests.running import Relctld
 
 CONFIG = """\
@@ -27,17 +28,19 @@ root = "{folder}/web"
 ready = "http://127.0.0.1:{web}/health"
 health = {{ probe = "http://127.0.0.1:{web}/health", interval = "1s" }}
 inherit_env = ["DEMO_FOLDER", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"]
-env = {{ DEMO_HTTP_PORT = "{web}", DEMO_TICK_MS = "100" }}
+env = {{ DEMO_HTTP_PORT = "{web}", DEMO_TICK_MS = "100", DEMO_TCP_PORT = "{web_tcp}" }}
+upgrade = {{ soak = "2s" }}
 
 [release.api]                       # made by rebar3
 root = "{folder}/api"
 health = {{ interval = "500ms", timeout = "500ms" }}
 stop_timeout = "3s"
 inherit_env = ["DEMO_FOLDER", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"]
-env = {{ DEMO_PORT_PROGRAM = "{folder}/helpers" }}
+env = {{ DEMO_PORT_PROGRAM = "{folder}/helpers", DEMO_TCP_PORT = "{api_tcp}" }}
+upgrade = {{ soak = "3s" }}
 
 [release.jobs]                      # api's release once more, under another node name, and ill
-root = "{folder}/api"
+root = "{folder}/jobs"
 enabled = false
 intensity = 2
 backoff = {{ base = "200ms" }}
@@ -55,6 +58,8 @@ setsid -f sleep 9001
 exec sleep 9003
 """
 
+BUILDS = (("web", "mapp", "mix release"), ("api", "rapp", "rebar3 release"), ("jobs", "rapp", "the same"))
+TARBALLS = (("web", "mapp", "1.1.0"), ("api", "rapp", "1.1.0"), ("api", "rapp", "1.1.0-crash"))
 ILL = "DEMO_CRASH=app\nDEMO_CRASH_AFTER_MS=1000\n"
 TTY = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -77,6 +82,7 @@ class Scene:
         self.shell(f"relctl {' '.join(words)}")
         done = subprocess.run(
             [sys.executable, "-m", "relctl", *words],
+            cwd=self.daemon.folder,
             env=self.daemon.environ | {"RELCTL_SOCKET": str(self.daemon.socket)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -141,16 +147,19 @@ def stage() -> Iterator[Relctld]:
     """The directory with releases and config, a daemon that is not started yet; all of it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="relctl-demo-") as name, epmds.private_port() as epmd:
         folder = Path(name)
-        for release, sample, tool in (("web", "mapp", "mix release"), ("api", "rapp", "rebar3 release")):
+        for release, sample, tool in BUILDS:
             with progress(f"{release}: {tool}"):
                 build.place(build.build(sample), folder / release)
+        for release, sample, vsn in TARBALLS:
+            with progress(f"{release}-{vsn}.tar.gz, with a relup"):
+                shutil.copy(package.package(sample, vsn), folder / f"{release}-{vsn}.tar.gz")
         (folder / "helpers").write_text(HELPERS)
         (folder / "helpers").chmod(0o755)
         (folder / "jobs.env").write_text(ILL)
         daemon = Relctld(folder, {})
         daemon.environ |= {"DEMO_FOLDER": name, "ERL_EPMD_PORT": str(epmd), "ERL_EPMD_ADDRESS": "127.0.0.1"}
-        web, jobs = epmds.free_port(), epmds.free_port()
-        daemon.config.write_text(CONFIG.format(folder=folder, run=daemon.run_dir, web=web, jobs=jobs))
+        ports = {name: epmds.free_port() for name in ("web", "jobs", "web_tcp", "api_tcp")}
+        daemon.config.write_text(CONFIG.format(folder=folder, run=daemon.run_dir, **ports))
         try:
             yield daemon
         finally:

@@ -9,12 +9,21 @@ Each bump is answered by the next number: the counter's state is kept where no n
 """
 
 import asyncio
+import socket
 import threading
 import time
 from types import TracebackType
 from typing import Self
 
 WITHIN = 30.0
+
+
+def asked(port: int, line: str) -> str:
+    """The answer on a connection of its own."""
+    with socket.create_connection(("127.0.0.1", port), WITHIN) as connection, connection.makefile("rw") as stream:
+        stream.write(f"{line}\n")
+        stream.flush()
+        return stream.readline().strip()
 
 
 class Load:

@@ -15,6 +15,7 @@ import pytest
 from relctld.host import containment
 from relctld.host.process import open_vm
 from relctld.host.records import read_vm
+from tests.releases.package import package
 
 pytestmark = [pytest.mark.beam, pytest.mark.slow]
 
@@ -31,6 +32,7 @@ def five_minutes() -> list[str]:
 def test_the_commands_of_the_readme_do_what_it_says(rapp_root: Path, public_path: Path, epmd_port: int) -> None:
     env = f'env = {{ ERL_EPMD_PORT = "{epmd_port}", ERL_EPMD_ADDRESS = "127.0.0.1" }}'
     typed = "\n".join(five_minutes()).replace('root = "/opt/web"', f'root = "{rapp_root}"\n{env}')
+    typed = typed.replace("/opt/web-1.1.0.tar.gz", str(package("rapp", "1.1.0")))
     assert str(rapp_root) in typed, "README names another root"
     script = [
         "set -eu",
@@ -61,6 +63,8 @@ def test_the_commands_of_the_readme_do_what_it_says(rapp_root: Path, public_path
     assert done.returncode == 0, said
     assert "web: restarted" in done.stdout, said
     assert "web: stopped" in done.stdout, said
+    assert "web: upgraded 1.0.0 to 1.1.0" in done.stdout, said
+    assert "web: downgraded 1.1.0 to 1.0.0" in done.stdout, said
     assert f"Root: {rapp_root}" in done.stdout, said
     assert "relctld: stopped" in done.stdout, said
 

@@ -127,6 +127,9 @@ configuration evaluated, installed in the node, verified, and watched for a whil
 (`upgrade.soak`); only then will a boot bring it. Whatever fails, the version before
 runs on, and nothing of the attempt is left.
 
+What has a / in it, or ends in .tar.gz or .tgz, is a tarball's path; all else is the
+version of one that is installed.
+
 Returns when it has ended, one way or the other. Ctrl-C ends the waiting only; an
 upgrade goes on without its operator, and without relctld, whose successor takes it up.
 An upgrade to the version that runs changes nothing and is no error."""
