@@ -329,7 +329,7 @@ class Daemon:
     async def _hand_over(self) -> Succession:
         self._notifier.reloading()
         await self._remotes.close()
-        await self._upgrades.close()
+        await self._upgrades.close(gives_way=True)
         self._standbys.close()
         await become_quiet(self._interpreter, self._server)
         self._announcer.close()

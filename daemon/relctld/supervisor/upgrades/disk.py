@@ -13,13 +13,13 @@ Rule 2: each change is whole or absent, durable, and may be made again.
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.judge import Package
-from relctld.beam.package.releases import Entry, entry_of, render_releases
+from relctld.beam.package.releases import Entry, entry_of, read_releases, render_releases
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.core.model import Flavour
 from relctld.core.upgrade import Disk, Journal
@@ -66,14 +66,15 @@ def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> 
     staged = files.exists(root, STAGING)
     swapped = {version for version in (journal.origin, journal.target) if files.exists(root, _kept(version))}
     in_place = all(there) and not staged
+    listed = frozenset(entry.version for entry in tree.releases or ())
     plain = {v for v in (journal.origin, journal.target) if (in_place or v == journal.origin) and not evaluated(v)}
     return Disk(
         selects=_selects(tree),
         in_place=in_place,
         configured=frozenset({version for version in swapped if _is_swapped_in(root, version)} | plain),
         swapped=bool(swapped),
-        listed=frozenset(entry.version for entry in tree.releases or ()),
-        left=any(there) or staged,
+        listed=listed,
+        left=any(there) or staged or journal.target in listed - _listed_before(ground.luggage),
     )
 
 
@@ -94,7 +95,7 @@ def unpack(ground: Ground, package: Package, tarball: Path) -> None:
 
 def register(ground: Ground, journal: Journal) -> None:
     """Write a RELEASES that is whole and has both versions. Raises OSError, PackageError."""
-    _write_releases(ground, journal, permanent=journal.origin)
+    _write_releases(ground, [journal.origin, journal.target], permanent=journal.origin)
 
 
 def swap_in(ground: Ground, version: str, data: bytes) -> None:
@@ -106,6 +107,12 @@ def swap_in(ground: Ground, version: str, data: bytes) -> None:
         else:
             files.write(ground.root, _kept(version), b"", 0o640, ground.group)
     files.write(ground.root, place, data, 0o640, ground.group)
+
+
+def _listed_before(luggage: Luggage) -> frozenset[str]:
+    if luggage.releases is None:
+        return frozenset()
+    return frozenset(entry.version for entry in read_releases(luggage.releases.encode()))
 
 
 def _is_swapped_in(root: Path, version: str) -> bool:
@@ -128,26 +135,26 @@ def swap_out(ground: Ground, journal: Journal) -> None:
 
 def commit(ground: Ground, journal: Journal) -> None:
     """Let every file that chooses a version choose the target. Raises OSError, PackageError, ReleaseError."""
-    _select(ground, journal, journal.target)
+    _select(ground, [journal.origin, journal.target], journal.target)
 
 
 def clean(ground: Ground, journal: Journal) -> None:
     """Leave the tree as it was before. Raises OSError, PackageError, ReleaseError."""
     swap_out(ground, journal)
     pieces.undo(ground.root, STAGING, ground.luggage.units)
-    if ground.luggage.releases is not None:
-        files.write(ground.root, RELEASES, ground.luggage.releases.encode(), 0o644, ground.group)
-    else:
+    if ground.luggage.releases is None:
         files.remove(ground.root, RELEASES)
+    elif files.read(ground.root, RELEASES, _LARGEST) != (before := ground.luggage.releases.encode()):
+        files.write(ground.root, RELEASES, before)  # only then: there may be no room for it
     with contextlib.suppress(ReleaseError):
         if _selects(ground.tree()) != journal.origin:
-            _select(ground, journal, journal.origin)
+            _select(ground, [journal.origin], journal.origin)
 
 
-def _select(ground: Ground, journal: Journal, version: str) -> None:
+def _select(ground: Ground, versions: Sequence[str], version: str) -> None:
     tree, root = ground.tree(), ground.root
     rel = tree.rel(version)
-    _write_releases(ground, journal, permanent=version)
+    _write_releases(ground, versions, permanent=version)
     if tree.start_erl is not None or ground.luggage.flavour is not Flavour.RELX:
         data = f"{rel.erts} {version}\n".encode()
         files.write(root, "releases/start_erl.data", data, 0o644, ground.group)
@@ -160,10 +167,11 @@ def _select(ground: Ground, journal: Journal, version: str) -> None:
         files.write(root, f"bin/{tree.name}", script, 0o755, ground.group)
 
 
-def _write_releases(ground: Ground, journal: Journal, *, permanent: str) -> None:
+def _write_releases(ground: Ground, versions: Sequence[str], *, permanent: str) -> None:
+    """These versions, and what is listed beside them."""
     tree = ground.tree()
     before = {entry.version: entry for entry in tree.releases or ()}
-    wanted = [journal.origin, journal.target, *(v for v in before if v not in (journal.origin, journal.target))]
+    wanted = [*versions, *(version for version in before if version not in versions)]
     entries = [_entry(tree, before.get(version), version, permanent) for version in wanted]
     files.write(ground.root, RELEASES, render_releases(entries), 0o644, ground.group)
 

@@ -19,6 +19,7 @@ from relctld.core.model import Flavour
 from relctld.core.upgrade import Journal, Phase
 
 _VERSION = 1
+_JOURNAL, _LAST = "journal.json", "last.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Ledger:
 
     def read(self) -> Entry | None:
         """The upgrade under way; a damaged journal counts as none. Raises OSError where it cannot be read."""
-        body = self._read("journal.json")
+        body = self._read(_JOURNAL)
         try:
             journal, luggage = dict(body["journal"]), dict(body["luggage"])
             journal["phase"] = Phase(journal["phase"])
@@ -65,26 +66,27 @@ class Ledger:
     def write(self, entry: Entry) -> None:
         """Raises OSError: then nothing that it says may be done."""
         body = {"journal": dataclasses.asdict(entry.journal), "luggage": dataclasses.asdict(entry.luggage)}
-        self._write("journal.json", body)
+        self._write(_JOURNAL, body)
 
     def close(self, outcome: dict[str, Any]) -> None:
         """The upgrade is over: its outcome is kept, all else goes. Raises OSError."""
-        self._write("last.json", outcome)
+        self._write(_LAST, outcome)
         with contextlib.suppress(FileNotFoundError):
-            (self.folder / "journal.json").unlink()
+            (self.folder / _JOURNAL).unlink()
         _sync(self.folder)
         self.drop_tarballs()
 
     def drop_tarballs(self) -> None:
-        """None is needed: no upgrade is under way."""
+        """None is needed: no upgrade is under way. What was cut short in being written goes too."""
         with contextlib.suppress(OSError):
-            for path in self.folder.glob("*.tar.gz"):
-                path.unlink()
+            for path in self.folder.iterdir():
+                if path.name not in (_JOURNAL, _LAST):
+                    path.unlink()
 
     def last(self) -> dict[str, Any]:
         """How the latest upgrade ended; `{}` where there was none."""
         with contextlib.suppress(OSError):
-            return self._read("last.json")
+            return self._read(_LAST)
         return {}
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -106,8 +108,14 @@ class Ledger:
 
 
 def under_way(state_dir: Path) -> list[str]:
-    """The releases with a journal."""
-    return sorted(path.parent.name for path in (state_dir / "upgrades").glob("*/journal.json"))
+    """The releases with a journal; of the others, what was taken in for upgrades that never began is dropped."""
+    found = []
+    for folder in sorted((state_dir / "upgrades").glob("*/")):
+        if (folder / _JOURNAL).exists():
+            found.append(folder.name)
+        else:
+            Ledger(state_dir, folder.name).drop_tarballs()
+    return found
 
 
 def _sync(folder: Path) -> None:

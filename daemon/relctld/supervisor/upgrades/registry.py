@@ -94,6 +94,7 @@ class Upgrades:
         self._running: dict[str, _Running] = {}
         self._preparing: dict[str, str] = {}
         self._tidied: dict[str, asyncio.Future[None]] = {}
+        self._gives_way = False
         shell.stepped.append(self._stepped)
 
     def resume(self) -> None:
@@ -107,8 +108,9 @@ class Upgrades:
                 elif (entry := ledger.read()) is not None:
                     self._start(managed, ledger, entry, None)
 
-    async def close(self) -> None:
-        """Leave what is under way to a successor."""
+    async def close(self, *, gives_way: bool = False) -> None:
+        """Leave what is under way to a later relctld. Who waits is told so; if it is our successor, answered by it."""
+        self._gives_way = gives_way
         tasks = [running.task for running in self._running.values() if running.task is not None]
         for task in tasks:
             task.cancel()
@@ -276,6 +278,8 @@ class Upgrades:
             return self._told(j.release, await asyncio.shield(running.task))
         except asyncio.CancelledError:
             if running.task.cancelled():
+                if self._gives_way:
+                    await self._loop.create_future()  # for ever: our successor answers
                 raise RefusedError("failed", "relctld is stopping; a later one goes on with it") from None
             raise
         finally:
