@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -231,3 +232,33 @@ def test_a_run_dir_that_was_changed_under_living_nodes_is_refused(relctld: Fleet
     assert alive(pid)
     daemon.start()
     assert daemon.status("web")["pid"] == pid
+
+
+@pytest.mark.parametrize("kind", ["pre_start", "post_start", "probe"])
+def test_a_command_ends_with_the_relctld_that_ran_it(relctld: Fleet, tmp_path: Path, kind: str) -> None:
+    """After a SIGKILL it runs on, where nobody hears of its end: the next relctld ends it, before it runs a hook."""
+    pids, go, spared = tmp_path / "pids", tmp_path / "go", tmp_path / "spared"
+    say = f"exec 9>{tmp_path}/lock; flock -n 9 || touch {tmp_path}/twice; echo $$ >>{pids}; test -e {go} || sleep 300"
+    keys: dict[str, Any] = {"health": {"probe": "process"}, "hooks": {"timeout": "5m"}}
+    if kind == "probe":
+        keys["health"] = {"probe": f"exec:sh -c '{say}'", "timeout": "5m"}
+    else:
+        keys["hooks"][kind] = ["sh", "-c", say]
+    left = ["sh", "-c", f"setsid sleep 300 & echo $! >{spared}"]
+    other = fake(tmp_path / "other", health={"probe": "process"}, hooks={"pre_start": left})
+    daemon = relctld({"web": fake(tmp_path / "web", ready="process", **keys), "other": other})
+    daemon.wait_for("other", state="running")
+    wait_until(lambda: pids.exists() and pids.read_text(), what=f"the {kind}")
+    daemon.kill()
+    [first] = map(int, pids.read_text().split())
+    assert alive(first)
+    go.touch()
+    daemon.start()
+    daemon.wait_for("web", state="running")
+    wait_until(lambda: not alive(first), what=f"the end of the former {kind}")
+    if kind == "pre_start":
+        assert len(pids.read_text().split()) == 2
+        assert not (tmp_path / "twice").exists(), "two of them at once"
+    background = int(spared.read_text())
+    assert alive(background), "what a hook left behind on purpose is no business of ours"
+    os.kill(background, signal.SIGKILL)

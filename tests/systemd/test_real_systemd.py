@@ -1,11 +1,17 @@
-"""relctld as it is installed, under a real systemd, with real nodes: what systemd does to it never reaches them."""
+"""relctld as it is installed, under a real systemd, with real nodes: what systemd does to it never reaches them.
+
+`bare` is of OTP 28, which exits when its stdout loses its reader, and numbers its lines. `rapp` and `mapp`: OTP 25.
+"""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import otps
+from tests.builds import build
 from tests.systemd.installed import CONFIG, Host
 from tests.waiting import wait_until
 
@@ -18,22 +24,45 @@ user = "nobody"
 env = { DEMO_TICK_MS = "20" }
 [release.mapp]
 root = "/opt/mapp"
+[release.bare]
+root = "/opt/bare"
+command = ["bin/start"]
+ready = "process"
+health = { probe = "process" }
 """
+BARE = """#!/bin/sh
+exec {erl} -noinput -boot start_clean -eval '
+    Count = fun Count(N) -> io:format("line ~b~n", [N]), timer:sleep(10), Count(N + 1) end,
+    spawn(fun() -> Count(1) end).'
+"""
+SITE = "opt/relctl/lib/python3.11/site-packages"
 
 
 @pytest.fixture(scope="module")
 def host(installed: Path) -> Iterator[Host]:
-    """relctl installed and started, both nodes running."""
-    host = Host(installed, RELEASES)
+    """relctl installed and started, all nodes running."""
+    host = Host(installed, RELEASES, {"/opt/bare/bin/start": BARE.format(erl=otps.erl("28"))})
     with host.bed:
         host.until_running()
         yield host
 
 
+def lines(host: Host) -> int:
+    """How many lines are in the log of `bare`; they are all that its first VM wrote, each once."""
+    found = re.findall(r"^line (\d+)$", host.run("cat", "/var/log/relctl/bare/current"), re.MULTILINE)
+    assert list(map(int, found)) == list(range(1, len(found) + 1))
+    return len(found)
+
+
+def until_more_lines(host: Host) -> None:
+    before = lines(host)
+    wait_until(lambda: lines(host) > before + 10, 30, 0.1, what="more lines")
+
+
 def test_systemd_is_told_what_runs(host: Host) -> None:
     assert host.show("relctld", "SubState") == "running"
     wait_until(
-        lambda: host.show("relctld", "StatusText") == "2 running", what=lambda: host.show("relctld", "StatusText")
+        lambda: host.show("relctld", "StatusText") == "3 running", what=lambda: host.show("relctld", "StatusText")
     )
 
 
@@ -44,7 +73,12 @@ def test_the_first_start_succeeds(host: Host) -> None:
 def test_the_nodes_are_spoken_to_from_within_the_sandbox(host: Host) -> None:
     """Another user's sockets and arguments are read in /proc, a terminal is made and given away."""
     host.until_running()
-    wait_until(lambda: all(r["health"] == "well" and r["beam"] for r in host.status().values()), 30, what="both links")
+
+    def linked() -> bool:
+        found = host.status()
+        return all(found[name]["health"] == "well" and found[name]["beam"] for name in ("rapp", "mapp"))
+
+    wait_until(linked, 30, what="both links")
     assert host.run("relctl", "eval", "rapp", "node().") == "'rapp@127.0.0.1'"
     typed = "sleep 3; printf '6*7.\\n'; sleep 1; printf '\\n~.'"
     shell = f"({typed}) | TERM=xterm script -qec 'relctl remote rapp' /dev/null"
@@ -60,6 +94,7 @@ def test_no_blow_to_relctld_reaches_a_node(host: Host, blow: str) -> None:
         host.run("systemctl", "kill", "--kill-whom=main", "-s", blow, "relctld")
     wait_until(lambda: host.show("relctld", "MainPID") not in ("0", daemon), 30, what="a new relctld")
     assert host.until_running() == before
+    until_more_lines(host)
 
 
 def test_a_reexec_is_the_same_service_to_systemd(host: Host) -> None:
@@ -67,12 +102,27 @@ def test_a_reexec_is_the_same_service_to_systemd(host: Host) -> None:
     told = json.loads(host.run("relctl", "--json", "daemon", "reexec"))
     assert (told["ok"], str(told["pid"])) == (True, daemon)
     wait_until(lambda: host.show("relctld", "SubState") == "running", what=lambda: host.show("relctld", "SubState"))
-    wait_until(lambda: host.show("relctld", "StatusText") == "2 running")
+    wait_until(lambda: host.show("relctld", "StatusText") == "3 running")
     assert host.show("relctld", "MainPID") == daemon
     assert host.show("relctld", "Result") == "success"
     assert host.until_running() == before
     host.run("relctl", "reload")
     assert host.show("relctld", "SubState") == "running"
+
+
+def test_a_reexec_becomes_what_was_installed_and_the_loggers_service_follows(host: Host) -> None:
+    before, logger = host.until_running(), host.show("relctl-logger", "MainPID")
+    build(Path(f"/proc/{host.bed.leader}/root") / SITE, "99.0")
+    assert json.loads(host.run("relctl", "--json", "daemon", "reexec"))["version"] == "99.0"
+
+    def renewed() -> bool:
+        pid, *version = host.run("cat", "/run/relctl/logger.lock").split()
+        return version == ["99.0"] and pid == host.show("relctl-logger", "MainPID") != logger
+
+    wait_until(renewed, 30, 0.1, what=lambda: host.run("cat", "/run/relctl/logger.lock"))
+    assert host.daemon()["logger_pid"] is None, "none of relctld's own beside it"
+    assert host.until_running() == before
+    until_more_lines(host)
 
 
 def test_a_node_that_is_killed_comes_back(host: Host) -> None:
@@ -107,7 +157,9 @@ def test_reload_is_synchronous_and_a_bad_config_is_refused(host: Host) -> None:
 
 def test_stop_takes_the_nodes_down_and_start_brings_them_back(host: Host) -> None:
     before = host.until_running()
+    until_more_lines(host)
     host.run("systemctl", "stop", "relctld")
+    lines(host)
     for pid in before.values():
         assert host.run("kill", "-0", str(pid), check=False), f"{pid} still lives"
     assert host.scopes() == []

@@ -4,8 +4,10 @@ Rule: whatever goes wrong in here is an answer, in words; nothing raises but Can
 """
 
 import asyncio
-from collections.abc import Mapping
+import secrets
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Executor
+from typing import Any
 
 import structlog
 
@@ -14,7 +16,7 @@ from relctld.core.effects import AskProbe, RunHook
 from relctld.core.events import Probed
 from relctld.core.model import Hook
 from relctld.core.probes import WELL, ExecProbe, Finding, LinkProbe, Probe, Verdict
-from relctld.host import probe, users
+from relctld.host import probe, underway, users
 from relctld.host.command import Commands
 from relctld.host.gate import Identity
 from relctld.supervisor.launcher import Launcher
@@ -22,6 +24,9 @@ from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 
 log = structlog.get_logger()
+
+_END_AGAIN = 1.0
+"""Seconds until what outlives SIGKILL is looked for again."""
 
 _LATE = 0.5
 """Seconds beyond its timeout after which a probe's answer says more about us than about the node."""
@@ -45,6 +50,7 @@ class Asking:
         self._pool = pool
         self._releases = releases
         self._loop = asyncio.get_running_loop()
+        self._marks: set[str] = set()
 
     async def ask(self, managed: Managed, probe: Probe, timeout: float) -> Finding:
         """What a release says now to a probe; its state is not touched by that."""
@@ -90,6 +96,22 @@ class Asking:
         known = {"RELCTL_HOOK": str(hook), "RELCTL_RELEASE": managed.name, "RELCTL_EPOCH": str(managed.state.epoch)}
         return await self._command(managed, hooks.argv[hook], hooks.timeout, {**known, **more})
 
+    def former(self, managed: Managed) -> Coroutine[Any, Any, None] | None:
+        """Ends what a former self ran for this release, if anything is left: nobody times it, it may be run anew."""
+        marks = tuple(mark for mark in underway.left(managed.folder) if mark not in self._marks)
+        return self._end_former(managed, marks) if marks else None
+
+    async def _end_former(self, managed: Managed, marks: tuple[str, ...]) -> None:
+        told = False
+        try:
+            while left := await self._loop.run_in_executor(self._pool, underway.end_left, managed.folder, marks):
+                if not told:
+                    log.warning("command.stuck", release=managed.name, left=list(left))
+                told = True
+                await asyncio.sleep(_END_AGAIN)
+        except Exception:
+            log.exception("surprise", release=managed.name)
+
     async def _command(
         self,
         managed: Managed,
@@ -99,14 +121,21 @@ class Asking:
         *,
         prepared_once: bool = False,
     ) -> str | None:
-        """Run a command as the release's user. `prepared_once`: it may not take one worker more each time."""
-        spec = managed.spec
+        """Run a command as the release's user.
+
+        `prepared_once`: it may not take one worker more each time, nor wait for the end of what a former self ran.
+        """
+        spec, mark = managed.spec, secrets.token_hex(16)
+        self._marks.add(mark)
 
         def prepare() -> tuple[Identity, dict[str, str]]:
             identity = users.look_up(spec.user, spec.group)
-            return identity, self._launcher.environment(spec, identity) | more
+            env = self._launcher.environment(spec, identity) | more
+            return identity, env | underway.begin(managed.folder, mark)
 
         try:
+            if managed.former is not None and not prepared_once:
+                await asyncio.wait([managed.former])
             preparing = self._loop.run_in_executor(self._pool, prepare)
             if prepared_once:
                 managed.preparing = preparing
@@ -116,6 +145,9 @@ class Asking:
             outcome = await self._commands.run(argv, env=env, cwd=cwd, identity=switch, timeout=timeout)
         except Exception as error:  # noqa: BLE001 an operator's command must not surprise the daemon
             return f"{argv[0]}: {str(error).lower() or type(error).__name__}"
+        finally:
+            underway.end(managed.folder, mark)
+            self._marks.discard(mark)
         return outcome.error(timeout)
 
 

@@ -21,7 +21,8 @@ class Managed:
     mark · `pidfd`: of the living VM, for signals · `hook`: the pre_start under way · `totals`: what of it was last
     given to the store · `save_due`: a save that is about to be made · `output`: our hold on its FIFO, so that its
     last words outlive it while no logger runs · `looking`: held by who looks for its dumps · `preparing`: what the
-    latest `exec:` probe had to look up first · `oom_kills`: as many there were when the VM was last known to live.
+    latest `exec:` probe had to look up first · `oom_kills`: as many there were when the VM was last known to live ·
+    `former`: ends the commands of a former daemon.
     """
 
     spec: ReleaseSpec
@@ -39,6 +40,7 @@ class Managed:
     output: int | None = None
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     preparing: asyncio.Future[Any] | None = None
+    former: asyncio.Task[None] | None = None
     oom_kills: OomKills = field(default_factory=OomKills)
 
     @property

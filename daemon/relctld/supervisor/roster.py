@@ -95,6 +95,8 @@ class Roster:
             reach(Failpoint.BEFORE_ADOPTION)
             self._interpreter.adopt(managed, found.vm, found.pidfd)
             reach(Failpoint.AFTER_ADOPTION)
+        if former := self._interpreter.asking.former(managed):
+            managed.former = self._interpreter.task(f"former commands {spec.name}", former)
         self._shell.post(found.event)
         return managed
 
