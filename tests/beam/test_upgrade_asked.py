@@ -148,17 +148,14 @@ def test_only_a_node_that_runs_can_be_upgraded(stand: Stand) -> None:
     assert (unknown.returncode, "nothing" in unknown.stderr) == (5, True)
 
 
-def test_one_in_backoff_is_refused(stand: Stand) -> None:
-    script = stand.root / "bin" / stand.name
-    good = script.read_bytes()
-    script.write_text("#!/bin/sh\nexit 3\n")
-    stand.kill_vm()
-    stand.daemon.wait_for("web", WITHIN, state="backoff")
-    refused = stand.upgrade("1.1.0")
-    refused.refused("backoff", "relctl status web")
-    script.write_bytes(good)
-    stand.daemon.relctl("restart", "web")
-    stand.is_at("1.0.0")
+def test_one_in_backoff_is_refused() -> None:
+    with standing("rapp", backoff={"first": "1h", "max": "1h"}) as stand:
+        stand.kill_vm()
+        stand.daemon.wait_for("web", WITHIN, state="backoff")
+        stand.upgrade("1.1.0").refused("backoff", "relctl status web")
+        stand.untouched()
+        stand.daemon.relctl("restart", "web")
+        stand.is_at("1.0.0")
 
 
 @pytest.mark.parametrize("name", ["rapp", "mapp"])

@@ -120,7 +120,8 @@ class Stand:
             "DEMO_SOAK_MS": "1",
             **self.keys.get("env", {}),
         }
-        keys = {"ready": READY[self.name], "upgrade": {"soak": "0s"}, **self.keys, "env": env}
+        often = {"intensity": 1000, "backoff": {"base": "100ms", "max": "100ms"}}  # deaths are many here
+        keys = {"ready": READY[self.name], "upgrade": {"soak": "0s"}, **often, **self.keys, "env": env}
         self.host.run(web=self.host.release(self.root, env, **{k: v for k, v in keys.items() if k != "env"}))
         self.well()
         self.first = self.tree()
