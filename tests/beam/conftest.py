@@ -3,6 +3,7 @@
 `rapp_root`, `mapp_root`, `papp_root`: a private copy, readable by every user, gone after the test.
 `dapp_root`: the same, laid out as Distillery would.
 `host`: a relctld of the test's own, not started yet; all that its releases started is ended after the test.
+`stand`: rapp, then mapp, at 1.0.0 under a relctld; a module's tests share it, each finds it as it was at first.
 `epmd_port`: give it to a release as ERL_EPMD_PORT; the epmd that appears there is ended after the test.
 Without Erlang these tests are skipped, but fail where the full run was asked for (RELCTL_TEST_FULL=1, CI=true).
 """
@@ -21,6 +22,7 @@ import pytest
 
 from tests import epmds
 from tests.beam.supervised import Host
+from tests.beam.upgrading import Stand, standing
 from tests.releases import build, distillery
 from tests.running import Relctld
 
@@ -71,6 +73,21 @@ def host(public_path: Path, epmd_port: int) -> Iterator[Host]:
             process.kill()
 
 
+@pytest.fixture(scope="module", params=["rapp", "mapp"])
+def shared_stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
+    """One for all tests of a module; name one sample with `parametrize(…, indirect=True)`."""
+    _built(str(request.param))
+    with standing(str(request.param)) as stand:
+        yield stand
+
+
+@pytest.fixture
+def stand(shared_stand: Stand) -> Iterator[Stand]:
+    """The shared one, given back as it was."""
+    yield shared_stand
+    shared_stand.restore()
+
+
 @pytest.fixture
 def epmd_port() -> Iterator[int]:
     """A port below the ephemeral range that nobody listens on."""
@@ -79,8 +96,12 @@ def epmd_port() -> Iterator[int]:
 
 
 def _copy(name: str, to: Path) -> Path:
+    return build.place(_built(name), to / name)
+
+
+def _built(name: str) -> Path:
     try:
-        return build.place(build.build(name), to / name)
+        return build.build(name)
     except build.MissingToolError as error:
         if os.environ.get("RELCTL_TEST_FULL") == "1" or os.environ.get("CI") == "true":
             raise

@@ -76,6 +76,12 @@ def write(root: Path, path: str, data: bytes, mode: int = 0o644, group: int | No
         os.fsync(folder)
 
 
+def settle(root: Path, path: str) -> None:
+    """Take away what a `write` of this file left that was interrupted."""
+    with opened(root) as fd, contextlib.suppress(FileNotFoundError), parent(fd, path) as (folder, name):
+        _drop_temporary(folder, name)
+
+
 def make_dirs(root: Path, path: str) -> None:
     """Make a directory and those above it, as far as they are missing."""
     with opened(root) as fd:
@@ -89,8 +95,7 @@ def remove(root: Path, path: str) -> None:
     """
     with opened(root) as fd:
         remove_below(fd, path)
-        with contextlib.suppress(FileNotFoundError), parent(fd, path) as (folder, name):
-            _drop_temporary(folder, name)
+    settle(root, path)
 
 
 def rename(root: Path, before: str, after: str) -> None:

@@ -142,6 +142,7 @@ def clean(ground: Ground, journal: Journal) -> None:
     """Leave the tree as it was before. Raises OSError, PackageError, ReleaseError."""
     swap_out(ground, journal)
     pieces.undo(ground.root, STAGING, ground.luggage.units)
+    files.settle(ground.root, RELEASES)
     if ground.luggage.releases is None:
         files.remove(ground.root, RELEASES)
     elif files.read(ground.root, RELEASES, _LARGEST) != (before := ground.luggage.releases.encode()):

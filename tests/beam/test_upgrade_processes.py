@@ -1,0 +1,76 @@
+"""Processes that are in the way of a hot upgrade: one that is busy is waited for, one in old code is not forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.beam.upgrading import WITHIN, Stand, standing
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.beam
+
+
+@pytest.fixture(params=["rapp", "mapp"])
+def hasty(request: pytest.FixtureRequest) -> Iterator[Stand]:
+    """One whose upgrades may take 3 s."""
+    with standing(request.param, upgrade={"soak": "0s", "timeout": "3s"}) as stand:
+        yield stand
+
+
+def test_a_busy_process_is_waited_for_and_its_state_migrated(stand: Stand) -> None:
+    with stand.client() as said:
+        assert [said("bump"), said("sleep 3000")] == ["1", "ok"]
+        before = stand.daemon.status("web")
+        stand.upgrade("1.1.0").done()
+        assert [said("state"), said("bump"), said("bumps")] == ["v2 1", "2", "1"]
+        said("sleep 3000")
+        stand.downgrade().done()
+        assert said("state") == "v1 2"
+    after = stand.is_at("1.0.0")
+    assert (after["pid"], after["restarts_total"]) == (before["pid"], before["restarts_total"])
+
+
+def test_an_install_that_is_out_of_time_ends_with_its_vm(hasty: Stand) -> None:
+    with hasty.client() as said:
+        said("sleep 600000")
+    failed = hasty.upgrade("1.1.0")
+    failed.failed("not installed within 3 s", "it runs 1.0.0 as before, after a restart")
+    hasty.is_at("1.0.0")
+    hasty.untouched()
+    hasty.upgrade("1.1.0").done()
+    hasty.after_deaths("1.1.0")
+
+
+def test_a_process_that_is_busy_for_longer_than_relctld_waits_is_never_given_new_code_with_its_old_state(
+    hasty: Stand,
+) -> None:
+    with hasty.client() as said:
+        assert [said("bump"), said("sleep 8000")] == ["1", "ok"]
+        with hasty.begin("1.1.0", "--no-wait") as asked:
+            assert asked.wait(WITHIN) == 0
+        hasty.phase("installing")
+        wait_until(lambda: hasty.rpc("erlang", "whereis", "[relctl_upgrade]") != "undefined", WITHIN, what="the order")
+        hasty.daemon.kill()  # nobody watches the time now
+        assert said("state") in ("v1 1", "v2 1")
+    hasty.daemon.start()
+    hasty.ended()
+    hasty.is_at(hasty.daemon.status("web")["version"])
+
+
+def test_who_leaves_old_code_soon_is_waited_for(stand: Stand) -> None:
+    stand.said("linger 1000")
+    stand.upgrade("1.1.0-soft").done()
+    stand.is_at("1.1.0-soft")
+
+
+@pytest.mark.parametrize("vsn", ["1.1.0-soft", "1.1.0"])
+def test_who_stays_in_old_code_makes_it_fail(stand: Stand, vsn: str) -> None:
+    stand.said("linger 3600000")
+    failed = stand.upgrade(vsn)
+    failed.failed("still runs the old", "it runs 1.0.0 as before")
+    stand.is_at("1.0.0")
+    stand.untouched()
+    stand.upgrade("1.1.0").done()
+    stand.is_at("1.1.0")

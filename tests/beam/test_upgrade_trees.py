@@ -1,0 +1,148 @@
+"""Trees that make a hot upgrade hard: lists that are damaged, other owners, planted links, a disk that fills up."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from relctld.beam.package.releases import read_releases
+from tests.beam.supervised import OTHER_USER
+from tests.beam.upgrading import Stand, standing
+from tests.running import need_root
+
+pytestmark = pytest.mark.beam
+
+DAMAGE = {
+    "missing": None,
+    "empty": "",
+    "torn": '[{release,"rapp","1.0.0",',
+    "garbage": "\x00\x01 what?\n",
+    "another's": '[{release,"other","0.1.0","13.1.5",[],permanent}].\n',
+}
+FILL = """\
+#!/bin/sh
+# Fills the disk that the tree lies on, where it is told to.
+[ ! -e "$0.now" ] || dd if=/dev/zero of={disk}/fill bs=64k 2>/dev/null || true
+"""
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_list_that_is_damaged_is_mended(stand: Stand, kind: str) -> None:
+    path, text = stand.root / "releases" / "RELEASES", DAMAGE[kind]
+    path.unlink(missing_ok=True)
+    if text is not None:
+        path.write_text(text)
+    stand.upgrade("1.1.0-unhealthy").failed("not well")
+    assert text is None or not path.exists() or path.read_text() != ""
+    stand.upgrade("1.1.0").done()
+    stand.is_at("1.1.0")
+    listed = {entry.version: entry for entry in read_releases(path.read_bytes())}
+    assert [listed[version].status for version in ("1.0.0", "1.1.0")] == ["old", "permanent"]
+    assert all(listed[version].libraries for version in ("1.0.0", "1.1.0"))
+    stand.kill_vm()
+    stand.is_at("1.1.0")
+    stand.downgrade().done()
+    stand.is_at("1.0.0")
+
+
+def test_a_list_that_was_damaged_before_the_boot_is_mended(stand: Stand) -> None:
+    path = stand.root / "releases" / "RELEASES"
+    path.write_text(DAMAGE["torn"] or "")
+    epoch = stand.daemon.status("web")["epoch"]
+    stand.kill_vm()
+    stand.daemon.wait_for("web", 90, epoch=epoch + 1)
+    stand.well()
+    assert stand.daemon.ask("versions", {"release": "web"})["releases_error"]
+    stand.upgrade("1.1.0").done()
+    stand.after_deaths("1.1.0")
+
+
+@pytest.mark.parametrize("shared_stand", ["mapp"], indirect=True)
+def test_a_first_upgrade_that_fails_leaves_no_list_behind(stand: Stand) -> None:
+    assert not (stand.root / "releases" / "RELEASES").exists()
+    stand.upgrade("1.1.0-unhealthy").failed("not well")
+    assert not (stand.root / "releases" / "RELEASES").exists()
+    stand.untouched()
+
+
+# -- owners ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rapp", "mapp"])
+def test_a_tree_of_root_and_a_node_of_another_user(name: str) -> None:
+    need_root()
+    with standing(name, user=OTHER_USER) as stand:
+        stand.upgrade("1.1.0-apply-before").failed("boom")
+        stand.is_at("1.0.0")
+        stand.untouched()
+        stand.upgrade("1.1.0").done()
+        stand.is_at("1.1.0")
+        assert {path.lstat().st_uid for path in stand.root.rglob("*")} == {0}
+        stand.after_deaths("1.1.0")
+        stand.downgrade().done()
+        stand.after_deaths("1.0.0")
+
+
+def owned(name: str, root: Path) -> None:
+    """The whole tree is the other user's."""
+    uid, gid = pwd.getpwnam(OTHER_USER)[2:4]
+    for path in (root, *root.rglob("*")):
+        os.chown(path, uid, gid, follow_symlinks=False)
+
+
+@pytest.mark.parametrize("name", ["rapp", "mapp"])
+def test_a_tree_of_the_nodes_own_user(name: str) -> None:
+    need_root()
+    with standing(name, prepared=owned, user=OTHER_USER) as stand:
+        stand.upgrade("1.1.0-apply-before").failed("boom")
+        stand.is_at("1.0.0")
+        stand.untouched()
+        stand.upgrade("1.1.0").done()
+        assert {path.lstat().st_uid for path in stand.root.rglob("*")} == {pwd.getpwnam(OTHER_USER).pw_uid}
+        stand.after_deaths("1.1.0")
+
+        outside = stand.root.with_name("outside")
+        for planted in ("releases/RELEASES", "lib"):
+            place, kept = stand.root / planted, stand.root.with_name("kept")
+            outside.mkdir(mode=0o777)
+            outside.chmod(0o777)
+            place.rename(kept)
+            place.symlink_to(outside if kept.is_dir() else outside / "file")
+            ended = stand.upgrade("1.2.0")
+            assert ended.code in (1, 5), ended
+            assert ended.err
+            assert list(outside.iterdir()) == [], planted
+            place.unlink()
+            kept.rename(place)
+            outside.rmdir()
+            stand.is_at("1.1.0")
+        stand.upgrade("1.2.0").done()
+        stand.is_at("1.2.0")
+
+
+# -- room ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rapp", "mapp"])
+def test_a_disk_that_fills_up_in_unpacking(name: str, tmp_path: Path) -> None:
+    need_root()
+    hook = tmp_path / "fill"
+    with standing(name, disk="400m", hooks={"pre_upgrade": [str(hook)]}) as stand:
+        disk = stand.root.parent
+        hook.write_text(FILL.format(disk=disk))
+        hook.chmod(0o755)
+        now = hook.with_name("fill.now")
+        now.touch()
+        before = stand.daemon.status("web")
+        stand.upgrade("1.1.0").failed("No space left", "never stopped")
+        stand.untouched()
+        stand.upgrade("1.1.0").refused("bytes left", "make room")
+        stand.untouched()
+        now.unlink()
+        (disk / "fill").unlink()
+        stand.upgrade("1.1.0").done()
+        after = stand.is_at("1.1.0")
+        assert (after["pid"], after["restarts_total"]) == (before["pid"], before["restarts_total"])
