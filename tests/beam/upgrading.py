@@ -37,7 +37,7 @@ from tests.releases.package import package
 from tests.running import Relctld
 from tests.waiting import wait_until
 
-WITHIN = 30.0
+WITHIN = 60.0
 """Seconds for anything that a node does: a patience, not a measure."""
 
 READY = {"rapp": "mfa:rapp_srv:ready", "mapp": "mfa:Elixir.Mapp.Server:ready"}

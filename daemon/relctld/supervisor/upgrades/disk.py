@@ -19,6 +19,7 @@ from pathlib import Path
 
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.judge import Package
+from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.releases import Entry, entry_of, read_releases, render_releases
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.core.model import Flavour
@@ -169,12 +170,21 @@ def _select(ground: Ground, versions: Sequence[str], version: str) -> None:
 
 
 def _write_releases(ground: Ground, versions: Sequence[str], *, permanent: str) -> None:
-    """These versions, and what is listed beside them."""
+    """These versions, and what is listed beside them; but not what nothing is known of, neither .rel nor libraries."""
     tree = ground.tree()
     before = {entry.version: entry for entry in tree.releases or ()}
-    wanted = [*versions, *(version for version in before if version not in versions)]
+    beside = [version for version in before if version not in versions and _is_known(tree, version)]
+    wanted = [*versions, *beside]
     entries = [_entry(tree, before.get(version), version, permanent) for version in wanted]
     files.write(ground.root, RELEASES, render_releases(entries), 0o644, ground.group)
+
+
+def _is_known(tree: Tree, version: str) -> bool:
+    try:
+        tree.rel(version)
+    except (ReleaseError, PackageError):
+        return False
+    return True
 
 
 def _entry(tree: Tree, before: Entry | None, version: str, permanent: str) -> Entry:
