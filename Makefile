@@ -7,7 +7,7 @@
 #   make clean   remove what the others built
 
 PYTHON := .venv/bin/python
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 ROUNDS ?= 500
 SEED ?=

@@ -42,7 +42,9 @@ def test_a_list_that_is_damaged_is_mended(stand: Stand, kind: str) -> None:
     listed = {entry.version: entry for entry in read_releases(path.read_bytes())}
     assert [listed[version].status for version in ("1.0.0", "1.1.0")] == ["old", "permanent"]
     assert all(listed[version].libraries for version in ("1.0.0", "1.1.0"))
+    epoch = stand.daemon.status("web")["epoch"]
     stand.kill_vm()
+    stand.daemon.wait_for("web", 90, epoch=epoch + 1)
     stand.is_at("1.1.0")
     stand.downgrade().done()
     stand.is_at("1.0.0")
