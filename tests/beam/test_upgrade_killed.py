@@ -7,6 +7,7 @@ nothing had been. With the VM dead as well, the next boot brings what the journa
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 
@@ -15,7 +16,11 @@ from tests.beam.upgrading import WITHIN, Death, Stand, entering
 from tests.releases.package import package
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.beam
+LONG = os.environ.get("RELCTL_TESTS") == "long"
+ONE = pytest.mark.parametrize("shared_stand", ["rapp"], indirect=True)
+"""Each step costs seconds: RELCTL_TESTS=long takes mapp through all of them too."""
+
+pytestmark = [pytest.mark.beam] if LONG else [pytest.mark.beam, ONE]
 
 CONFIG = Death("after", "sys.config")
 REGISTERED = Death("after", "RELEASES")

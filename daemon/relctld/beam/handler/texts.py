@@ -41,7 +41,7 @@ INSTALL: Final = """
             {'EXIT', {Cause, [{_, _, _, _} | _]}} -> Cause;
             _ -> Term
         end,
-        unicode:characters_to_binary(io_lib:format("~0tP", [Short, 40]))
+        unicode:characters_to_binary(io_lib:format("~0tP", [Short, 12]))
     end,
     Set = fun(Pairs) -> [os:putenv(Name, Value) || {Name, Value} <- Pairs] end,
     Work = fun() ->

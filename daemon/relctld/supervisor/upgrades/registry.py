@@ -226,7 +226,7 @@ class Upgrades:
 
     async def _run(self, managed: Managed, ledger: Ledger, running: _Running) -> dict[str, Any]:
         transaction = running.transaction
-        end = await transaction.run()
+        end = await self._to_its_end(managed.name, transaction)
         outcome = self._outcome(managed, transaction.journal, end, self._loop.time() - running.begun)
         while True:
             try:
@@ -246,6 +246,16 @@ class Upgrades:
         if end.ok:
             await self._after(managed, transaction.journal)
         return outcome
+
+    async def _to_its_end(self, name: str, transaction: Transaction) -> Finish:
+        """Whatever surprises there are on the way: it is tried again, from what journal, tree and node say."""
+        while True:
+            try:
+                return await transaction.run()
+            except Exception as error:
+                log.exception("surprise", release=name)
+                self._explain(name, f"it goes on after a surprise, which relctld's log tells: {error!r}")
+                await asyncio.sleep(1.0)
 
     async def _after(self, managed: Managed, j: Journal) -> None:
         error = await self._run_hook(managed, Hook.POST_UPGRADE, {"RELCTL_FROM": j.origin, "RELCTL_TO": j.target})
