@@ -26,6 +26,10 @@ from tests.beam.upgrading import Stand, standing
 from tests.releases import build, distillery
 from tests.running import Relctld
 
+LONG = os.environ.get("RELCTL_TESTS") == "long"
+collect_ignore = [] if LONG else ["test_packages.py"]
+"""That proves the samples without relctl; with it the tests of upgrades need them to be as they say."""
+
 
 @pytest.fixture
 def public_path() -> Iterator[Path]:

@@ -5,12 +5,18 @@ Each says which way it came back: in the same life of the node, or after a resta
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
 from tests.beam.upgrading import Stand, standing
 
+LONG = os.environ.get("RELCTL_TESTS") == "long"
+SAMPLES = ["rapp", "mapp"] if LONG else ["mapp"]
+"""An ill version costs seconds: RELCTL_TESTS=long takes those of rapp too."""
+
+ONE = pytest.mark.parametrize("shared_stand", SAMPLES, indirect=True)
 pytestmark = pytest.mark.beam
 
 SAME, INSIDE, ANEW = "never stopped", "restarted inside its process", "another process"
@@ -23,6 +29,7 @@ def way_back(before: dict[str, Any], after: dict[str, Any]) -> str:
     return SAME if after["restarts_total"] == before["restarts_total"] else INSIDE
 
 
+@ONE
 @pytest.mark.parametrize(
     ("vsn", "way", "words"),
     [
@@ -54,6 +61,7 @@ def test_it_comes_back_and_the_same_node_takes_a_good_one(
     stand.is_at("1.0.0")
 
 
+@ONE
 @pytest.mark.parametrize("vsn", ["1.1.0-apply-before", "1.1.0-raise"])
 def test_after_a_failure_a_boot_brings_the_old_and_a_good_one_goes_well(stand: Stand, vsn: str) -> None:
     assert stand.upgrade(vsn).code == 1
@@ -65,6 +73,7 @@ def test_after_a_failure_a_boot_brings_the_old_and_a_good_one_goes_well(stand: S
     stand.is_at("1.1.0")
 
 
+@ONE
 def test_a_node_that_dies_in_the_soak_is_started_as_the_old(stand: Stand) -> None:
     before = stand.daemon.status("web")
     failed = stand.upgrade("1.1.0-crash", "--soak", "1h")
@@ -77,6 +86,7 @@ def test_a_node_that_dies_in_the_soak_is_started_as_the_old(stand: Stand) -> Non
     stand.is_at("1.1.0")
 
 
+@ONE
 def test_one_that_is_not_ready_any_more_in_the_soak_comes_back(stand: Stand) -> None:
     before = stand.daemon.status("web")
     with stand.client() as said, stand.begin("1.1.0", "--soak", "1h") as asked:
@@ -93,6 +103,7 @@ def test_one_that_is_not_ready_any_more_in_the_soak_comes_back(stand: Stand) -> 
     assert way_back(before, stand.daemon.status("web")) in (SAME, ANEW)
 
 
+@ONE
 @pytest.mark.parametrize(
     ("vsn", "words"),
     [
@@ -112,6 +123,7 @@ def test_what_the_judge_finds_is_refused_before_anything_happens(
     assert way_back(before, stand.is_at("1.0.0")) == SAME
 
 
+@ONE
 def test_a_configuration_that_cannot_be_made_is_told_and_one_that_can_is_put_in_force(stand: Stand) -> None:
     before = stand.daemon.status("web")
     stand.upgrade("1.1.0-bad-config").failed("configuration", "never stopped")
@@ -121,6 +133,7 @@ def test_a_configuration_that_cannot_be_made_is_told_and_one_that_can_is_put_in_
     stand.is_at("1.1.0")
 
 
+@ONE
 def test_a_version_without_a_way_back_is_installed_and_goes_back_by_no_downgrade(stand: Stand) -> None:
     plan = stand.upgrade("1.1.0-up-only", "--plan", "--json").reply["plan"]
     assert plan["way_back"] == "restart"
