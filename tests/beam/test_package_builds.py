@@ -9,10 +9,8 @@ import pytest
 
 from relctld.beam.package.judge import judge, judge_installed
 from relctld.beam.package.refusals import Kind, PackageError
-from relctld.beam.package.releases import entry_of, render_releases
 from relctld.beam.package.tree import read_tree
 from relctld.core.model import Flavour
-from relctld.host import tree
 from relctld.host.unpack import extract, move_in, undo
 from tests import otps
 from tests.packages import MACHINE, contents, listing
@@ -52,7 +50,6 @@ def test_judged_and_unpacked(upgrade: Upgrade) -> None:
     assert installed.boot_version == "1.0.0"
     found = judge(contents(upgrade.packed), installed, "1.0.0", upgrade.name, installed.flavour, MACHINE)
     assert found.applications.changed == {upgrade.name: ("1.0.0", "1.1.0")}
-    assert found.modules.changed == found.modules.protocols == (), "one source, built in two places"
     assert {"releases/1.1.0", f"lib/{upgrade.name}-1.1.0"} <= set(found.placement.units)
     assert all(path.startswith(("bin/", "releases/")) for path in found.placement.skipped), (
         "what both have is the same, whole ERTS"
@@ -85,37 +82,6 @@ def run(root: Path, *flags: str | Path) -> str:
     env = otps.environment(ROOTDIR=str(root), BINDIR=str(erl.parent), EMU="beam", PROGNAME="erl")
     command = [erl, "-noinput", *flags]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
-
-
-INSTALL = """
-    {ok, "1.0.0", _} = release_handler:check_install_release("1.1.0"),
-    {ok, "1.0.0", _} = release_handler:install_release("1.1.0"),
-    {_, _, V} = lists:keyfind(rapp, 1, application:which_applications()),
-    ok = release_handler:make_permanent("1.1.0"),
-    [] = code:modified_modules(),
-    io:format("now ~s", [V]), halt(0).
-"""
-
-
-def test_release_handler_takes_it_over(rapp_root: Path, public_path: Path) -> None:
-    """It never unpacked the version: what we put there and wrote into RELEASES is all it knows."""
-    upgrade = Upgrade("rapp", rapp_root, public_path)
-    upgrade.pack()
-    root, installed = upgrade.root, read_tree(upgrade.root)
-    found = judge(contents(upgrade.packed), installed, "1.0.0", upgrade.name, installed.flavour, MACHINE)
-    extract(upgrade.packed, root, STAGING, found.placement.new)
-    move_in(root, STAGING, found.placement.units)
-    listed = [entry_of(found.rel, str(root), "unpacked"), entry_of(found.running, str(root), "permanent")]
-    tree.write(root, "releases/RELEASES", render_releases(listed))
-    for version in ("1.0.0", "1.1.0"):
-        tree.write(root, f"releases/{version}/sys.config", b"[].\n")
-    folder = root / "releases/1.0.0"
-    flags = ["-boot", folder / "start", "-boot_var", "RELEASE_DIR", root, "-config", folder / "sys.config"]
-    assert run(root, *flags, "-mode", "embedded", "-eval", INSTALL).endswith("now 1.1.0")
-    assert [(entry.version, entry.status) for entry in read_tree(root).releases or ()] == [
-        ("1.1.0", "permanent"),
-        ("1.0.0", "old"),
-    ]
 
 
 def test_a_build_whose_file_was_cut_short(upgrade: Upgrade) -> None:

@@ -178,7 +178,8 @@ def test_arguments_of_wrong_types(unharmed: Relctld, op: str) -> None:
             if "progress" not in answer:
                 ids.discard(answer["id"])
                 kind = answer.get("error", {}).get("kind")
-                assert kind in (None, "usage", "unknown-release", "impossible"), answer
+                busy = kind == "busy" and op in ("upgrade", "downgrade")  # one of those before is looked at
+                assert busy or kind in (None, "usage", "unknown-release", "impossible"), answer
 
 
 def test_a_thousand_random_frames(unharmed: Relctld) -> None:

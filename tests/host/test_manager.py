@@ -56,7 +56,9 @@ def test_what_is_no_bus_is_not_believed(tmp_path: Path) -> None:
         def answer() -> None:
             connection, _ = own.accept()
             with connection:
-                connection.recv(1024)
+                asked = b""
+                while b"\r\n" not in asked:
+                    asked += connection.recv(1024)
                 connection.sendall(b"REJECTED EXTERNAL\r\n")
 
         with ThreadPoolExecutor(1) as pool:
