@@ -31,6 +31,24 @@ collect_ignore = [] if LONG else ["test_packages.py"]
 """That proves the samples without relctl; with it the tests of upgrades need them to be as they say."""
 
 
+ONE_ASKED = {"test_upgrade_asked": "rapp", "test_upgrade_processes": "mapp"}
+"""Where the two samples hardly differ, and each test costs seconds: one of them, but for the long run."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the long run asks."""
+    left = [] if LONG else [item for item in items if _is_for_the_long_run(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _is_for_the_long_run(item: pytest.Item) -> bool:
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    asked = ONE_ASKED.get(Path(item.path).stem)
+    return asked is not None and params.get("shared_stand", asked) != asked
+
+
 @pytest.fixture
 def public_path() -> Iterator[Path]:
     """A directory that any user may enter, which pytest's tmp_path is not."""
