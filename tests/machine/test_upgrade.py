@@ -25,6 +25,7 @@ from relctld.core.upgrade import (
     Step,
     Wait,
     next_step,
+    taken_up,
 )
 
 OLD, NEW = "1.0.0", "1.1.0"
@@ -44,6 +45,8 @@ class Fate:
     damaged: bool = False  # an install that failed left the old version's environment damaged
     repairable: bool = True
     leave: bool = False
+    mute: bool = False  # no look at the node comes to an end
+    stubborn: bool = False  # the node does not let itself be made permanent
 
 
 @dataclass
@@ -97,6 +100,10 @@ class World:
 
     def do(self, act: Act) -> None:
         self.acts.append(str(act))
+        self.now += 1.0
+        if self._is_in_vain(act):
+            self.now += 60.0
+            return
         match act:
             case Act.UNPACK:
                 self.unpacked = True
@@ -137,6 +144,10 @@ class World:
                 self.listed -= {NEW}
             case Act.FORGET:
                 self.known = set(self.listed)
+
+    def _is_in_vain(self, act: Act) -> bool:
+        looks = act in (Act.VERIFY, Act.VERIFY_BACK)
+        return (self.fate.mute and looks) or (self.fate.stubborn and act is Act.MAKE_PERMANENT)
 
     def _install(self) -> None:
         match self.fate.install:
@@ -252,7 +263,7 @@ FATES = [
 
 
 def world(fate: Fate) -> World:
-    return World(fate, replace(BEGIN, reversible=fate.reversible, leave=fate.leave))
+    return World(fate, taken_up(replace(BEGIN, reversible=fate.reversible, leave=fate.leave), 0.0))
 
 
 def cases() -> Iterator[tuple[Fate, str, int]]:
@@ -302,6 +313,52 @@ def test_it_ends_rightly_whatever_strikes_whenever(fate: Fate, blow: str) -> Non
             assert end.ok is (fate == Fate()), f"our death at {at} changed the outcome"
 
 
+@pytest.mark.parametrize("fate", [Fate(mute=True), Fate(mute=True, install="before"), Fate(mute=True, back="before")])
+def test_a_node_that_cannot_be_looked_at_is_restarted_in_the_end(fate: Fate) -> None:
+    after = world(fate)
+    end = run(after)
+    assert "restart" in after.acts
+    assert_it_ended_rightly(after, end)
+    assert not end.ok
+
+
+def test_what_is_decided_is_brought_by_a_restart_where_the_node_does_not_take_it() -> None:
+    after = world(Fate(stubborn=True))
+    end = run(after)
+    assert "restart" in after.acts
+    assert end == Finish(ok=True)
+    assert_it_ended_rightly(after, end)
+
+
+@pytest.mark.parametrize("fate", FATES, ids=repr)
+def test_a_link_that_never_comes_back_keeps_no_upgrade_for_ever(fate: Fate) -> None:
+    for at in range(_length(fate)):
+        after = world(fate)
+        for count in range(ENOUGH):
+            if count == at:
+                after.life = Life.COMING
+            step = after.step()
+            match step:
+                case Finish():
+                    break
+                case Enter(journal):
+                    after.journal, after.findings = journal, None
+                case Do(act):
+                    after.do(act)
+                case Wait(until):
+                    after.now = until if until is not None else after.now + 1
+            after.check()
+        assert isinstance(step, Finish), f"{after.journal.phase} for ever, silent since {at}"
+        assert step.ok is (after.selects == NEW)
+
+
+def test_the_time_in_which_nobody_was_there_does_not_count() -> None:
+    journal = replace(BEGIN, phase=Phase.INSTALLED, until=50.0)
+    assert taken_up(journal, 1000.0).until == 1000.0 + BEGIN.timeout
+    soaking = replace(journal, phase=Phase.SOAKING)
+    assert (taken_up(soaking, 20.0).until, taken_up(soaking, 1000.0).until) == (50.0, 1000.0)
+
+
 def test_what_is_ill_is_left_where_that_was_asked_for() -> None:
     after = world(Fate(wrong=Phase.INSTALLED, leave=True))
     assert run(after) == Finish(ok=False, why="old code", left=True)
@@ -348,7 +405,7 @@ def test_two_strikes_end_rightly_too() -> None:
 def test_a_node_that_boots_is_waited_for() -> None:
     after = world(Fate())
     after.life = Life.COMING
-    assert after.step() == Wait()
+    assert after.step() == Wait(BEGIN.timeout)
 
 
 def test_an_install_that_never_ends_ends_with_its_vm() -> None:

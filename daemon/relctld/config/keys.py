@@ -154,7 +154,7 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("timeout", _TIME, VM, "How long a VM may take to write one."),
     ),
     "release.upgrade": (
-        Key("timeout", _TIME, AT_ONCE, "How long an install may take; then the VM is restarted."),
+        Key("timeout", _TIME, AT_ONCE, "How long a step of a hot upgrade may take; then the VM is restarted."),
         Key("soak", duration(0), AT_ONCE, "How long it must be well to become permanent."),
         Key("on_failure", _words(OnFailure), AT_ONCE, "Go back when it is ill after the install, or leave it so."),
         Key("allow_restart", flag(), AT_ONCE, "Whether it may restart the VM.", idle=True),

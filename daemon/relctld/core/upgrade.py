@@ -57,9 +57,9 @@ class Act(StrEnum):
 class Journal:
     """All that must survive us. `epoch`, `incarnation`: of the node that is upgraded, a later one booted from disk.
 
-    `until`: when the phase ends (soaking) or is out of time (installing), monotonic; it counts only for that node, so
-    in one boot of the host. `reversible`: the relup has a way down. `leave`: the operator wants to look at what is
-    ill, so nothing is taken back once it is installed. `repaired`: REPAIR was done; marked when it is.
+    `until`: when the phase ends (soaking) or is out of time (all others), monotonic; set as it is entered, and anew by
+    each relctld that takes it up. `reversible`: the relup has a way down. `leave`: the operator wants to look at what
+    is ill, so nothing is taken back once it is installed. `repaired`: REPAIR was done; marked when it is.
     `why`: what made it go back. `soak`, `timeout`: seconds.
     """
 
@@ -177,27 +177,44 @@ _BOOTED = {
     Phase.UNDOING: "while it was taken back",
 }
 
+_LATE = {
+    Phase.BEGUN: "not prepared",
+    Phase.INSTALLING: "not installed",
+    Phase.INSTALLED: "not verified",
+    Phase.SOAKING: "not verified after the soak",
+}
+
 
 def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     """What brings the upgrade closer to its end."""
+    step = _step(j, disk, node, now)
+    return _timed(step, now) if isinstance(step, Enter) else step
+
+
+def taken_up(j: Journal, now: float) -> Journal:
+    """The journal, new or of a former self: for how long that was dead counts against nobody."""
+    return replace(j, until=max(j.until or now, now) if j.phase is Phase.SOAKING else now + j.timeout)
+
+
+def _step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if j.phase in _UNDECIDED and (node.life is Life.GONE or _is_another(j, node)):
         return _enter(j, Phase.CLEANING, why=j.why or _how_it_ended(j, node))
     match j.phase:
         case Phase.COMMITTING:
-            return _committing(j, disk, node)
+            return _committing(j, disk, node, now)
         case Phase.RESTARTING:
-            return _restarting(j, node)
+            return _restarting(j, node, now)
         case Phase.CLEANING:
             return _cleaning(j, disk, node)
     if node.life is Life.COMING:
-        return Wait()
+        return _out_of_time(j) if _is_late(j, now) else Wait(_limit(j))
     match j.phase:
         case Phase.BEGUN:
             return _begun(j, disk, node, now)
         case Phase.INSTALLING:
             return _installing(j, node, now)
         case Phase.INSTALLED:
-            return _judged(j, node, Act.VERIFY, _enter(j, Phase.SOAKING, until=now + j.soak))
+            return _judged(j, node, now, _enter(j, Phase.SOAKING))
         case Phase.SOAKING:
             return _soaking(j, node, now)
         case Phase.UNDOING:
@@ -208,15 +225,15 @@ def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
             assert_never(never)
 
 
-def after_failure(j: Journal, act: Act, why: str) -> Enter | None:
+def after_failure(j: Journal, act: Act, why: str, now: float) -> Enter | None:
     """What follows where an act cannot be done; None: it is tried again, for there is no other way to a good end."""
     match act:
         case Act.UNPACK | Act.CONFIGURE | Act.REGISTER:
-            return _enter(j, Phase.CLEANING, why=j.why or why)
+            return _timed(_enter(j, Phase.CLEANING, why=j.why or why), now)
         case Act.INSTALL | Act.VERIFY:
-            return _enter(j, Phase.UNDOING, why=j.why or why)
+            return _timed(_enter(j, Phase.UNDOING, why=j.why or why), now)
         case Act.VERIFY_BACK | Act.REPAIR | Act.CONFIGURE_BACK | Act.REINSTALL:
-            return _enter(j, Phase.RESTARTING)
+            return _timed(_enter(j, Phase.RESTARTING), now)
         case Act.COMMIT | Act.MAKE_PERMANENT | Act.TIDY | Act.RESTART | Act.CLEAN | Act.FORGET:
             return None
         case _ as never:
@@ -224,21 +241,23 @@ def after_failure(j: Journal, act: Act, why: str) -> Enter | None:
 
 
 def _begun(j: Journal, disk: Disk, node: Node, now: float) -> Step:
+    if _is_late(j, now):
+        return _out_of_time(j)
     if not disk.in_place:
         return Do(Act.UNPACK)
     if j.target not in disk.configured:
         return Do(Act.CONFIGURE)
     if not {j.origin, j.target} <= disk.listed & node.known:
         return Do(Act.REGISTER)
-    return _enter(j, Phase.INSTALLING, until=now + j.timeout)
+    return _enter(j, Phase.INSTALLING)
 
 
 def _installing(j: Journal, node: Node, now: float) -> Step:
     install = node.installed
-    if install is None:
-        return Do(Act.INSTALL)
-    if not install.done:
-        return _patience(j, now)
+    if install is None or not install.done:
+        if _is_late(j, now):
+            return _out_of_time(j)  # it cannot be cancelled: it ends with its VM
+        return Do(Act.INSTALL) if install is None else Wait(j.until)
     if install.error is not None:
         return _enter(j, Phase.UNDOING, why=f"the install failed: {install.error}")
     return _enter(j, Phase.INSTALLED)
@@ -249,19 +268,20 @@ def _soaking(j: Journal, node: Node, now: float) -> Step:
         return _enter(j, Phase.UNDOING, why=f"in the soak: {node.ill}")
     if j.until is not None and now < j.until:
         return Wait(j.until)
-    return _judged(j, node, Act.VERIFY, _enter(j, Phase.COMMITTING))
+    return _judged(j, node, now, _enter(j, Phase.COMMITTING))
 
 
-def _committing(j: Journal, disk: Disk, node: Node) -> Step:
+def _committing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if disk.selects != j.target:
         return Do(Act.COMMIT)
     if node.life is Life.UP and node.current != j.target:
         return Do(Act.RESTART)  # it restarted itself meanwhile, and that brings back what it was booted with
     if node.life is Life.UP and node.permanent != j.target:
-        return Do(Act.MAKE_PERMANENT)
+        return Do(Act.RESTART if _is_late(j, now) else Act.MAKE_PERMANENT)
     if disk.swapped:
         return Do(Act.TIDY)
-    return Wait() if node.life is Life.COMING else Finish(ok=True)
+    waits = node.life is Life.COMING and not _is_late(j, now)
+    return Wait(j.until) if waits else Finish(ok=True)
 
 
 def _undoing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
@@ -269,9 +289,9 @@ def _undoing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
         return Do(Act.TIDY) if disk.swapped else Finish(ok=False, why=j.why, left=True)
     if node.current == j.target:
         way = Phase.REINSTALLING if j.reversible else Phase.RESTARTING
-        return _enter(j, way, until=now + j.timeout)
+        return _enter(j, way)
     if node.findings is None:
-        return Do(Act.VERIFY_BACK)
+        return _out_of_time(j) if _is_late(j, now) else Do(Act.VERIFY_BACK)
     if not node.findings:
         return _enter(j, Phase.CLEANING)
     if not j.repaired:
@@ -283,10 +303,12 @@ def _reinstalling(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if node.life is Life.GONE or _is_another(j, node):
         return _enter(j, Phase.CLEANING)
     back = node.reinstalled
+    if (back is None or not back.done or node.findings is None) and _is_late(j, now):
+        return _out_of_time(j)
     if back is None:
         return Do(Act.REINSTALL if j.origin in disk.configured else Act.CONFIGURE_BACK)
     if not back.done:
-        return _patience(j, now)
+        return Wait(j.until)
     if back.error is not None:
         return _enter(j, Phase.RESTARTING)
     if node.findings is None:
@@ -294,10 +316,11 @@ def _reinstalling(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     return _enter(j, Phase.RESTARTING if node.findings else Phase.CLEANING)
 
 
-def _restarting(j: Journal, node: Node) -> Step:
+def _restarting(j: Journal, node: Node, now: float) -> Step:
     if node.epoch == j.epoch and node.life is not Life.GONE:
         return Do(Act.RESTART)
-    return Wait() if node.life is Life.COMING else _enter(j, Phase.CLEANING)
+    waits = node.life is Life.COMING and not _is_late(j, now)
+    return Wait(j.until) if waits else _enter(j, Phase.CLEANING)
 
 
 def _cleaning(j: Journal, disk: Disk, node: Node) -> Step:
@@ -308,18 +331,29 @@ def _cleaning(j: Journal, disk: Disk, node: Node) -> Step:
     return Finish(ok=False, why=j.why)
 
 
-def _judged(j: Journal, node: Node, look: Act, onwards: Step) -> Step:
+def _judged(j: Journal, node: Node, now: float, onwards: Step) -> Step:
     """Onwards, where a look finds nothing wrong."""
     if node.findings is None:
-        return Do(look)
+        return _out_of_time(j) if _is_late(j, now) else Do(Act.VERIFY)
     return _enter(j, Phase.UNDOING, why="; ".join(node.findings)) if node.findings else onwards
 
 
-def _patience(j: Journal, now: float) -> Step:
-    """An install cannot be cancelled: one that is out of time ends with its VM."""
-    if j.until is None or now < j.until:
-        return Wait(j.until)
-    return _enter(j, Phase.RESTARTING, why=j.why or f"not installed within {j.timeout:g} s")
+def _limit(j: Journal) -> float | None:
+    """When the phase is out of time; that a soak ends is no delay yet."""
+    if j.until is None:
+        return None
+    return j.until + (j.timeout if j.phase is Phase.SOAKING else 0.0)
+
+
+def _is_late(j: Journal, now: float) -> bool:
+    limit = _limit(j)
+    return limit is not None and now >= limit
+
+
+def _out_of_time(j: Journal) -> Enter:
+    """Before the install nothing has happened to the node; after it a restart brings the origin back in any case."""
+    back = Phase.CLEANING if j.phase is Phase.BEGUN else Phase.RESTARTING
+    return _enter(j, back, why=j.why or f"{_LATE.get(j.phase, 'not taken back')} within {j.timeout:g} s")
 
 
 def _is_another(j: Journal, node: Node) -> bool:
@@ -337,5 +371,10 @@ def _how_it_ended(j: Journal, node: Node) -> str:
     return f"the VM died {when}"
 
 
-def _enter(j: Journal, phase: Phase, *, until: float | None = None, why: str | None = None) -> Enter:
-    return Enter(replace(j, phase=phase, until=until, why=j.why if why is None else why))
+def _enter(j: Journal, phase: Phase, *, why: str | None = None) -> Enter:
+    return Enter(replace(j, phase=phase, why=j.why if why is None else why))
+
+
+def _timed(step: Enter, now: float) -> Enter:
+    j = step.journal
+    return Enter(replace(j, until=now + (j.soak if j.phase is Phase.SOAKING else j.timeout)))

@@ -107,6 +107,16 @@ def objects(script: Script) -> tuple[Step, ...]:
     return tuple(step for step in steps(script) if step.kind == EARLY)
 
 
+def called(script: Script, function: str) -> tuple[str, ...]:
+    """The applications for which it calls this function of `application`: start, stop."""
+    found = []
+    for instruction in script.instructions:
+        match instruction:
+            case ("apply", ("application", name, [application, *_])) if name == function:
+                found.append(str(application))
+    return tuple(found)
+
+
 def restarts_emulator(script: Script) -> bool:
     """Whether the VM must end for it."""
     return any(step.kind in ("restart_new_emulator", "restart_emulator") for step in steps(script))

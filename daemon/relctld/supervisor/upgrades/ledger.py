@@ -59,7 +59,7 @@ class Ledger:
             journal, luggage = dict(body["journal"]), dict(body["luggage"])
             journal["phase"] = Phase(journal["phase"])
             luggage["flavour"], luggage["units"] = Flavour(luggage["flavour"]), tuple(luggage["units"])
-            return Entry(Journal(**journal), Luggage(**luggage))
+            return Entry(Journal(**_known(Journal, journal)), Luggage(**_known(Luggage, luggage)))
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -105,6 +105,12 @@ class Ledger:
             os.fsync(file.fileno())
         os.rename(temporary, self.folder / name)
         _sync(self.folder)
+
+
+def _known(kind: type[Any], body: dict[str, Any]) -> dict[str, Any]:
+    """Its fields: a later relctld, of which this one is the way back, may have written more."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in body.items() if name in names}
 
 
 def under_way(state_dir: Path) -> list[str]:

@@ -110,7 +110,9 @@ class Offers:
         if relup.restarts_emulator(package.script):
             why = f"its relup restarts the emulator (ERTS {package.running.erts} to {package.erts})"
             raise RefusedError(
-                "impossible", f"{why}, which is not done while the node runs", "deploy it with a restart"
+                "impossible",
+                f"{why}, which is not done while the node runs",
+                "install it as the first version was, then restart the release",
             )
         await self._check_space(package, luggage)
         before = await self._work(files.read, release.root, RELEASES, _LARGEST_RELEASES)

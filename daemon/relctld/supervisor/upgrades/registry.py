@@ -23,7 +23,7 @@ from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
 from relctld.core.model import Hook, OnFailure, Op, ReleaseSpec, Upgrading
 from relctld.core.notes import Note
-from relctld.core.upgrade import Finish, Journal, Phase
+from relctld.core.upgrade import Finish, Journal, Phase, taken_up
 from relctld.host import tree as files
 from relctld.host.command import Commands
 from relctld.host.users import identity_of
@@ -94,12 +94,14 @@ class Upgrades:
         self._running: dict[str, _Running] = {}
         self._preparing: dict[str, str] = {}
         self._tidied: dict[str, asyncio.Future[None]] = {}
+        self._unfinished: frozenset[str] = frozenset()
+        """The releases with a journal of a former self; one that is not in the config is not gone on with."""
         self._gives_way = False
         shell.stepped.append(self._stepped)
 
     def resume(self) -> None:
         """Go on with the upgrades of a former self; before any request is heard."""
-        begun = under_way(self._state_dir)
+        begun = self._unfinished = frozenset(under_way(self._state_dir))
         for name, managed in self._shell.releases.items():
             ledger = Ledger(self._state_dir, name)
             with contextlib.suppress(OSError):
@@ -107,6 +109,8 @@ class Upgrades:
                     self._tidied[name] = self._work(_remove_leftovers, managed.spec.root, ledger)
                 elif (entry := ledger.read()) is not None:
                     self._start(managed, ledger, entry, None)
+                else:
+                    log.error("upgrade.damaged", release=name, folder=str(ledger.folder))
 
     async def close(self, *, gives_way: bool = False) -> None:
         """Leave what is under way to a later relctld. Who waits is told so; if it is our successor, answered by it."""
@@ -121,6 +125,8 @@ class Upgrades:
 
         Blocking. Raises what the tree does.
         """
+        if spec.name not in self._running and spec.name not in self._unfinished:
+            return False  # no restart waits for the disk of the state directory without need
         with self._locks[spec.name]:
             entry = Ledger(self._state_dir, spec.name).read()
             if entry is None or entry.journal.phase is not Phase.COMMITTING:
@@ -211,7 +217,8 @@ class Upgrades:
     def _start(
         self, managed: Managed, ledger: Ledger, entry: Entry, begun: float | None, package: Package | None = None
     ) -> _Running:
-        j = entry.journal
+        j = taken_up(entry.journal, self._loop.time())
+        entry = replace(entry, journal=j)
         tools = replace(self._tools(managed), entered=self._entered, shown=lambda why: self._explain(managed.name, why))
         running = _Running(Transaction(managed, ledger, entry, tools, package), begun or self._loop.time())
         self._running[managed.name] = running

@@ -175,8 +175,9 @@ class Transaction:
         """From COMMITTING on a launch brings the target. So it is not entered once the VM that soaked is gone."""
         with self._tools.lock:
             managed = self._managed
-            gone = managed.pidfd is None or process.has_ended(managed.pidfd) or managed.state.epoch != journal.epoch
-            if journal.phase is Phase.COMMITTING and gone:
+            same = (managed.state.epoch, managed.state.incarnation) == (journal.epoch, journal.incarnation)
+            lives = same and managed.pidfd is not None and not process.has_ended(managed.pidfd)
+            if journal.phase is Phase.COMMITTING and not lives:
                 return False
             self._ledger.write(Entry(journal, self._luggage))
             return True
@@ -194,7 +195,7 @@ class Transaction:
 
     async def _failed(self, act: Act, why: str) -> None:
         log.warning("upgrade.failure", release=self._managed.name, act=str(act), error=why)
-        step = after_failure(self.journal, act, why)
+        step = after_failure(self.journal, act, why, self._loop.time())
         if act is Act.FORGET:
             self._given_up = True
         if step is None:
@@ -239,8 +240,8 @@ class Transaction:
         await self._load_protocols(self.journal.origin, self.journal.target)
         look = Look(
             applications=package.rel.applications,
-            added=[name for name in _called(script, "start") if name in applications.added],
-            removed=[name for name in _called(script, "stop") if name in applications.removed],
+            added=[name for name in relup.called(script, "start") if name in applications.added],
+            removed=[name for name in relup.called(script, "stop") if name in applications.removed],
             config=await self._config_file(self.journal.target) if self.journal.phase is Phase.INSTALLED else "",
             modules=relup.modules_loaded(script),
             suspended=relup.suspended(script),
@@ -264,15 +265,19 @@ class Transaction:
         self._findings = await self._node.verify(look)
 
     async def _health(self) -> tuple[str, ...]:
-        """What the release's own probes say of it now: is it ready, is it well."""
+        """What the release's own probes say of it now: is it ready, is it well; asked as often as it may miss one."""
         spec = self._managed.spec
         probes = dict.fromkeys(
             probe for probe in (spec.ready, spec.health.probe) if not isinstance(probe, ProcessProbe)
         )
         for probe in probes:
-            found = await self._tools.ask(self._managed, probe, spec.health.timeout)
-            if found.verdict not in (Verdict.WELL, Verdict.NO_LINK):
-                return (f"it is not well: {found.detail}",)
+            for left in reversed(range(spec.health.failures)):
+                found = await self._tools.ask(self._managed, probe, spec.health.timeout)
+                if found.verdict in (Verdict.WELL, Verdict.NO_LINK):
+                    break
+                if not left:
+                    return (f"it is not well: {found.detail}",)
+                await asyncio.sleep(min(spec.health.interval, AGAIN))
         return ()
 
     async def _commit(self) -> None:
@@ -292,7 +297,7 @@ class Transaction:
 
     async def _tidy(self) -> None:
         ground = await self._ground()
-        await self._work(disk.swap_out, ground, self.journal)
+        await self._work(self._locked, partial(disk.swap_out, ground, self.journal))
         await self._node.let_go()
 
     async def _repair(self) -> None:
@@ -386,13 +391,3 @@ class Transaction:
         Act.CLEAN: _clean,
         Act.FORGET: _forget,
     }
-
-
-def _called(script: relup.Script, function: str) -> list[str]:
-    """The applications of which a relup calls application:start, or application:stop."""
-    found = []
-    for instruction in script.instructions:
-        match instruction:
-            case ("apply", ("application", called, [name, *_])) if called == function:
-                found.append(str(name))
-    return found

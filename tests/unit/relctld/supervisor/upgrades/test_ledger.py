@@ -36,6 +36,15 @@ def test_what_was_written_is_read(ledger: Ledger, tmp_path: Path) -> None:
     assert ledger.folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_what_a_later_relctld_wrote_more_is_left_aside(ledger: Ledger) -> None:
+    ledger.write(ENTRY)
+    path = ledger.folder / "journal.json"
+    body = json.loads(path.read_text())
+    body["journal"]["colour"] = body["luggage"]["weight"] = "unheard of"
+    path.write_text(json.dumps(body))
+    assert ledger.read() == ENTRY
+
+
 def test_what_is_over_leaves_its_outcome_alone(ledger: Ledger, tmp_path: Path) -> None:
     ledger.write(ENTRY)
     (ledger.folder / "ab.tar.gz").write_bytes(b"tarball")
