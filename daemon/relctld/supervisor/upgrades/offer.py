@@ -7,7 +7,7 @@ import asyncio
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,7 @@ class Offers:
             tarball=received.path.name if received else None,
             releases=before.decode(errors="replace") if before is not None and not tree.releases_fault else None,
         )
-        processes = await self._node.processes(relup.suspended(package.script), relup.modules_loaded(package.script))
+        processes = await self._node.processes(package.script)
         plan = plan_object(package, processes)
         if with_configuration:
             plan["configuration"] = await self._configuration(package, recipe, received, contents)
@@ -276,8 +276,14 @@ def plan_object(package: Package, processes: Processes) -> dict[str, Any]:
             "named": [
                 {"name": each.name, "modules": list(each.modules), "busy": each.busy} for each in processes.suspended
             ],
-            "killed": [{"name": name, "module": module} for name, module in processes.doomed],
+            "killed": _of_modules(processes.killed),
+            "in_the_way": _of_modules(processes.in_the_way),
+            "staying": _of_modules(processes.staying),
         },
         "disk_bytes": package.placement.space,
         "files": len(package.placement.new),
     }
+
+
+def _of_modules(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"name": name, "module": module} for name, module in pairs]

@@ -44,7 +44,7 @@ from relctld.supervisor.upgrades import configuring, disk
 from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
 from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage
-from relctld.supervisor.upgrades.node import Look, NodeError, NodeSide
+from relctld.supervisor.upgrades.node import BACK, Look, NodeError, NodeSide
 from relctld.supervisor.upgrades.tools import Tools
 
 log = structlog.get_logger()
@@ -225,13 +225,15 @@ class Transaction:
         await self._node.reread()
 
     async def _install(self) -> None:
-        j = self.journal
-        await self._node.install(j, j.target, self._node_env(j.target), self._node_env(j.origin))
+        j, package = self.journal, await self._judged()
+        await self._node.install(j.id, package.script, self._node_env(j.target), self._node_env(j.origin))
         self._findings = None
 
     async def _reinstall(self) -> None:
-        j = self.journal
-        await self._node.install(j, j.origin, self._node_env(j.origin), self._node_env(j.target), back=True)
+        j, package = self.journal, await self._judged()
+        if package.back is None:
+            raise HandlerError("its relup has no way back any more")
+        await self._node.install(j.id + BACK, package.back, self._node_env(j.origin), self._node_env(j.target))
         self._findings = None
 
     async def _verify(self) -> None:
@@ -258,7 +260,8 @@ class Transaction:
             added=package.applications.removed,
             removed=package.applications.added,
             config=await self._config_file(self.journal.origin),
-            modules=relup.modules_loaded(back),
+            # An install that failed has loaded nothing: what is in old code was so before.
+            modules=relup.modules_loaded(back) if self.journal.phase is Phase.REINSTALLING else (),
             suspended=relup.suspended(back),
             protocols=package.modules.protocols,
         )
@@ -289,11 +292,9 @@ class Transaction:
             change()
 
     async def _make_permanent(self) -> None:
-        package = await self._judged()
-        version = self._version(self.journal.target)
-        boot = version.place.with_name("start")
+        boot = self._version(self.journal.target).place.with_name("start")
         config = (await self._config_file(self.journal.target)).removesuffix(".config")
-        await self._node.make_permanent(str(boot), config, relup.modules_purged(package.script))
+        await self._node.make_permanent(str(boot), config)
 
     async def _tidy(self) -> None:
         ground = await self._ground()
