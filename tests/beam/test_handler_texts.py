@@ -123,7 +123,7 @@ def install(tag: bytes, vsn: str) -> tuple[str, dict[str, Term]]:
     env: Term = [(text("RELEASE_VSN"), text(vsn))]
     before: Term = [(text("RELEASE_VSN"), text("1.0.0"))]
     given: dict[str, Term] = {"Tag": tag, "Vsn": text(vsn), "Options": [], "Env": env, "EnvBefore": before}
-    return texts.INSTALL, {**given, "Purge": [], "Grace": 0}
+    return texts.INSTALL, {**given, "Purge": [], "Grace": 0, "Patience": 0}
 
 
 def test_an_install_keeps_its_result_and_is_ordered_once(sasl: Node) -> None:
@@ -203,7 +203,7 @@ def test_the_environment_of_a_version_is_given_again(sasl: Node, tmp_path: Path)
 
 def looking(config: Path, **more: Term) -> tuple[str, dict[str, Term]]:
     empty: Term = []
-    given = dict.fromkeys(("Apps", "Added", "Removed", "Modules", "Suspended", "Except"), empty)
+    given = dict.fromkeys(("Apps", "Added", "Removed", "Modules", "Suspended", "Except", "Same"), empty)
     return texts.VERIFY, {**given, "ConfigFile": text(str(config)), **more}
 
 

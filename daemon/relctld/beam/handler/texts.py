@@ -91,6 +91,7 @@ INSTALL: Final = """
                 Set(EnvBefore),
                 put(relctl, {Tag, Vsn, {error, Explain(Why)}})
         end,
+        Caller ! {self(), ended},
         receive {relctl, done} -> ok end
     end,
     Again = case whereis(relctl_upgrade) of
@@ -114,15 +115,17 @@ INSTALL: Final = """
             Wait(Wait),
             {Worker, Mon} = spawn_monitor(Work),
             receive
-                {Worker, begun} -> erlang:demonitor(Mon, [flush]), ok;
-                {'DOWN', Mon, process, Worker, Early} -> {error, Say(Early)}
+                {Worker, begun} ->
+                    receive {Worker, ended} -> ok; {'DOWN', Mon, process, Worker, _} -> ok after Patience -> ok end;
+                {'DOWN', Mon, process, Worker, Early} ->
+                    {error, Say(Early)}
             end
     end
 end)()."""
 """Tag: binary; Vsn: string; Options: those of install_release/2; Env, EnvBefore: [{string, string}]; Purge: [atom],
 modules of which who stays in the replaced code is killed after Grace ms: release_handler's own brutal_purge, which it
-puts off until a release is made permanent. ok | busy | {error, Text}. Repeated for the same tag and version it does
-nothing.
+puts off until a release is made permanent; Patience: ms in which an early end is waited for. ok | busy | {error, Text}.
+Repeated for the same tag and version it does nothing.
 
 Why it failed may hold a process's state, its arguments or a message: only `Own`, release_handler's reasons, are told
 whole; of all others the picture: atoms, pids, functions with their arity, and what an exception of Elixir says."""
@@ -183,8 +186,15 @@ VERIFY: Final = """
     Running = [App || {App, _, _} <- application:which_applications(5000)],
     Gone = [Say("~ts is still running", [App]) || App <- Removed, lists:member(App, Running)],
     Missing = [Say("~ts is not running", [App]) || App <- Added, not lists:member(App, Running)],
+    IsSame = fun(File) ->
+        case lists:reverse(filename:split(File)) of
+            [_, "ebin", Folder | _] -> lists:member(Folder, Same);
+            _ -> false
+        end
+    end,
     Modified = [Say("the loaded ~ts is not the one on disk", [M])
-        || M <- code:modified_modules(), not lists:member(M, Except)],
+        || {M, File} <- code:all_loaded(), is_list(File), lists:member(M, Modules) orelse not IsSame(File),
+           not lists:member(M, Except), code:module_status(M) =:= modified],
     Config = case ConfigFile =/= [] andalso file:consult(ConfigFile) of
         false ->
             [];
@@ -215,7 +225,8 @@ VERIFY: Final = """
     Few = fun(Texts) -> lists:sublist(Texts, 20) end,
     {[V || V <- Versions, V =/= none] ++ Gone ++ Missing ++ Few(Modified) ++ Few(Config) ++ Few(Asleep), Few(Old)}
 end)()."""
-"""Apps: [{atom, string}]; Removed, Added: [atom]; ConfigFile: string; Modules, Suspended, Except: [atom].
+"""Apps: [{atom, string}]; Removed, Added, Modules, Suspended, Except: [atom]; ConfigFile: string; Same: [string], the
+directories ("kernel-8.5") of applications that did not change: of their modules only those in Modules are compared.
 An empty ConfigFile: the environment is not looked at, for what runs for a while may change it.
 {[Text], [Text]}: what is wrong, and who still runs old code, which may leave it in a moment."""
 

@@ -14,7 +14,7 @@ import hashlib
 import posixpath
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import BinaryIO
@@ -63,7 +63,8 @@ class Member:
 class Contents:
     """A whole tarball. `small`: the bytes of small files; `machines`: the ELF machine of each ELF file.
 
-    `beams` has each module that is whole; `broken` says what is wrong with the others.
+    `beams` has each module that is whole; `broken` says what is wrong with the others. Neither has those that are
+    installed already.
     """
 
     members: tuple[Member, ...]
@@ -73,9 +74,12 @@ class Contents:
     machines: Mapping[str, int]
 
 
-def read_tarball(file: BinaryIO, limits: Limits = LIMITS) -> Contents:
-    """All of a .tar.gz, from a real file at its beginning. Raises PackageError."""
-    reader = _Reader()
+def read_tarball(file: BinaryIO, limits: Limits = LIMITS, known: Callable[[str], bool] = lambda _: False) -> Contents:
+    """All of a .tar.gz, from a real file at its beginning. Raises PackageError.
+
+    `known`: whether a path is installed; what is must be the same there (`placing`), so no module is looked into.
+    """
+    reader = _Reader(known)
     stream = TarStream(file, limits)
     for header in stream.members():
         reader.take(header, stream)
@@ -83,7 +87,8 @@ def read_tarball(file: BinaryIO, limits: Limits = LIMITS) -> Contents:
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[str], bool]) -> None:
+        self._known = known
         self._members: dict[str, Member] = {}
         self._folders: set[str] = set()  # named, or on the way to a member
         self._named = 0
@@ -146,12 +151,14 @@ class _Reader:
     def _file(self, path: str, header: Header, stream: TarStream) -> Member:
         digest = hashlib.sha256()
         head = bytearray()
-        wanted = self._wanted(path, header.size)
+        is_new = not (path.endswith(".beam") and self._known(path))
+        wanted = self._wanted(path, header.size) if is_new else 0
         for chunk in stream.content():
             digest.update(chunk)
             if len(head) < wanted:
                 head += chunk[: wanted - len(head)]
-        self._look(path, bytes(head), header.size)
+        if is_new:
+            self._look(path, bytes(head), header.size)
         return Member(path, What.FILE, header.mode & 0o777, header.size, digest.hexdigest(), header.offset)
 
     def _wanted(self, path: str, size: int) -> int:

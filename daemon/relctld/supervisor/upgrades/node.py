@@ -28,6 +28,8 @@ LOOK_WITHIN = 60.0
 LEAVE_WITHIN = 3.0
 """Seconds in which who still runs old code may leave it, before it is killed or told of."""
 
+_EARLY = 0.5
+"""Seconds in which most installs have ended: so long the order itself waits, later it is asked for."""
 _OWN = "relctld-upgrade"
 BACK = "-back"
 """Behind an upgrade's id: the tag of its way back."""
@@ -49,6 +51,7 @@ class Look:
     modules: Iterable[str]
     suspended: Iterable[str]
     protocols: Iterable[str]
+    unchanged: Iterable[str]
 
 
 class NodeSide:
@@ -116,6 +119,7 @@ class NodeSide:
             "EnvBefore": _pairs(before),
             "Purge": _atoms(relup.modules_purged(script)),
             "Grace": round(LEAVE_WITHIN * 1000),
+            "Patience": round(_EARLY * 1000),
         }
         replies.outcome(await self._ask(texts.INSTALL, bindings, WITHIN))
 
@@ -149,6 +153,7 @@ class NodeSide:
             "Modules": _atoms(look.modules),
             "Suspended": _atoms(look.suspended),
             "Except": _atoms(look.protocols),
+            "Same": [_string(folder) for folder in look.unchanged],
         }
         deadline = asyncio.get_running_loop().time() + LEAVE_WITHIN
         while True:

@@ -18,7 +18,7 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
 from relctld.beam.package.refusals import PackageError
-from relctld.beam.package.tarball import Contents, read_tarball
+from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
 from relctld.control.server import RefusedError
 from relctld.core.model import State
@@ -29,7 +29,7 @@ from relctld.host.gate import Identity
 from relctld.host.staging import Received
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Recipe
-from relctld.supervisor.upgrades import configuring
+from relctld.supervisor.upgrades import configuring, disk
 from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
 from relctld.supervisor.upgrades.differences import differences
 from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground, as_owner
@@ -105,7 +105,7 @@ class Offers:
             version = _before(tree, running)
         if version == running:
             return None
-        received, contents = await self._receive(wanted) if wanted.tarball is not None else (None, None)
+        received, contents = await self._receive(wanted, release.root) if wanted.tarball is not None else (None, None)
         package = await self._work(self._judge, contents, tree, running, version, luggage)
         if relup.restarts_emulator(package.script):
             why = f"its relup restarts the emulator (ERTS {package.running.erts} to {package.erts})"
@@ -159,12 +159,12 @@ class Offers:
             raise RefusedError("impossible", f"{running} runs, but a boot would bring {tree.boot_version}", restart)
         return running
 
-    async def _receive(self, wanted: Wanted) -> tuple[Received, Contents]:
+    async def _receive(self, wanted: Wanted, root: Path) -> tuple[Received, Contents]:
         received: Received = await self._work(self._copy, wanted)
         if wanted.sha256 is not None and wanted.sha256.lower() != received.sha256:
             raise RefusedError("impossible", f"its sha256 is {received.sha256}, not the one that was given")
         self._tell({"step": "judging"})
-        contents: Contents = await self._work(_read, received.path)
+        contents: Contents = await self._work(disk.read_package, received.path, root)
         return received, contents
 
     def _copy(self, wanted: Wanted) -> Received:
@@ -233,11 +233,6 @@ class Offers:
 
     async def _work(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
-
-
-def _read(path: Path) -> Contents:
-    with open(path, "rb") as file:
-        return read_tarball(file)
 
 
 def _before(tree: Tree, running: str) -> str:

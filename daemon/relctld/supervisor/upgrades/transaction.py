@@ -20,7 +20,6 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
 from relctld.beam.package.refusals import PackageError
-from relctld.beam.package.tarball import read_tarball
 from relctld.core.model import Flavour
 from relctld.core.probes import ProcessProbe, Verdict
 from relctld.core.upgrade import (
@@ -107,8 +106,10 @@ class Transaction:
 
     async def _look(self) -> tuple[Disk, Node]:
         ground = await self._ground()
-        seen = await self._work(disk.look, ground, self.journal, self._is_evaluated)
-        node = await self._node.look(self.journal, self._findings)
+        seen, node = await asyncio.gather(
+            self._work(disk.look, ground, self.journal, self._is_evaluated),
+            self._node.look(self.journal, self._findings),
+        )
         if self.journal.phase is Phase.SOAKING and node.life is Life.UP:
             node = replace(node, ill="; ".join(await self._health()))
         if self._given_up:
@@ -248,6 +249,7 @@ class Transaction:
             modules=relup.modules_loaded(script),
             suspended=relup.suspended(script),
             protocols=package.modules.protocols,
+            unchanged=package.applications.unchanged,
         )
         self._findings = await self._node.verify(look) + await self._health()
 
@@ -264,6 +266,7 @@ class Transaction:
             modules=relup.modules_loaded(back) if self.journal.phase is Phase.REINSTALLING else (),
             suspended=relup.suspended(back),
             protocols=package.modules.protocols,
+            unchanged=package.applications.unchanged,
         )
         self._findings = await self._node.verify(look)
 
@@ -332,8 +335,7 @@ class Transaction:
         j, luggage = self.journal, self._luggage
         tree = ground.tree()
         if luggage.tarball is not None and j.phase is Phase.BEGUN:
-            with open(self._ledger.folder / luggage.tarball, "rb") as file:
-                contents = read_tarball(file)
+            contents = disk.read_package(self._ledger.folder / luggage.tarball, ground.root)
             with disk.as_owner(ground.root):
                 return judge(contents, tree, j.origin, luggage.name, luggage.flavour, platform.machine())
         with disk.as_owner(ground.root):
