@@ -152,9 +152,8 @@ class Offers:
         if running and running != survey.permanent:
             why = f"{running} was installed in the node and never made permanent"
             raise RefusedError("impossible", f"{why}; a boot would bring {survey.permanent}", restart)
-        launched = self._managed.launched.version
-        if running != tree.boot_version and tree.releases is None:
-            running = launched or running  # it made up its list: mix ships no RELEASES
+        if running != tree.boot_version:  # its list is made up (mix ships none), torn, or another's
+            running = self._tools.nodes.known(self._managed.name).version or self._managed.launched.version or running
         if running != tree.boot_version:
             raise RefusedError("impossible", f"{running} runs, but a boot would bring {tree.boot_version}", restart)
         return running
