@@ -31,6 +31,7 @@ VERBS: Final = {
     "logs": "logs",
     "events": "events",
     "crashes": "crashes",
+    "doctor": "doctor",
     "eval": "evaluate",
     "rpc": "evaluate",
     "remote": "remote",

@@ -6,7 +6,7 @@ Rule 3: who may ask for what is decided by `relctld.control.access`, never here.
 
 Protocol history
     1  first version: the operations of `OPS`; since then, without a new number: eval, rpc,
-       remote and its three, daemon-reexec, versions, upgrade, downgrade
+       remote and its three, daemon-reexec, versions, upgrade, downgrade, doctor, doctor-fix
 
 Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` bytes):
 
@@ -47,6 +47,9 @@ Operations, their arguments and their results:
                     plan, wait: bool
     downgrade       release, version, soak_s,     as upgrade; without a version to the one before
                     plan, wait
+    doctor          names: [str]                  {"findings": [{"release", "finding", "severity", "detail", "mend",
+                                                  "fixable"}]}: the worst first
+    doctor-fix      names                         the same, with "fixed" and "did" or "error" where it was tried
     daemon-status   -                             {"version", "pid", "started_at", "uptime_s", "config", …}
     daemon-stop     -                             {"stopping": true}
     daemon-reexec   -                             {"version", "before", "pid"}: answered by the new code, to a repeat;
@@ -79,6 +82,7 @@ OPS: Final = (
     "status", "start", "stop", "restart", "logs", "rotate", "events", "crashes",
     "reload", "daemon-status", "daemon-stop", "daemon-reexec",
     "eval", "rpc", "remote", "remote-input", "remote-resize", "remote-close", "versions", "upgrade", "downgrade",
+    "doctor", "doctor-fix",
 )  # fmt: skip
 
 KIND_EXIT: Final = {

@@ -177,7 +177,7 @@ def test_flags_of_later_versions_are_not_there(say: Say, words: list[str]) -> No
     assert say("logs", "web", *words)[0] == 2
 
 
-@pytest.mark.parametrize("verb", ["deploy", "remove", "doctor"])
+@pytest.mark.parametrize("verb", ["deploy", "remove"])
 def test_verbs_of_later_versions_are_not_there(say: Say, verb: str) -> None:
     assert say(verb)[0] == 2
     assert f"  {verb} " not in say("help")[1]
