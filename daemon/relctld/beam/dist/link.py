@@ -87,7 +87,7 @@ class Link:
 
     __slots__ = (
         "_calls", "_channel", "_count", "_our_creation", "_own", "_pid", "_spawner", "_told",
-        "creation", "lost", "node", "otp_flags",
+        "creation", "lost", "node", "otp_flags", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, target: Target, max_frame: int) -> None:

@@ -13,6 +13,7 @@ Rule 2: each change is whole or absent, durable, and may be made again.
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package.judge import Package
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.releases import Entry, entry_of, read_releases, render_releases
+from relctld.beam.package.tarball import Contents, read_tarball
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.core.model import Flavour
 from relctld.core.upgrade import Disk, Journal
@@ -40,6 +42,12 @@ def as_owner(root: Path) -> Iterator[None]:
     owner = files.owner(root)
     with as_user(owner.uid, owner.gid, (owner.gid,)):
         yield
+
+
+def read_package(tarball: Path, root: Path) -> Contents:
+    """Our copy of a tarball, for a tree that has some of it. Raises OSError, PackageError."""
+    with open(tarball, "rb") as file, as_owner(root):
+        return read_tarball(file, known=lambda path: os.path.lexists(root / path))
 
 
 @dataclass(frozen=True, slots=True)
