@@ -28,6 +28,7 @@ VERBS: Final = {
     "versions": "upgrade",
     "upgrade": "upgrade",
     "downgrade": "upgrade",
+    "relup": "relup",
     "logs": "logs",
     "events": "events",
     "crashes": "crashes",
