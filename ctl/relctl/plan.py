@@ -47,6 +47,21 @@ def configuration_lines(word: Object, width: int | None = None) -> list[str]:
     return _section("configuration", [_change(each) for each in _objects(word.get("configuration"))], width)
 
 
+def relup_lines(found: Object, width: int | None = None) -> list[str]:
+    """What a relup will do, upwards and on the way back."""
+    rows = [
+        ("applications", _applications(_object(found, "applications"))),
+        ("modules", _modules(_object(found, "modules"))),
+        ("appups", _appups(found)),
+    ]
+    lines = [f"{clean(found.get('release'))}: {clean(found.get('from'))} to {clean(found.get('to'))}"]
+    for what, text in rows:
+        lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
+    lines += _section("instructions", [_step(each) for each in _list(found.get("instructions"))], width)
+    back = [_step(each) for each in _list(found.get("back"))] or ["none: an appup that is there leads only upwards"]
+    return lines + _section("way back", back, width)
+
+
 def version_lines(versions: list[Object]) -> list[str]:
     """A table: version, release_handler's status, ERTS, and what runs and boots."""
     rows = [("VERSION", "STATUS", "ERTS", "")]
@@ -71,6 +86,15 @@ def _modules(found: Object) -> str:
     if protocols := _list(found.get("protocols")):
         words.append(f"{plural(len(protocols), 'protocol')} consolidated anew")
     return ", ".join(words) or "none changed"
+
+
+def _appups(found: Object) -> str:
+    words = [f"{kind}: {_listed([clean(name) for name in names])}" for kind, names in _made_and_kept(found) if names]
+    return "; ".join(words)
+
+
+def _made_and_kept(found: Object) -> list[tuple[str, list[Any]]]:
+    return [("made", _list(found.get("made"))), ("as they stand", _list(found.get("kept")))]
 
 
 def _processes(found: Object) -> str:

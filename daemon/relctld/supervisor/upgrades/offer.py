@@ -227,8 +227,10 @@ class Offers:
         found = Version(
             root, recipe.release.flavour, package.name, version, recipe.env, recipe.identity, recipe.switch, recipe.cwd
         )
-        folder = self._managed.folder / "scratch" / "upgrade" / f"plan-{version}"
-        return await configuring.evaluate(found, folder, self._tools.commands, self._tools.pool)
+        home = self._managed.folder
+        folder = home / "scratch" / "upgrade" / f"plan-{version}"
+        await self._managed.alone()
+        return await configuring.evaluate(found, folder, home, self._tools.commands, self._tools.pool)
 
     async def _work(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))

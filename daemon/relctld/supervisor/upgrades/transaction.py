@@ -212,9 +212,9 @@ class Transaction(Stepping):
             return judge_installed(tree, j.origin, j.target)
 
     async def _evaluate(self, version: str) -> bytes:
-        return await configuring.evaluate(
-            self._version(version), self._folder(version), self._tools.commands, self._tools.pool
-        )
+        await self._managed.alone()
+        folder, home = self._folder(version), self._managed.folder
+        return await configuring.evaluate(self._version(version), folder, home, self._tools.commands, self._tools.pool)
 
     async def _config_file(self, version: str) -> str:
         """A file that the node can read, with the configuration that this version would boot with."""
