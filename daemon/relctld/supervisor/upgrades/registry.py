@@ -41,7 +41,8 @@ from relctld.supervisor.shell import Shell
 from relctld.supervisor.upgrades import disk
 from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, under_way
-from relctld.supervisor.upgrades.offer import Offer, Offers, Tell, Wanted
+from relctld.supervisor.upgrades.offer import Offer, Offers, Wanted
+from relctld.supervisor.upgrades.taking import Tell
 from relctld.supervisor.upgrades.tools import Ask, Tools
 from relctld.supervisor.upgrades.transaction import Transaction
 from relctld.supervisor.upgrades.versions import versions
