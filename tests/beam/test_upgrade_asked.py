@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.beam.supervised import OTHER_USER
 from tests.beam.upgrading import COUNTER, WITHIN, Stand, standing
 from tests.releases.package import package
+from tests.running import need_root
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
@@ -145,6 +147,24 @@ def test_during_the_soak_all_else_is_busy(stand: Stand) -> None:
     stand.kill_vm()
     stand.is_at("1.0.0")
     stand.untouched()
+
+
+def test_who_asks_while_another_operator_upgrades_hears_who_that_is_and_how_far() -> None:
+    need_root()
+    with standing("rapp", daemon={"access": {"operate": [OTHER_USER]}}) as stand, stand.client() as said:
+        said("sleep 600000")
+        with stand.begin("1.1.0", "--no-wait") as asked:
+            assert asked.wait(WITHIN) == 0
+        stand.phase("installing")
+        second = stand.upgrade("=1.1.0", user=OTHER_USER)
+        second.refused("an upgrade to 1.1.0 by root is under way (installing)", "relctl status web")
+        stand.kill_vm()
+        stand.ended()
+        stand.well(version="1.0.0")
+        stand.upgrade("1.1.0-unhealthy", "--json", user=OTHER_USER).failed()
+        assert stand.last()["by"] == OTHER_USER
+        [*_, begun] = [event for event in stand.daemon.events("web") if event["event"] == "upgrade-begun"]
+        assert begun["by"] == OTHER_USER
 
 
 # -- where it is not possible ----------------------------------------------------------------------

@@ -278,6 +278,9 @@ class Upgrades:
         transaction = running.transaction
         end = await self._to_its_end(managed.name, transaction)
         outcome = self._outcome(managed, transaction.journal, end, self._loop.time() - running.begun)
+        if managed.state.vm is not None and managed.state.epoch == transaction.journal.epoch:
+            managed.launched = replace(managed.launched, version=outcome["runs"])
+            self._save(managed)  # before the journal goes: whoever comes after us does this again, or finds it done
         while True:
             try:
                 await self._work(ledger.close, outcome)
@@ -286,9 +289,6 @@ class Upgrades:
                 self._explain(managed.name, f"its journal cannot be closed: {error}")
                 await asyncio.sleep(1.0)
         self._running.pop(managed.name, None)
-        if managed.state.vm is not None and managed.state.epoch == transaction.journal.epoch:
-            managed.launched = replace(managed.launched, version=outcome["runs"])
-            self._save(managed)
         self._shell.post(UpgradeEnded(managed.name))
         note = Note.UPGRADED if end.ok else Note.UPGRADE_FAILED
         told = ("id", "from", "to", "by", "seconds", *(() if end.ok else ("why", "runs")))
