@@ -7,6 +7,7 @@ disk.py         what a tree says, and every change that is made to it
 node.py         what a node says, and all that is asked of it
 stepping.py     what every transaction does: look, decide, write down, do; again
 transaction.py  one hot upgrade: what it looks at, its acts
+taking.py       a tarball copied, whose disk may hang
 offer.py        a tarball or a version taken in and judged, and the plan that comes of it
 versions.py     what is installed
 registry.py     the upgrades of all releases; nobody else is called from outside

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ from relctld.supervisor.shell import Shell
 from relctld.supervisor.upgrades import disk
 from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, under_way
-from relctld.supervisor.upgrades.offer import Offer, Offers, Tell, Wanted
+from relctld.supervisor.upgrades.offer import Offer, Offers, Wanted
+from relctld.supervisor.upgrades.taking import Tell
 from relctld.supervisor.upgrades.tools import Ask, Tools
 from relctld.supervisor.upgrades.transaction import Transaction
 from relctld.supervisor.upgrades.versions import versions
@@ -255,7 +257,12 @@ class Upgrades:
     ) -> _Running:
         j = taken_up(entry.journal, self._loop.time())
         entry = replace(entry, journal=j)
-        tools = replace(self._tools(managed), entered=self._entered, shown=lambda why: self._explain(managed.name, why))
+        tools = replace(
+            self._tools(managed),
+            entered=self._entered,
+            shown=lambda why: self._explain(managed.name, why),
+            told=partial(self._tell, managed.name),
+        )
         running = _Running(Transaction(managed, ledger, entry, tools, package), begun or self._loop.time())
         self._running[managed.name] = running
         self._shell.post(UpgradeBegun(managed.name, Upgrading(j.id, j.target, j.by)))
@@ -358,6 +365,9 @@ class Upgrades:
         fields = {"id": journal.id, "phase": str(journal.phase), "why": journal.why}
         self._history.report(journal.release, Note.UPGRADE_PHASE, fields)
 
+    def _tell(self, name: str, word: dict[str, Any]) -> None:
+        self._running[name].tell(word)
+
     def _explain(self, name: str, why: str) -> None:
         running = self._running.get(name)
         if running is not None and running.detail != why:
@@ -379,6 +389,7 @@ class Upgrades:
             lock=self._locks[managed.name],
             entered=lambda _: None,
             shown=lambda _: None,
+            told=lambda _: None,
         )
 
     def _recipe(self, managed: Managed) -> Recipe:
