@@ -54,10 +54,10 @@ class Ground:
     def root(self) -> Path:
         return Path(self.luggage.root)
 
-    def tree(self) -> Tree:
-        """What is installed. Raises ReleaseError."""
+    def tree(self, version: str | None = None) -> Tree:
+        """What is installed, for a boot by the files or of this version. Raises ReleaseError."""
         with as_owner(self.root):
-            return read_tree(self.root, self.luggage.flavour, self.luggage.name, self.env)
+            return read_tree(self.root, self.luggage.flavour, self.luggage.name, self.env, version)
 
 
 def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> Disk:
@@ -70,16 +70,16 @@ def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> 
     listed = frozenset(entry.version for entry in tree.releases or ())
     plain = {v for v in (journal.origin, journal.target) if (in_place or v == journal.origin) and not evaluated(v)}
     return Disk(
-        selects=_selects(tree),
+        selects=selects(tree),
         in_place=in_place,
         configured=frozenset({version for version in swapped if _is_swapped_in(root, version)} | plain),
         swapped=bool(swapped),
         listed=listed,
-        left=any(there) or staged or journal.target in listed - _listed_before(ground.luggage),
+        left=any(there) or staged or journal.target in listed - listed_before(ground.luggage),
     )
 
 
-def _selects(tree: Tree) -> str | None:
+def selects(tree: Tree) -> str | None:
     """The version that every file names which chooses one. Without RELEASES the others decide."""
     named = {tree.boot_version}
     if tree.start_erl is not None:
@@ -96,7 +96,7 @@ def unpack(ground: Ground, package: Package, tarball: Path) -> None:
 
 def register(ground: Ground, journal: Journal) -> None:
     """Write a RELEASES that is whole and has both versions. Raises OSError, PackageError."""
-    _write_releases(ground, [journal.origin, journal.target], permanent=journal.origin)
+    _write_releases(ground, ground.tree(), [journal.origin, journal.target], permanent=journal.origin)
 
 
 def swap_in(ground: Ground, version: str, data: bytes) -> None:
@@ -110,7 +110,7 @@ def swap_in(ground: Ground, version: str, data: bytes) -> None:
     files.write(ground.root, place, data, 0o640, ground.group)
 
 
-def _listed_before(luggage: Luggage) -> frozenset[str]:
+def listed_before(luggage: Luggage) -> frozenset[str]:
     if luggage.releases is None:
         return frozenset()
     return frozenset(entry.version for entry in read_releases(luggage.releases.encode()))
@@ -136,27 +136,33 @@ def swap_out(ground: Ground, journal: Journal) -> None:
 
 def commit(ground: Ground, journal: Journal) -> None:
     """Let every file that chooses a version choose the target. Raises OSError, PackageError, ReleaseError."""
-    _select(ground, [journal.origin, journal.target], journal.target)
+    select(ground, [journal.origin, journal.target], journal.target)
 
 
 def clean(ground: Ground, journal: Journal) -> None:
     """Leave the tree as it was before. Raises OSError, PackageError, ReleaseError."""
     swap_out(ground, journal)
     pieces.undo(ground.root, STAGING, ground.luggage.units)
+    restore_releases(ground)
+    with contextlib.suppress(ReleaseError):
+        if selects(ground.tree()) != journal.origin:
+            select(ground, [journal.origin], journal.origin)
+
+
+def restore_releases(ground: Ground) -> None:
+    """Leave RELEASES as it was before. Raises OSError."""
     files.settle(ground.root, RELEASES)
     if ground.luggage.releases is None:
         files.remove(ground.root, RELEASES)
     elif files.read(ground.root, RELEASES, _LARGEST) != (before := ground.luggage.releases.encode()):
         files.write(ground.root, RELEASES, before)  # only then: there may be no room for it
-    with contextlib.suppress(ReleaseError):
-        if _selects(ground.tree()) != journal.origin:
-            _select(ground, [journal.origin], journal.origin)
 
 
-def _select(ground: Ground, versions: Sequence[str], version: str) -> None:
-    tree, root = ground.tree(), ground.root
+def select(ground: Ground, versions: Sequence[str], version: str) -> None:
+    """Let a boot bring this version, and RELEASES list these. Raises OSError, PackageError, ReleaseError."""
+    tree, root = ground.tree(version), ground.root
     rel = tree.rel(version)
-    _write_releases(ground, versions, permanent=version)
+    _write_releases(ground, tree, versions, permanent=version)
     if tree.start_erl is not None or ground.luggage.flavour is not Flavour.RELX:
         data = f"{rel.erts} {version}\n".encode()
         files.write(root, "releases/start_erl.data", data, 0o644, ground.group)
@@ -169,17 +175,17 @@ def _select(ground: Ground, versions: Sequence[str], version: str) -> None:
         files.write(root, f"bin/{tree.name}", script, 0o755, ground.group)
 
 
-def _write_releases(ground: Ground, versions: Sequence[str], *, permanent: str) -> None:
+def _write_releases(ground: Ground, tree: Tree, versions: Sequence[str], *, permanent: str) -> None:
     """These versions, and what is listed beside them; but not what nothing is known of, neither .rel nor libraries."""
-    tree = ground.tree()
     before = {entry.version: entry for entry in tree.releases or ()}
-    beside = [version for version in before if version not in versions and _is_known(tree, version)]
+    beside = [version for version in before if version not in versions and is_known(tree, version)]
     wanted = [*versions, *beside]
     entries = [_entry(tree, before.get(version), version, permanent) for version in wanted]
     files.write(ground.root, RELEASES, render_releases(entries), 0o644, ground.group)
 
 
-def _is_known(tree: Tree, version: str) -> bool:
+def is_known(tree: Tree, version: str) -> bool:
+    """Whether its applications are."""
     try:
         tree.rel(version)
     except (ReleaseError, PackageError):
