@@ -339,12 +339,13 @@ def standing(
         stand = Stand(name, host, place(build(name), where / name), epmds.free_port(), keys)
         if prepared:
             prepared(name, stand.root)
-        stack.callback(_end, host)
+        stack.callback(end, host)
         stand.start()
         yield stand
 
 
-def _end(host: Host) -> None:
+def end(host: Host) -> None:
+    """relctld, and whatever its releases left."""
     host.daemon.close()
     for process in host.processes():
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -163,11 +163,10 @@ def select(ground: Ground, versions: Sequence[str], version: str) -> None:
     tree, root = ground.tree(version), ground.root
     rel = tree.rel(version)
     _write_releases(ground, tree, versions, permanent=version)
-    if tree.start_erl is not None or ground.luggage.flavour is not Flavour.RELX:
-        data = f"{rel.erts} {version}\n".encode()
-        files.write(root, "releases/start_erl.data", data, 0o644, ground.group)
-        if ground.luggage.flavour is Flavour.DISTILLERY and files.exists(root, "var/start_erl.data"):
-            files.write(root, "var/start_erl.data", data, 0o644, ground.group)
+    data = f"{rel.erts} {version}\n".encode()
+    files.write(root, "releases/start_erl.data", data, 0o644, ground.group)
+    if ground.luggage.flavour is Flavour.DISTILLERY and files.exists(root, "var/start_erl.data"):
+        files.write(root, "var/start_erl.data", data, 0o644, ground.group)
     if ground.luggage.flavour is Flavour.RELX:
         script = files.read(root, f"bin/{tree.name}-{version}", _LARGEST)
         if script is None:
