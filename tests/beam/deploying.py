@@ -35,14 +35,16 @@ class Site(Stand):
             **self.keys.get("env", {}),
         }
         often = {"intensity": 1000, "backoff": {"base": "100ms", "max": "100ms"}}
-        health = {"probe": READY[self.name], "interval": "500ms"}
-        keys = {"health": health, "upgrade": {"soak": "0s"}, **often, **self.keys, "env": env}
+        ready = {"ready": READY[self.name], "start_timeout": "30s"}  # what is ill is never ready
+        keys = {**ready, "upgrade": {"soak": "0s"}, **often, **self.keys, "env": env}
         self.host.run(web=self.host.release(self.root, env, **{k: v for k, v in keys.items() if k != "env"}))
         self.daemon.wait_for("web", WITHIN, state="stopped")
 
     def deploy(self, what: str | Path, *options: str) -> Ended:
         """A version's tarball, or a file."""
-        return self.upgrade(what, *options, verb="deploy")
+        words = ["deploy", "web", *self._words(what), *options]
+        done = self.daemon.relctl(*words, check=False, timeout=3 * WITHIN)
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     def unchanged(self, what: str | Path) -> None:
         """It is so already: nothing is done, and that is no error."""
