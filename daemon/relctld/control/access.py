@@ -41,6 +41,8 @@ NEEDS: Mapping[str, Level] = MappingProxyType({
     "downgrade": Level.OPERATE,
     "deploy": Level.OPERATE,
     "remove": Level.ADMIN,
+    "doctor": Level.OPERATE,
+    "doctor-fix": Level.ADMIN,
     "reload": Level.ADMIN,
     "daemon-stop": Level.ADMIN,
     "daemon-reexec": Level.ADMIN,

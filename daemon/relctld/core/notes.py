@@ -48,6 +48,7 @@ class Note(StrEnum):
     UPGRADED = "upgraded"
     UPGRADE_FAILED = "upgrade-failed"
     REMOVED = "removed"
+    DOCTOR_FIXED = "doctor-fixed"
 
 
 MEANING: dict[Note, tuple[str, str]] = {
@@ -118,4 +119,8 @@ MEANING: dict[Note, tuple[str, str]] = {
         "It did not happen: the node runs what it ran, and nothing of the attempt is left.",
     ),
     Note.REMOVED: ("versions, by", "Installed versions were removed, by an operator or for `keep_versions`."),
+    Note.DOCTOR_FIXED: (
+        "by, finding, detail, fixed, did or error",
+        "`doctor --fix` mended something, or tried to.",
+    ),
 }

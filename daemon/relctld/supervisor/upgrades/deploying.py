@@ -93,7 +93,7 @@ class Deployments(Offers):
         same = next((each for each in known if each.sha256 == digest), None) if digest else None
         if same and await self._work(self._is_so, tree, same):
             return None
-        received, contents = await self._receive(wanted) if wanted.tarball is not None else (None, None)
+        received, contents = await self._receive(wanted, None) if wanted.tarball is not None else (None, None)
         at_rest = state.vm is None
         arrival: Arrival = await self._work(self._arrival, contents, tree, wanted, at_rest, same)
         origin = tree.boot_version if tree else NOTHING

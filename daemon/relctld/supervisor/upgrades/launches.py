@@ -14,6 +14,7 @@ from relctld.core.model import ReleaseSpec
 from relctld.core.switch import NOTHING, launches
 from relctld.core.upgrade import Phase, Way
 from relctld.host.process import boot_id
+from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.recipe import Recipe
 from relctld.supervisor.upgrades import disk, site
 from relctld.supervisor.upgrades.disk import Ground
@@ -27,6 +28,10 @@ class Launches:
         self.locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._state_dir = state_dir
         self._may_have = may_have
+
+    def attend(self, launcher: Launcher) -> None:
+        """Be asked by it."""
+        launcher.candidate, launcher.settle = self.candidate, self.settle
 
     def candidate(self, spec: ReleaseSpec, epoch: int) -> str | None:
         """The version that this launch starts though no file selects it; None: what the files select.

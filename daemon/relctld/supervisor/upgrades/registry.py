@@ -7,7 +7,7 @@ Rule 2: `launches` is asked before every launch: what a boot brings is what the 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -90,8 +90,7 @@ class Upgrades:
         self._pool = pool
         self._prepare, self._surroundings = prepare, surroundings
         self._shell, self._nodes, self._commands = shell, nodes, commands
-        self._parts, self._history, self._run_hook, self._ask = parts, history, run_hook, ask
-        self._save = save
+        self._parts, self._history, self._run_hook, self._ask, self._save = parts, history, run_hook, ask, save
         self._loop = asyncio.get_running_loop()
         self.launches = Launches(state_dir, lambda name: name in self._running or name in self._unfinished)
         self._running: dict[str, _Running] = {}
@@ -213,6 +212,23 @@ class Upgrades:
             raise RefusedError("busy", why, f"wait for its end: relctl status {name} --watch")
         if (by := self._preparing.get(name)) is not None:
             raise RefusedError("busy", f"an upgrade by {by} is being prepared", "ask again in a moment")
+
+    def is_busy(self, name: str) -> bool:
+        """Whether the tree of a release is being worked on, or will be by who takes up an upgrade."""
+        return name in self._running or name in self._preparing or name in self._unfinished
+
+    @contextlib.contextmanager
+    def kept_away(self, name: str | None, by: str) -> Iterator[None]:
+        """No upgrade of a release begins until the end of the block. Raises RefusedError."""
+        if name is None:
+            yield
+            return
+        self._check_free(name)
+        self._preparing[name] = by
+        try:
+            yield
+        finally:
+            del self._preparing[name]
 
     async def _pre_upgrade(self, managed: Managed, before: str, after: str) -> None:
         """A first install has no tree yet in which the hook could be."""

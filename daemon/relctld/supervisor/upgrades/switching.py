@@ -132,8 +132,10 @@ class Switch(Stepping):
             spec.cwd or spec.root,
         )
         if await self._work(configuring.is_computed, version):
-            folder = self._managed.folder / "scratch" / "upgrade" / self.journal.target
-            await configuring.evaluate(version, folder, self._tools.commands, self._tools.pool)
+            home = self._managed.folder
+            folder = home / "scratch" / "upgrade" / self.journal.target
+            await self._managed.alone()
+            await configuring.evaluate(version, folder, home, self._tools.commands, self._tools.pool)
         self._evaluated = True
 
     async def _register(self) -> None:
