@@ -154,10 +154,7 @@ class Daemon:
             ask=self._interpreter.asking.ask,
             save=self._interpreter.save,
         )
-        self._launcher.candidate, self._launcher.settle = (
-            self._upgrades.launches.candidate,
-            self._upgrades.launches.settle,
-        )
+        self._upgrades.launches.attend(self._launcher)
         self._facts = FactFinder(self._errands)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
