@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.beam.deploying import Site, deploying
-from tests.beam.supervised import OTHER_USER
+from tests.beam.supervised import OTHER_USER, Host
 from tests.beam.upgrading import WITHIN
+from tests.releases import distillery
 from tests.releases.package import package
 from tests.running import need_root
 
@@ -148,6 +150,8 @@ def test_no_relup_and_a_restart_allowed(site: Site) -> None:
     assert (done.reply["way"], done.reply["restarted"]) == ("restart", True)
     status = site.well()
     assert (status["version"], status["boot_version"]) == ("1.1.0-no-relup", "1.1.0-no-relup")
+    site.upgrade("=1.0.0", "--allow-restart").done()
+    site.is_at("1.0.0")
 
 
 def test_a_version_goes_and_what_it_shares_stays(site: Site) -> None:
@@ -187,6 +191,28 @@ def test_as_another_user_with_few_versions_kept(name: str) -> None:
         assert {each["version"] for each in shown} == {"1.1.0", "1.1.0-up-only"}
         [gone] = site.daemon.noted("web", "removed")
         assert gone["versions"] == ["1.0.0"]
+
+
+@pytest.mark.parametrize("flavour", ["plain", "distillery"])
+def test_other_flavours_are_deployed_and_run(flavour: str, host: Host, papp_root: Path, public_path: Path) -> None:
+    built = papp_root if flavour == "plain" else distillery.lay_out(papp_root, public_path / "dapp")
+    tarball = public_path / "papp.tar.gz"
+    with tarfile.open(tarball, "w:gz") as tar:
+        for path in sorted(path for path in built.iterdir() if path.name != "var"):
+            tar.add(path, path.name)
+    root = public_path / "opt" / "papp"
+    daemon = host.run(web=host.release(root, upgrade={"soak": "0s"}, start_timeout="60s"))
+    daemon.wait_for("web", WITHIN, state="stopped")
+    daemon.relctl("deploy", "web", str(tarball), timeout=3 * WITHIN)
+    status = daemon.wait_for("web", WITHIN, state="running", health="well")
+    assert (status["flavour"], status["version"], status["boot_version"]) == (flavour, "1.0.0", "1.0.0")
+    again = daemon.relctl("--json", "deploy", "web", str(tarball))
+    assert '"changed":false' in again.stdout
+    daemon.relctl("restart", "web", timeout=3 * WITHIN)
+    assert daemon.status("web")["version"] == "1.0.0"
+    if flavour == "distillery":
+        refused = daemon.relctl("upgrade", "web", "1.1.0", check=False)
+        assert (refused.returncode, "Distillery" in refused.stderr) == (5, True), refused.stderr
 
 
 def test_a_tarball_of_something_else_is_refused(site: Site, tmp_path: Path) -> None:
