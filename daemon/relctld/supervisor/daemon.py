@@ -144,6 +144,7 @@ class Daemon:
             state_dir=self._first_config.state_dir,
             pool=self._errands,
             prepare=self._launcher.recipe,
+            surroundings=self._launcher.surroundings,
             shell=self._shell,
             nodes=self._nodes,
             commands=commands,
@@ -153,7 +154,7 @@ class Daemon:
             ask=self._interpreter.asking.ask,
             save=self._interpreter.save,
         )
-        self._launcher.candidate, self._launcher.settle = self._upgrades.candidate, self._upgrades.settle
+        self._upgrades.launches.attend(self._launcher)
         self._facts = FactFinder(self._errands)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
