@@ -49,7 +49,7 @@ def _script(changes: Mapping[str, Change], code: Mapping[str, Module], *, up: bo
     """`code` are the modules that it leads to."""
     moved = sorted(name for name, change in changes.items() if change not in (Change.DELETE, Change.SUPERVISOR))
     needs = {name: sorted({called for called, _, _ in code[name].calls} & set(moved) - {name}) for name in moved}
-    ordered = list(reversed(sorted_by_need(moved, needs)))
+    ordered = sorted_by_need(moved[::-1], needs)[::-1]
     ordered.sort(key=lambda name: changes[name] is not Change.ADD)
     moves = [_move(name, changes[name], needs[name]) for name in ordered]
     supervisors = [_supervisor(name) for name in sorted(changes) if changes[name] is Change.SUPERVISOR]
