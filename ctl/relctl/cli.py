@@ -32,6 +32,7 @@ VERBS: Final = {
     "logs": "logs",
     "events": "events",
     "crashes": "crashes",
+    "doctor": "doctor",
     "eval": "evaluate",
     "rpc": "evaluate",
     "remote": "remote",

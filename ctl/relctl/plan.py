@@ -24,7 +24,9 @@ def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: b
         ("not loaded", _named(plan, "forgotten", "changed on disk, and the relup does not load them: ")),
         ("native code", _named(plan, "native", "runs when they are loaded: ")),
         ("processes", _processes(processes)),
-        ("killed", _listed(_killed(processes))),
+        ("killed", _listed(_in_code(processes, "killed", "old "))),
+        ("killed unless", _after("they leave what is replaced: ", _in_code(processes, "staying"))),
+        ("in the way", _after("it fails while these are in old code: ", _in_code(processes, "in_the_way", "old "))),
         ("disk", f"{plural(_count(plan.get('files')), 'file')}, {size(_count(plan.get('disk_bytes')))}"),
         ("way back", _way_back(plan)),
     ]
@@ -96,8 +98,12 @@ def _processes(found: Object) -> str:
     return f"{count} suspended for a moment: {_listed(named, count)}"
 
 
-def _killed(found: Object) -> list[str]:
-    return [f"{_name(each.get('name'))} (old {_name(each.get('module'))})" for each in _objects(found.get("killed"))]
+def _in_code(found: Object, kind: str, which: str = "") -> list[str]:
+    return [f"{_name(each.get('name'))} ({which}{_name(each.get('module'))})" for each in _objects(found.get(kind))]
+
+
+def _after(words: str, names: list[str]) -> str:
+    return words + _listed(names) if names else ""
 
 
 def _way_back(plan: Object) -> str:
@@ -125,8 +131,7 @@ def _step(text: Any) -> str:
 
 
 def _named(plan: Object, kind: str, before: str) -> str:
-    names = [_name(name) for name in _list(_object(plan, "modules").get(kind))]
-    return before + _listed(names) if names else ""
+    return _after(before, [_name(name) for name in _list(_object(plan, "modules").get(kind))])
 
 
 def _listed(names: list[str], count: int = 0) -> str:

@@ -7,25 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from relctld.beam.package.instructions import in_words
+from relctld.beam.term.terms import Atom
 from tests.packages import Version, beam, install, pack, rel
 from tests.unit.relctl.conftest import Relctl
 
 APPUP, RELUP = "lib/web-1.1.0/ebin/web.appup", "releases/1.1.0/relup"
-SHOWN = """\
+PURGE = Atom("brutal_purge")
+LOADS = "\n".join(f"    {in_words((Atom('load'), (Atom(name), PURGE, PURGE)))}" for name in ("web_app", "web_srv"))
+SHOWN = f"""\
 web: 1.0.0 to 1.1.0
   applications  web 1.0.0 to 1.1.0
   modules       2 changed
   appups        made: web
   instructions
     read the new code of web 1.1.0: web_app, web_srv
-    point of no return: what fails from here on restarts the node
-    load web_app, killing processes that still run older code of it
-    load web_srv, killing processes that still run older code of it
+    {in_words(Atom("point_of_no_return"))}
+{LOADS}
   way back
     read the new code of web 1.0.0: web_app, web_srv
-    point of no return: what fails from here on restarts the node
-    load web_app, killing processes that still run older code of it
-    load web_srv, killing processes that still run older code of it
+    {in_words(Atom("point_of_no_return"))}
+{LOADS}
 """
 DOUBT = "web_srv of web: it runs native code when it is loaded (on_load or erlang:load_nif)"
 
