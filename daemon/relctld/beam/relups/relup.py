@@ -146,7 +146,7 @@ class _Making:
         return Made(
             files,
             tuple(own),
-            tuple(name for name in given if name not in own),
+            tuple(name for name, scripts in given.items() if scripts is not None),
             self._apart,
             self._changes,
             Script(version, "", tuple(up)),
