@@ -1,4 +1,4 @@
-"""relctld that is not root, under a real systemd: its nodes are in groups below its unit, and outlive it all the same."""
+"""relctld that is not root, under a real systemd: its nodes are in groups below its unit, and outlive it too."""
 
 import subprocess
 from collections.abc import Iterator
