@@ -108,7 +108,7 @@ class Link:
 
     __slots__ = (
         "_calls", "_channel", "_count", "_lost", "_our_creation", "_own", "_pid", "_spawner", "_told",
-        "creation", "node", "otp_flags",
+        "creation", "node", "otp_flags", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, target: Target, max_frame: int) -> None:
