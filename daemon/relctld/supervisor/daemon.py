@@ -34,6 +34,7 @@ from relctld.host.reaper import Reaper
 from relctld.host.signals import Signals
 from relctld.host.systemd import Notifier
 from relctld.host.terminal import Terminals
+from relctld.host.workers import Workers
 from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.door import open_door
@@ -110,8 +111,8 @@ class Daemon:
     def _assemble(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: log.error("surprise", **_in_words(context)))
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
-        self._errands = ThreadPoolExecutor(_ERRANDS, thread_name_prefix="errand")
+        self._pool = Workers(_WORKERS, "worker")
+        self._errands = Workers(_ERRANDS, "errand")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
         self._notifier = Notifier(self._environ)
         self._signals = Signals(loop)
