@@ -153,7 +153,7 @@ class Daemon:
             ask=self._interpreter.asking.ask,
             save=self._interpreter.save,
         )
-        launcher.settle = self._upgrades.settle
+        launcher.candidate, launcher.settle = self._upgrades.candidate, self._upgrades.settle
         self._facts = FactFinder(self._errands)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
