@@ -22,6 +22,7 @@ _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 _STOP_WITHIN = 2.0  # seconds
 _RETRY_OPEN = 1.0
 _LONGEST_ORDER = 4096
+_MEMORY, _LEAST_MEMORY = 128 << 20, 1 << 20  # bytes that may wait for disks: of all releases, of one of very many
 
 
 class Hub:
@@ -91,7 +92,7 @@ class Hub:
         now = time.monotonic()
         if feed.drain(now):
             self._arm(feed)
-            if feed.tally.due_at <= now:
+            if feed.writer.tally.due_at <= now:
                 self._look_at = now
         elif not feed.busy and not feed.failing and not self._stopping:
             self._hand(feed)
@@ -161,7 +162,10 @@ class Hub:
                 case ["plan"]:
                     self._read_plan()
                 case ["rotate", name] if name in self._feeds:
-                    self._feeds[name].log.rotate_asked = True
+                    self._feeds[name].writer.log.rotate_asked = True
+                    self._hand(self._feeds[name])
+                case ["mark", name] if name in self._feeds:
+                    self._feeds[name].look_for_marks()
                     self._hand(self._feeds[name])
                 case []:
                     pass
@@ -189,13 +193,17 @@ class Hub:
                 continue
             else:
                 feed.policy, feed.leaving = policy, False
+                self._arm(feed)  # it may have been told to drop what it let wait until now
             self._hand(feed)
         share = kernel.pipe_share(len(self._wanted))
+        memory = max(_LEAST_MEMORY, _MEMORY // max(len(self._wanted), 1))
         for name, policy in self._wanted.items():
             if name in self._feeds:
                 kernel.resize_pipe(self._feeds[name].out, share)
             else:
                 self._open(policy, share)
+        for feed in self._feeds.values():
+            feed.share = memory
 
     @staticmethod
     def _replaced(feed: Feed, policy: LogPolicy) -> bool:
@@ -214,7 +222,7 @@ class Hub:
         self._hand(feed)  # who also finishes what a killed logger began
 
     def _close(self, feed: Feed) -> None:
-        feed.tally.due_at = 0.0
+        feed.writer.tally.due_at = 0.0
         feed.export(time.monotonic())
         self._epoll.unregister(feed.out)
         del self._feeds[feed.policy.name], self._by_fd[feed.out]
@@ -229,7 +237,7 @@ class Hub:
         while any(f.busy for f in self._feeds.values()) and (left := deadline - time.monotonic()) > 0:
             self._turn(left)
         for feed in self._feeds.values():
-            feed.tally.due_at = 0.0
+            feed.writer.tally.due_at = 0.0
             feed.export(time.monotonic())
             if not feed.busy:
                 feed.close()

@@ -1,7 +1,7 @@
 """DIR/current: opening, noticing that it went away, where to cut, rotation.
 
-Promises: every rotated file and `current` begin at a line's start (a line longer than 1 MiB may be cut); nobody else
-writes to it. Runs in workers: every call may stall.
+Promises: every rotated file and `current` begin at a line's start; nobody else writes to it. Runs in workers: every
+call may stall.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ from .kernel import same_file
 from .policy import LogPolicy
 from .report import say, wall
 
-LONGEST_LINE = 1 << 20
 _CHECK_EVERY = 1.0  # seconds between two looks whether `current` is still ours
 
 
@@ -138,16 +137,14 @@ class LogFile:
         """Does the file end with a whole line?"""
         return self.size == 0 or os.pread(self.fd, 1, self.size - 1) == b"\n"
 
-    def share(self, data: bytes, policy: LogPolicy) -> tuple[int, bool]:
+    def share(self, data: memoryview, policy: LogPolicy) -> tuple[int, bool]:
         """(how many of these bytes go into this file, whether it is to be rotated once they are there)."""
         limit = self._limit(policy)
         if self.size + len(data) <= limit:
             return len(data), False
         room = max(int(limit) - self.size, 0)
-        cut = find_cut(data, room, self.size > 0 and self.at_line_start())
-        if cut >= 0:
-            return cut, True
-        return len(data), self.size + len(data) - limit >= LONGEST_LINE  # the line's end is not there yet
+        cut = find_cut(bytes(data), room, self.size > 0 and self.at_line_start())
+        return (cut, True) if cut >= 0 else (len(data), False)  # the line's end is not there yet
 
     def _limit(self, policy: LogPolicy) -> float:
         if self.size == 0 and self.rotate_asked:

@@ -27,6 +27,8 @@ class LogPolicy(NamedTuple):
     max_total: int | None = 1_000_000_000
     compress: Literal["gzip"] | None = "gzip"
     on_full: Literal["drop", "block"] = "drop"
+    timestamps: bool = False  # before each line
+    markers: bool = True  # the daemon's marks are written
 
     @property
     def limit(self) -> int | None:
@@ -41,7 +43,8 @@ class LogPolicy(NamedTuple):
 class Counters(NamedTuple):
     """What became of a release's bytes since its run directory was made, across restarts of the logger.
 
-    Markers that the logger writes about drops are in neither figure. `error`: why nothing can be written now.
+    What the logger adds of its own is in neither figure. `error`: why nothing can be written now. `marked`: the number
+    of the last mark that was written.
     """
 
     bytes_in: int = 0
@@ -49,6 +52,7 @@ class Counters(NamedTuple):
     bytes_dropped: int = 0
     lines_dropped: int = 0
     error: str | None = None
+    marked: int = 0
 
 
 def write_plan(path: str, policies: list[LogPolicy]) -> None:
@@ -83,6 +87,9 @@ def _policy(**entry: Any) -> LogPolicy:
             raise TypeError(f"{key}: expected a number of at least 0, or null")
     if policy.compress not in ("gzip", None) or policy.on_full not in ("drop", "block"):
         raise ValueError("compress: gzip or null; on_full: drop or block")
+    for key in ("timestamps", "markers"):
+        if type(getattr(policy, key)) is not bool:
+            raise TypeError(f"{key}: expected true or false")
     return policy
 
 

@@ -11,28 +11,23 @@ _EVERY = 1.0  # seconds
 
 
 class Tally:
-    """Counts on from what the last logger wrote. `bytes_in` under the feed's lock, the rest by who moves the bytes."""
+    """Counts on from what the last logger wrote, where the journal of `claimed` does not go on from it."""
 
     def __init__(self, policy: LogPolicy, claimed: Claimed) -> None:
-        before = read_counters(policy.beside("log.json"))
+        if claimed.fresh:
+            before = read_counters(policy.beside("log.json"))
+            claimed.bytes_out, claimed.marked = before.bytes_out, before.marked
+            claimed.bytes_dropped, claimed.lines_dropped = before.bytes_dropped, before.lines_dropped
         self._claimed = claimed
-        # The journal of `claimed` counts drops to the byte, but may have begun later than log.json did.
-        self._bytes_before = max(0, before.bytes_dropped - claimed.bytes_dropped)
-        self._lines_before = max(0, before.lines_dropped - claimed.lines_dropped)
         self._written: Counters | None = None
-        self.bytes_in, self.bytes_out = before.bytes_in, before.bytes_out
         self.error: str | None = None  # why nothing can be written
         self.due_at = 0.0  # monotonic
 
     def counters(self, lesser_error: str | None) -> Counters:
         """As of now; an error that stops no line is shown where there is no other."""
-        return Counters(
-            self.bytes_in,
-            self.bytes_out,
-            self._bytes_before + self._claimed.bytes_dropped,
-            self._lines_before + self._claimed.lines_dropped,
-            self.error or lesser_error,
-        )
+        c = self._claimed
+        error = self.error or lesser_error
+        return Counters(c.bytes_in, c.bytes_out, c.bytes_dropped, c.lines_dropped, error, c.marked)
 
     def changed(self, lesser_error: str | None) -> bool:
         """Is there something to write?"""

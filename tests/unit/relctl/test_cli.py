@@ -173,7 +173,7 @@ def test_the_table_of_verbs_and_the_modules_agree(name: str) -> None:
     assert all(action.help for action in parser_of(verb)._actions)
 
 
-@pytest.mark.parametrize("verb", ["deploy", "remove", "doctor"])
+@pytest.mark.parametrize("verb", ["deploy", "remove"])
 def test_verbs_of_later_versions_are_not_there(say: Say, verb: str) -> None:
     assert say(verb)[0] == 2
     assert f"  {verb} " not in say("help")[1]

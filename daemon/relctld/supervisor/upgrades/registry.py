@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -223,6 +223,23 @@ class Upgrades:
             raise RefusedError("busy", why, f"wait for its end: relctl status {name} --watch")
         if (by := self._preparing.get(name)) is not None:
             raise RefusedError("busy", f"an upgrade by {by} is being prepared", "ask again in a moment")
+
+    def is_busy(self, name: str) -> bool:
+        """Whether the tree of a release is being worked on, or will be by who takes up an upgrade."""
+        return name in self._running or name in self._preparing or name in self._unfinished
+
+    @contextlib.contextmanager
+    def kept_away(self, name: str | None, by: str) -> Iterator[None]:
+        """No upgrade of a release begins until the end of the block. Raises RefusedError."""
+        if name is None:
+            yield
+            return
+        self._check_free(name)
+        self._preparing[name] = by
+        try:
+            yield
+        finally:
+            del self._preparing[name]
 
     async def _hook(self, managed: Managed, hook: Hook, offer: Offer) -> None:
         package = offer.package

@@ -1,5 +1,6 @@
 """One hot upgrade: what it looks at, and how each act is carried out."""
 
+import asyncio
 import platform
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -7,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from relctld.beam.handler.replies import HandlerError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
-from relctld.beam.package.tarball import read_tarball
 from relctld.core.model import Flavour
 from relctld.core.upgrade import Act, Disk, Enter, Journal, Life, Node, Phase, Step, after_failure, next_step
 from relctld.supervisor.managed import Managed
@@ -18,7 +19,7 @@ from relctld.supervisor.upgrades import configuring, disk
 from relctld.supervisor.upgrades.configuring import Version
 from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger
-from relctld.supervisor.upgrades.node import Look, NodeSide
+from relctld.supervisor.upgrades.node import BACK, Look, NodeSide
 from relctld.supervisor.upgrades.stepping import Stepping
 from relctld.supervisor.upgrades.tools import Tools
 
@@ -53,8 +54,10 @@ class Transaction(Stepping):
 
     async def _look(self) -> tuple[Disk, Node]:
         ground = await self._ground()
-        seen = await self._work(disk.look, ground, self.journal, self._is_evaluated)
-        node = await self._node.look(self.journal, self._findings)
+        seen, node = await asyncio.gather(
+            self._work(disk.look, ground, self.journal, self._is_evaluated),
+            self._node.look(self.journal, self._findings),
+        )
         if self.journal.phase is Phase.SOAKING and node.life is Life.UP:
             node = replace(node, ill="; ".join(await self._health()))
         if self._given_up:
@@ -109,13 +112,15 @@ class Transaction(Stepping):
         await self._node.reread()
 
     async def _install(self) -> None:
-        j = self.journal
-        await self._node.install(j, j.target, self._node_env(j.target), self._node_env(j.origin))
+        j, package = self.journal, await self._judged()
+        await self._node.install(j.id, package.script, self._node_env(j.target), self._node_env(j.origin))
         self._findings = None
 
     async def _reinstall(self) -> None:
-        j = self.journal
-        await self._node.install(j, j.origin, self._node_env(j.origin), self._node_env(j.target), back=True)
+        j, package = self.journal, await self._judged()
+        if package.back is None:
+            raise HandlerError("its relup has no way back any more")
+        await self._node.install(j.id + BACK, package.back, self._node_env(j.origin), self._node_env(j.target))
         self._findings = None
 
     async def _verify(self) -> None:
@@ -130,6 +135,7 @@ class Transaction(Stepping):
             modules=relup.modules_loaded(script),
             suspended=relup.suspended(script),
             protocols=package.modules.protocols,
+            unchanged=package.applications.unchanged,
         )
         self._findings = await self._node.verify(look) + await self._health()
 
@@ -142,9 +148,11 @@ class Transaction(Stepping):
             added=package.applications.removed,
             removed=package.applications.added,
             config=await self._config_file(self.journal.origin),
-            modules=relup.modules_loaded(back),
+            # An install that failed has loaded nothing: what is in old code was so before.
+            modules=relup.modules_loaded(back) if self.journal.phase is Phase.REINSTALLING else (),
             suspended=relup.suspended(back),
             protocols=package.modules.protocols,
+            unchanged=package.applications.unchanged,
         )
         self._findings = await self._node.verify(look)
 
@@ -153,11 +161,9 @@ class Transaction(Stepping):
         await self._work(self._locked, partial(disk.commit, ground, self.journal))
 
     async def _make_permanent(self) -> None:
-        package = await self._judged()
-        version = self._version(self.journal.target)
-        boot = version.place.with_name("start")
+        boot = self._version(self.journal.target).place.with_name("start")
         config = (await self._config_file(self.journal.target)).removesuffix(".config")
-        await self._node.make_permanent(str(boot), config, relup.modules_purged(package.script))
+        await self._node.make_permanent(str(boot), config)
 
     async def _tidy(self) -> None:
         ground = await self._ground()
@@ -195,17 +201,16 @@ class Transaction(Stepping):
         j, luggage = self.journal, self._luggage
         tree = ground.tree()
         if luggage.tarball is not None and j.phase is Phase.BEGUN:
-            with open(self._ledger.folder / luggage.tarball, "rb") as file:
-                contents = read_tarball(file)
+            contents = disk.read_package(self._ledger.folder / luggage.tarball, ground.root)
             with disk.as_owner(ground.root):
                 return judge(contents, tree, j.origin, luggage.name, luggage.flavour, platform.machine())
         with disk.as_owner(ground.root):
             return judge_installed(tree, j.origin, j.target)
 
     async def _evaluate(self, version: str) -> bytes:
-        return await configuring.evaluate(
-            self._version(version), self._folder(version), self._tools.commands, self._tools.pool
-        )
+        await self._managed.alone()
+        folder, home = self._folder(version), self._managed.folder
+        return await configuring.evaluate(self._version(version), folder, home, self._tools.commands, self._tools.pool)
 
     async def _config_file(self, version: str) -> str:
         """A file that the node can read, with the configuration that this version would boot with."""
