@@ -155,7 +155,7 @@ class Asking:
 
     def begin(self, window: Window) -> None:
         """Go to where the window begins."""
-        wanted = {key: value for key, value in window._asdict().items() if value not in (None, False)}
+        wanted = {key: value for key, value in window._asdict().items() if value is not None and value is not False}
         try:
             self._first = self._ask({**wanted, "stamps": True})
         except UnreachableError as error:

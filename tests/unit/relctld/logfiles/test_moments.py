@@ -150,6 +150,24 @@ def test_nothing_is_missing_where_the_clock_jumps_or_an_index_is_lost(
                 assert line.end <= behind
 
 
+@settings(max_examples=100, deadline=None)
+@given(steps=st.lists(acts, max_size=20), later=st.lists(acts, max_size=20), size=st.integers(1, 9), data=st.data())
+def test_a_window_stays_what_it_is_while_the_log_goes_on(
+    steps: list[bytes | str | int], later: list[bytes | str | int], size: int, data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        world = played(World(folder, patch), steps)
+        start, end = window(folder, None, *draw_window(data, world))
+        first, behind = world.offset(start), None if end is None else world.offset(end)
+        got = b""
+        with Reader(folder, start, end) as reader:
+            for step in later:
+                got += reader.read(size).data
+                played(world, [step])
+            got += b"".join(iter(lambda: reader.read(size).data, b""))
+        assert got == world.data[first : first if behind is not None and behind < first else behind]
+
+
 def test_without_any_index_names_tell(tmp_path: Path) -> None:
     (tmp_path / f"{A}.log").write_text("1\n")
     (tmp_path / f"{B}.log").write_text("2\n")
