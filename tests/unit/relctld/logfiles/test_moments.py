@@ -59,6 +59,8 @@ class World:
                     if log.name.endswith(".log"):
                         rotated.compress(self.folder, log)
             case "restart":
+                written = 1000 * (self.writes[-1][1] if self.writes else self.now)
+                os.utime(self.log.path, ns=(written, written))
                 self.log.close()
                 self.log = LogFile("web")
                 self.log.ensure(self.folder)
@@ -137,8 +139,7 @@ def test_nothing_is_missing_where_the_clock_jumps_or_an_index_is_lost(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         world = played(World(folder, patch), steps)
-        times = [micros for _, micros in world.writes]
-        if lost and times == sorted(times):
+        if lost and all(step >= 0 for step in steps if isinstance(step, int)):  # else names mislead
             for index in Path(folder).glob("*.times"):
                 index.unlink()
         since, until = draw_window(data, world)
