@@ -7,6 +7,7 @@
     status     wall time of the status command
     link       one question to a node, by each way of asking
     beside     a node that hangs or floods, and what that costs the others
+    logs       what it costs to keep what programs print; captures: who keeps it
     nodes      a hundred real nodes, linked
     driver     what is asked of every tool; relctl and peers carry it out
     beats      the child that says when it began

@@ -4,12 +4,11 @@
 """
 
 import asyncio
-import base64
 import difflib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from relctld.control import eval_handlers, remote_handlers, upgrade_handlers
+from relctld.control import eval_handlers, log_handlers, remote_handlers, upgrade_handlers
 from relctld.control.access import Peer
 from relctld.control.server import RefusedError, SendProgress
 from relctld.core.effects import Done, Refused
@@ -18,13 +17,9 @@ from relctld.wire.messages import Request
 
 Answered = Callable[[Done | Refused], None]
 
-LOG_CHUNK = 256 << 10
-_MOST_LINES = 100_000
 _MOST_NAMES = 1_000
 _MOST_EVENTS = 10_000
 _ACCEPT_WITHIN = 0.2
-_LARGEST_FILE = 1 << 62
-_LARGEST_HEAD = 1 << 10
 
 
 class Services(Protocol):
@@ -43,12 +38,14 @@ class Services(Protocol):
     async def user_name(self, uid: int) -> str: ...
     async def status(self, names: list[str]) -> dict[str, Any]: ...
     async def last_lines(self, name: str, count: int) -> list[str]: ...
-    async def read_log(self, name: str, lines: int, cursor: dict[str, Any] | None) -> tuple[bytes, dict[str, Any]]: ...
+    async def read_log(self, name: str, asked: log_handlers.Asked) -> log_handlers.Part | None: ...
     async def events(self, names: list[str], since: str, after: int, limit: int) -> list[dict[str, Any]]: ...
     async def crashes(self, name: str) -> list[dict[str, Any]]: ...
     async def crash_head(self, name: str, n: int) -> tuple[dict[str, Any], str] | None: ...
     async def reload(self, *, plan: bool, by: str) -> dict[str, Any]: ...
     def rotate(self, name: str) -> str | None: ...
+    @property
+    def doctor(self) -> Callable[[list[str], str | None], Awaitable[dict[str, Any]]]: ...
     def daemon_status(self) -> dict[str, Any]: ...
     def stop_daemon(self, by: str) -> None: ...
     @property
@@ -70,7 +67,7 @@ class Handlers:
             case "start" | "stop" | "restart":
                 return await self._change(request, peer, progress)
             case "logs":
-                return await self._logs(args)
+                return await log_handlers.logs(self._services.read_log, self._one_name(args), args)
             case "rotate":
                 return self._rotate(args)
             case "events":
@@ -85,6 +82,8 @@ class Handlers:
                 return await self._upgrade(request, peer, progress)
             case "versions":
                 return await self._services.upgrades.versions(self._one_name(args))
+            case "doctor" | "doctor-fix":
+                return await self._doctor(request, peer, progress)
             case "remote":
                 return await self._remote(args, peer, progress)
             case "remote-input" | "remote-resize" | "remote-close":
@@ -145,16 +144,6 @@ class Handlers:
         result["seconds"] = round(loop.time() - begun, 3)
         progress({"release": name, "result": result})
         return result
-
-    async def _logs(self, args: dict[str, Any]) -> dict[str, Any]:
-        name = self._one_name(args)
-        cursor = _cursor(args)
-        lines = _number(args, "lines", 10, _MOST_LINES)
-        try:
-            data, cursor = await self._services.read_log(name, lines, cursor)
-        except OSError as error:
-            raise RefusedError("failed", f"the log cannot be read: {error}") from None
-        return {"data": base64.b64encode(data).decode(), "cursor": cursor, "more": len(data) >= LOG_CHUNK}
 
     def _rotate(self, args: dict[str, Any]) -> dict[str, Any]:
         results = []
@@ -220,6 +209,12 @@ class Handlers:
         asked = (request.id, by)
         return await upgrade_handlers.upgrade(self._services.upgrades, request.op, name, request.args, asked, progress)
 
+    async def _doctor(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        names = self._named(request.args)
+        progress({"accepted": True})
+        by = await self._services.user_name(peer.uid) if request.op == "doctor-fix" else None
+        return await self._services.doctor(names, by)
+
     async def _remote(self, args: dict[str, Any], peer: Peer, progress: SendProgress) -> dict[str, Any]:
         name = self._one_name(args)
         progress({"accepted": True})
@@ -267,14 +262,3 @@ def _number(args: dict[str, Any], key: str, default: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise RefusedError("usage", f"{key} is a number from 0 to {most}")
     return value
-
-
-def _cursor(args: dict[str, Any]) -> dict[str, Any] | None:
-    cursor: dict[str, Any] | None = args.get("cursor")
-    match cursor:
-        case None:
-            return None
-        case {"after": str(), "offset": int(offset), "head": [int(length), int()]}:
-            if 0 <= offset <= _LARGEST_FILE and 0 <= length <= _LARGEST_HEAD:
-                return cursor
-    raise RefusedError("usage", "a cursor is what an earlier reply held")
