@@ -75,7 +75,7 @@ class LogFile:
             if same_file(self.fd, self.path):
                 if os.fstat(self.fd).st_size < self.size:
                     self._to_end()
-                    times.begin(self._times, self.inode, self.size)
+                    times.begin(self._times, os.fstat(self.fd))
                     self._stamped = 0
                 self._checked = now
                 return
@@ -101,7 +101,7 @@ class LogFile:
         self._newest = max(self._newest, logs[-1].stem) if logs else self._newest
         self._checked = time.monotonic()
         self._to_end()
-        times.begin(self._times, self.inode, self.size)
+        times.begin(self._times, os.fstat(self.fd))
         self._stamped = 0
 
     def _must_be_regular(self, mode: int) -> None:

@@ -285,7 +285,6 @@ def test_keys_without_effect_are_warned_of(files: Files) -> None:
     assert idle == [
         "[release.web.log] max_age: has no effect in this version",
         "[release.web.log] journal: has no effect in this version",
-        "[release.web.log] markers: has no effect in this version",
     ]
 
 
