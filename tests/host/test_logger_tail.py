@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.logger import tail
+from relctld.logfiles import tail
 from tests.host.logger_rig import Rig, assert_once_in_order, numbered
 from tests.waiting import wait_until
 

@@ -1,6 +1,6 @@
 """The logger: one process per host that moves what VMs print from FIFOs into files.
 
-Lives here: the pump, rotation, retention, compression, and the reader of what they leave behind.
+Lives here: the pump, rotation, retention, compression. What they leave behind is `relctld.logfiles`'.
 It knows FIFOs, files and a policy. Never here: anything of Erlang, of control, of the daemon; nothing but
 the standard library is imported, and of that little, because each module is paid for on every host.
 
@@ -13,14 +13,13 @@ stalled disk would stall the VM beyond SIGKILL. Nor is there a second pipe in th
 with its last holder, and whoever holds it besides us could neither exit nor be replaced while a disk stalls (the
 same lock).
 
-    policy.py    LogPolicy, the plan, the counters: all that the daemon imports of this package, with
-    tail.py      what `relctl logs` reads
+    policy.py    LogPolicy, the plan, the counters: all that the daemon imports of this package
     hub.py       the main thread: epoll, the plan, who is stuck, when to retry; touches no log directory
     feed.py      one release: what a worker does, and what the main thread does while a worker cannot
     claimed.py   the bounded buffer on tmpfs, with its journal
     tally.py     the counters of one release
     logfile.py   DIR/current: open, check, where to cut, rotate
-    rotated.py   names, retention and compression of what was rotated
+    rotated.py   retention and compression of what was rotated
     pool.py      threads on demand
     kernel.py    FIFOs and the few system calls that `os` lacks
     report.py    one JSON line on stderr, sd_notify

@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from relctld.logfiles.names import listing
+
 from . import kernel, rotated
 from .claimed import Claimed
 from .logfile import LogFile
@@ -163,7 +165,7 @@ class Feed:
     def _recover(self, policy: LogPolicy) -> None:
         """What did a former logger, killed while it wrote, still get into the log? Then go on exactly behind it."""
         sizes = {self.log.inode: self.log.size}
-        for log in rotated.listing(policy.dir)[-2:]:
+        for log in listing(policy.dir)[-2:]:
             found = os.stat(os.path.join(policy.dir, log.name), follow_symlinks=False)
             sizes[found.st_ino] = found.st_size
         with self.lock:
@@ -193,6 +195,7 @@ class Feed:
                 self._write_marker()
                 continue
             count, full = log.share(data, policy)
+            log.stamp()
             written = os.write(log.fd, memoryview(data)[:count]) if count else 0
             log.size += written
             with self.lock:
@@ -215,6 +218,7 @@ class Feed:
         text = f"relctl: dropped {size} bytes ({gap.lines} lines) from {first} to {last}: {why}\n".encode()
         if not self.log.at_line_start():
             text = b"\n" + text  # only where one line was longer than all that `claimed` holds
+        self.log.stamp()
         written = os.write(self.log.fd, text)
         if written < len(text):
             os.ftruncate(self.log.fd, self.log.size)

@@ -11,7 +11,9 @@ import stat
 import time
 from math import inf
 
-from . import rotated
+from relctld.logfiles import times
+from relctld.logfiles.names import CURRENT, listing, next_stem
+
 from .kernel import same_file
 from .policy import LogPolicy
 from .report import say, wall
@@ -58,11 +60,12 @@ class LogFile:
         self._newest = ""
         self._checked = 0.0
         self._rotate_after = 0.0
+        self._stamped = 0  # wall clock in microseconds
 
     @property
     def path(self) -> str:
         """DIR/current."""
-        return os.path.join(self.directory, "current")
+        return os.path.join(self.directory, CURRENT)
 
     def ensure(self, directory: str) -> None:
         """Have DIR/current open: anew if it was deleted, moved or replaced, at its end if it was truncated."""
@@ -73,6 +76,8 @@ class LogFile:
             if same_file(self.fd, self.path):
                 if os.fstat(self.fd).st_size < self.size:
                     self._to_end()
+                    times.begin(self._times, self.inode, self.size)
+                    self._stamped = 0
                 self._checked = now
                 return
             say("warning", "log-replaced", self.release, f"{self.path} was moved or deleted; made anew")
@@ -89,7 +94,7 @@ class LogFile:
         fd = os.open(self.path, flags, 0o640)
         try:
             self._must_be_regular(os.fstat(fd).st_mode)
-            logs = rotated.listing(self.directory)
+            logs = listing(self.directory)
         except OSError:
             os.close(fd)
             raise
@@ -97,6 +102,8 @@ class LogFile:
         self._newest = max(self._newest, logs[-1].stem) if logs else self._newest
         self._checked = time.monotonic()
         self._to_end()
+        times.begin(self._times, self.inode, self.size)
+        self._stamped = 0
 
     def _must_be_regular(self, mode: int) -> None:
         if not stat.S_ISREG(mode):
@@ -115,6 +122,17 @@ class LogFile:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    @property
+    def _times(self) -> str:
+        return times.path_of(self.directory, CURRENT)
+
+    def stamp(self) -> None:
+        """To be called before a write: its time goes into the index, at most once a second."""
+        now = int(wall() * 1_000_000)
+        if not 0 <= now - self._stamped < times.EVERY:  # also when the clock was set back
+            times.add(self._times, self.inode, times.Record(now, self.size))
+            self._stamped = now
 
     def at_line_start(self) -> bool:
         """Does the file end with a whole line?"""
@@ -155,7 +173,7 @@ class LogFile:
         if not same_file(self.fd, self.path):
             self._checked = -_CHECK_EVERY  # moved or deleted since the last look: the next `ensure` makes it anew
             return False
-        stem = rotated.next_stem(self._newest, int(wall() * 1_000_000))
+        stem = next_stem(self._newest, int(wall() * 1_000_000))
         try:
             os.rename(self.path, os.path.join(self.directory, stem + ".log"))
         except OSError as err:
@@ -163,6 +181,8 @@ class LogFile:
             self._rotate_after = time.monotonic() + 1.0
             say("error", "cannot-rotate", self.release, self.rotate_error)
             return False
+        with contextlib.suppress(OSError):  # a log without an index is searched by its name
+            os.rename(self._times, times.path_of(self.directory, stem))
         self._newest, self._rotate_after = stem, 0.0
         self.rotate_error, self.rotate_asked = None, False
         self.close()

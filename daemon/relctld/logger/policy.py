@@ -4,7 +4,7 @@ RUN/logger.json               the plan, written by the daemon, read by the logge
 RUN/releases/NAME/log.json    counters, written by the logger (beside `fifo_out`)
 
 Both are replaced whole (temporary name, then rename) and never fsynced: the run directory does not outlive the host.
-This file knows no other of the logger; the daemon may import it, and `tail`.
+This file knows no other of the logger; the daemon may import it.
 """
 
 import contextlib

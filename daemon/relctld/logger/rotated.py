@@ -1,67 +1,22 @@
-"""What was rotated: names, retention, compression. Knows a directory and a policy, no pipe.
+"""What was rotated: retention, compression. Knows a directory and a policy, no pipe; names are `logfiles.names`'.
 
-DIR/current                                the file being written (`logfile`)
-DIR/2026-11-22T00-37-49.123456Z.log        rotated at that time (UTC); names sort by time
-DIR/2026-11-22T00-37-49.123456Z.log.gz     the same, compressed
-DIR/….log.gz.tmp                           being compressed; what a kill left is removed at the next start
+DIR/….log.gz.tmp   being compressed; what a kill left is removed at the next start
 
-Where both .log and .log.gz stand, a kill came between: the .log is the truth. The part before `.log` is the *stem*.
+A time index goes with its log. One left alone, by a kill between the two, is removed at the next start.
 """
 
 import contextlib
 import os
-import re
 import threading
-import time
 from collections import deque
-from typing import NamedTuple
+
+from relctld.logfiles import times
+from relctld.logfiles.names import Rotated, is_stem, listing
 
 from .policy import LogPolicy
 from .report import say
 
-_NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}Z)\.log(\.gz)?")
-_STEM = re.compile(r"(\d+)-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)\.(\d{6})Z")
 _CHUNK = 1 << 18
-
-
-class Rotated(NamedTuple):
-    """One rotated log: `name` is the file that tells the truth, `spare` a .gz that does not."""
-
-    stem: str
-    name: str
-    spare: str | None = None
-
-
-def stem_at(micros: int) -> str:
-    """The stem for a time in microseconds since the epoch."""
-    seconds, fraction = divmod(micros, 1_000_000)
-    return time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime(seconds)) + f".{fraction:06d}Z"
-
-
-def micros_of(stem: str) -> int:
-    """The inverse of `stem_at`. (time has no timegm, calendar and strptime cost a megabyte.)"""
-    match = _STEM.fullmatch(stem)
-    if match is None:
-        raise ValueError(f"not the name of a rotated log: {stem}")
-    year, month, day, hour, minute, second, micros = map(int, match.groups())
-    year, month = (year, month - 3) if month > 2 else (year - 1, month + 9)  # a year that ends with its leap day
-    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 719469
-    return (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros
-
-
-def next_stem(newest: str, now_micros: int) -> str:
-    """A stem that sorts after `newest` ("" = none yet), also when the clock was set back."""
-    return stem_at(max(now_micros, micros_of(newest) + 1) if newest else now_micros)
-
-
-def listing(directory: str) -> list[Rotated]:
-    """The rotated logs of a directory, oldest first."""
-    found: dict[str, Rotated] = {}
-    for name in sorted(os.listdir(directory)):  # …Z.log comes before …Z.log.gz
-        if match := _NAME.fullmatch(name):
-            stem = match[1]
-            found[stem] = found[stem]._replace(spare=name) if stem in found else Rotated(stem, name)
-    return list(found.values())
 
 
 def retain(directory: str, policy: LogPolicy, current_size: int) -> None:
@@ -79,9 +34,12 @@ def retain(directory: str, policy: LogPolicy, current_size: int) -> None:
 
 
 def tidy(directory: str) -> None:
-    """Remove what a killed compression left; call before any is asked for."""
+    """Remove what a killed compression or deletion left; call before any is asked for."""
+    stems = {log.stem for log in listing(directory)}
     for name in os.listdir(directory):
-        if name.endswith(".log.gz.tmp"):
+        stem = name.removesuffix(times.SUFFIX)
+        left_alone = stem != name and is_stem(stem) and stem not in stems
+        if left_alone or name.endswith(".log.gz.tmp"):
             os.unlink(os.path.join(directory, name))
 
 
@@ -95,18 +53,19 @@ def delete_oldest(directory: str) -> bool:
 
 
 def delete(directory: str, log: Rotated) -> None:
-    """Remove a rotated log in both its forms."""
-    for name in (log.spare, log.name):
+    """Remove a rotated log in both its forms, and its time index."""
+    for name in (log.spare, log.name, log.stem + times.SUFFIX):
         if name:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(directory, name))
 
 
 def _size(directory: str, log: Rotated) -> int:
-    try:
-        return os.stat(os.path.join(directory, log.name), follow_symlinks=False).st_size
-    except FileNotFoundError:
-        return 0
+    size = 0
+    for name in (log.name, log.stem + times.SUFFIX):
+        with contextlib.suppress(FileNotFoundError):
+            size += os.stat(os.path.join(directory, name), follow_symlinks=False).st_size
+    return size
 
 
 def compress(directory: str, log: Rotated) -> None:

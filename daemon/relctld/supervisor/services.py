@@ -17,7 +17,7 @@ from relctld.core.model import Op
 from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of
-from relctld.logger import tail
+from relctld.logfiles import tail
 from relctld.supervisor.facts import FactFinder, release_object
 from relctld.supervisor.journal import event_object
 from relctld.supervisor.loggers import Loggers

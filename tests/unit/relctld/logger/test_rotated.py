@@ -9,10 +9,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relctld.logfiles.names import Rotated, listing, micros_of, next_stem, stem_at
 from relctld.logger import rotated
 from relctld.logger.logfile import find_cut
 from relctld.logger.policy import LogPolicy
-from relctld.logger.rotated import Rotated, listing, micros_of, next_stem, retain, stem_at
+from relctld.logger.rotated import retain
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 moments = st.integers(0, 253_000_000_000_000_000).map(lambda micros: EPOCH + timedelta(microseconds=micros))
@@ -92,3 +93,17 @@ def test_compress_replaces_the_original(tmp_path: Path) -> None:
     rotated.compress(directory, listing(directory)[0])
     assert [p.name for p in tmp_path.iterdir()] == [f"{A}.log.gz"]
     assert gzip.decompress((tmp_path / f"{A}.log.gz").read_bytes()) == b"x" * 100
+
+
+def test_a_time_index_counts_and_goes_with_its_log(tmp_path: Path) -> None:
+    directory = make(tmp_path, f"{A}.log.gz", f"{A}.times", f"{B}.log", f"{B}.times", f"{C}.log", "current.times")
+    policy = LogPolicy("web", "", "", directory, max_size=100, keep=None, max_total=450)
+    retain(directory, policy, 0)
+    assert [log.stem for log in listing(directory)] == [B, C]
+    assert not (tmp_path / f"{A}.times").exists()
+
+
+def test_a_time_index_left_alone_is_removed(tmp_path: Path) -> None:
+    directory = make(tmp_path, f"{A}.times", f"{B}.log.gz", f"{B}.times", "current.times", "notes.times")
+    rotated.tidy(directory)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{B}.log.gz", f"{B}.times", "current.times", "notes.times"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relctld.logger.tail import read_after, read_last, seek_last
+from relctld.logfiles.tail import read_after, read_last, seek_last
 
 A, B, C, D = (f"2026-11-22T00-37-4{n}.000000Z" for n in range(4))
 PLENTY = 1 << 20

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from .rotated import Rotated, listing
+from .names import Rotated, listing
 
 Cursor = dict[str, Any]
 _BLOCK = 1 << 16

@@ -1,0 +1,89 @@
+"""The time index of a log: when which of its bytes were written. Knows one small file, nothing of what it is about.
+
+DIR/current.times is renamed with `current` to DIR/STEM.times, stays when the log is compressed and goes with it:
+
+    0     "relctl-t"; the inode of the log for which it was begun
+    16…   records, in the order they were added: microseconds since the epoch (UTC); an offset in the uncompressed log
+
+All are 8 bytes, little-endian. A record is added before a write, at most once in `EVERY`: the bytes from its offset up
+to the next record's were written at its time or less than `EVERY` later. The clock is the host's, and may jump back.
+An index may be missing, end in half a record, or know less than its log: it narrows a search and decides nothing.
+A record that claims an offset behind one added later is void: the log was shortened between them.
+"""
+
+import contextlib
+import os
+import stat
+import struct
+from typing import Final, NamedTuple
+
+EVERY: Final = 1_000_000
+"""Microseconds for which one record stands."""
+SUFFIX: Final = ".times"
+
+_HEAD: Final = struct.Struct("<8sQ")
+_RECORD: Final = struct.Struct("<qq")
+_MAGIC: Final = b"relctl-t"
+_FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Record(NamedTuple):
+    """The byte at this offset of the log was written at this time."""
+
+    micros: int
+    offset: int
+
+
+def path_of(directory: str, name: str) -> str:
+    """The index of the log `name`: a stem, or `current`."""
+    return os.path.join(directory, name + SUFFIX)
+
+
+def begin(path: str, inode: int, size: int) -> None:
+    """A log of this inode and size was opened: remove an index that is not its own."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | _FLAGS)
+        try:
+            own = size > 0 and os.pread(fd, _HEAD.size, 0) == _HEAD.pack(_MAGIC, inode)
+        finally:
+            os.close(fd)
+        if own:
+            return
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def add(path: str, inode: int, record: Record) -> None:
+    """Add a record; make the index where there is none. Trouble with it stops no line, so nothing is raised."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
+        try:
+            size = os.fstat(fd).st_size
+            if size < _HEAD.size:
+                os.pwrite(fd, _HEAD.pack(_MAGIC, inode) + _RECORD.pack(*record), 0)
+            else:
+                os.pwrite(fd, _RECORD.pack(*record), size - size % _RECORD.size)  # over what a full disk tore
+        finally:
+            os.close(fd)
+
+
+def read(path: str, inode: int | None = None) -> list[Record]:
+    """The records that hold, by offset; none where there is no index, or that of another log than of `inode`."""
+    try:
+        fd = os.open(path, os.O_RDONLY | _FLAGS)
+    except OSError:
+        return []
+    try:
+        found = os.fstat(fd)
+        data = os.pread(fd, found.st_size, 0) if stat.S_ISREG(found.st_mode) else b""
+    finally:
+        os.close(fd)
+    if data[:8] != _MAGIC or len(data) < _HEAD.size or inode not in (None, _HEAD.unpack_from(data)[1]):
+        return []
+    whole = memoryview(data)[_HEAD.size : len(data) - len(data) % _RECORD.size]
+    records: list[Record] = []
+    for record in reversed(list(map(Record._make, _RECORD.iter_unpack(whole)))):
+        if record.offset >= 0 and (not records or record.offset < records[-1].offset):
+            records.append(record)
+    records.reverse()
+    return records
