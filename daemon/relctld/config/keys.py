@@ -139,7 +139,7 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
     ),
     "release.log": (
         Key("max_size", _SIZE, AT_ONCE, "A log file of this size is rotated."),
-        Key("max_age", optional(_TIME), AT_ONCE, "A log file of this age is rotated.", idle=True),
+        Key("max_age", optional(duration(1)), AT_ONCE, "So old; `1h` and `1d`: at each full hour, each midnight."),
         Key("keep", _COUNT, AT_ONCE, "How many rotated files are kept."),
         Key("max_total", _SIZE, AT_ONCE, "How much the log files of the release may hold together."),
         Key("compress", _GZIP, AT_ONCE, "How rotated files are compressed."),

@@ -18,6 +18,7 @@ same lock).
     feed.py      one release: what a worker does, and what the main thread does while a worker cannot
     claimed.py   the bounded buffer on tmpfs, with its journal
     tally.py     the counters of one release
+    age.py       when a log is old
     logfile.py   DIR/current: open, check, where to cut, rotate
     rotated.py   retention and compression of what was rotated
     pool.py      threads on demand

@@ -24,6 +24,7 @@ STALLED = 1.0  # seconds without progress after which the main thread takes over
 _LINGER = 0.0015  # seconds that a worker waits for more after a small move: batches small writes
 _SMALL = 1 << 16
 _RETRY_FIRST, _RETRY_LAST = 0.2, 1.0  # seconds
+_LOOK_AT_AGE = 60.0  # seconds, at most, for the wall clock may jump
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -31,7 +32,7 @@ class Feed:
     """Where the bytes of one release are, and who is moving them."""
 
     def __init__(
-        self, policy: LogPolicy, gave_back: Callable[["Feed"], None], compress: Callable[[str, str], None]
+        self, policy: LogPolicy, gave_back: Callable[["Feed"], None], compress: Callable[["Feed"], None]
     ) -> None:
         """Open the FIFO and what a former logger left. OSError when one of them cannot be."""
         self.policy = policy
@@ -51,8 +52,11 @@ class Feed:
         self.progress = self.retry_at = 0.0  # monotonic
         self._delay = _RETRY_FIRST
         self.tally = Tally(policy, self.claimed)
+        self.compress_error: str | None = None
+        self._retain_error: str | None = None
         self._reason = 0  # the errno of the last failure
-        self._ready_for = ""  # the directory that was looked through
+        self._aged = (0.0, 0.0)  # `rotate_at` that was acted on, and when (monotonic) to do that again
+        self._ready_for: LogPolicy | None = None  # by which its directory was looked through
         self._recovered = False
         self._gave_back, self._compress = gave_back, compress
 
@@ -157,10 +161,11 @@ class Feed:
         if not self._recovered:
             self._recover(policy)
             self._recovered = True
-        if self._ready_for != policy.dir:
-            rotated.tidy(policy.dir)
+        if self._ready_for != policy:
+            if self._ready_for is None or self._ready_for.dir != policy.dir:
+                rotated.tidy(policy.dir)
             self._look_after(policy)
-            self._ready_for = policy.dir
+            self._ready_for = policy
 
     def _recover(self, policy: LogPolicy) -> None:
         """What did a former logger, killed while it wrote, still get into the log? Then go on exactly behind it."""
@@ -230,12 +235,21 @@ class Feed:
 
     def _look_after(self, policy: LogPolicy) -> None:
         """Something was rotated: retention now, compression when there is time. Trouble with that stops no line."""
+        before = self._retain_error
         try:
             rotated.retain(policy.dir, policy, self.log.size)
+            self._retain_error = None
         except OSError as err:
-            say("warning", "cannot-retain", policy.name, str(err))
+            self._retain_error = f"cannot delete {err.filename}: {err.strerror}"
+            if before is None:
+                say("warning", "cannot-retain", policy.name, self._retain_error)
         if policy.compress:
-            self._compress(policy.name, policy.dir)
+            self._compress(self)
+
+    @property
+    def lesser_error(self) -> str | None:
+        """What is in the way of something, but of no line."""
+        return self.log.rotate_error or self._retain_error or self.compress_error
 
     # ---- what the main thread does; nothing here touches the log directory
 
@@ -251,6 +265,14 @@ class Feed:
     def stalled(self, now: float) -> bool:
         """Has a worker been stuck in one call for too long?"""
         return self.busy and now - self.progress >= STALLED
+
+    def old(self, now: float) -> bool:
+        """Is the log to be rotated for its age? Said once a minute: a line that is not ended may be in the way."""
+        at = self.log.rotate_at(self.policy)
+        if at is None or at > wall() or self.failing or (at == self._aged[0] and now < self._aged[1]):
+            return False
+        self._aged = (at, now + _LOOK_AT_AGE)
+        return True
 
     def taken_over(self) -> None:
         """Say that the worker is stuck; it says itself when it no longer is."""
@@ -279,7 +301,7 @@ class Feed:
 
     def export(self, now: float) -> None:
         """Write the counters, if they changed and it is time."""
-        self.tally.export(self.policy, self.log.rotate_error, now)
+        self.tally.export(self.policy, self.lesser_error, now)
 
     def due(self, now: float) -> float | None:
         """When the main thread must look at it again without being asked; None: not before something comes."""
@@ -287,6 +309,9 @@ class Feed:
             if self.busy:
                 return now + STALLED if self.stalled(now) else self.progress + STALLED
             times = [self.retry_at] if self.failing else []
-        if self.tally.changed(self.log.rotate_error):
+        if self.tally.changed(self.lesser_error):
             times.append(self.tally.due_at)
+        if (at := self.log.rotate_at(self.policy)) is not None:
+            left = max(at - wall(), 0.0)
+            times.append(self._aged[1] if at == self._aged[0] else now + min(left, _LOOK_AT_AGE))
         return min(times, default=None)

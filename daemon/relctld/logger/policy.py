@@ -27,6 +27,7 @@ class LogPolicy(NamedTuple):
     max_total: int | None = 1_000_000_000
     compress: Literal["gzip"] | None = "gzip"
     on_full: Literal["drop", "block"] = "drop"
+    max_age: float | None = None  # seconds, as `age` reads them
 
     @property
     def limit(self) -> int | None:
@@ -81,6 +82,8 @@ def _policy(**entry: Any) -> LogPolicy:
         value = getattr(policy, key)
         if value is not None and (type(value) is not int or value < 0):
             raise TypeError(f"{key}: expected a number of at least 0, or null")
+    if policy.max_age is not None and not (type(policy.max_age) in (int, float) and policy.max_age > 0):
+        raise TypeError("max_age: expected seconds, or null")
     if policy.compress not in ("gzip", None) or policy.on_full not in ("drop", "block"):
         raise ValueError("compress: gzip or null; on_full: drop or block")
     return policy

@@ -240,4 +240,5 @@ def policy(managed: Managed) -> LogPolicy:
         max_total=spec.max_total,
         compress="gzip" if spec.compress else None,
         on_full="block" if spec.on_full == "block" else "drop",
+        max_age=spec.max_age,
     )
