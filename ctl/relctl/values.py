@@ -6,9 +6,13 @@ Rule 2: durations are the config's (CONTRACT, *Config*): one number, one unit, n
 
 import re
 from argparse import ArgumentTypeError
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -36,21 +40,42 @@ def number(text: str) -> int:
 
 
 def moment(text: str) -> str:
-    """RFC 3339 UTC of a moment: RFC 3339, a local date or time without an offset, or a duration (so long ago)."""
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 -- start-up: needed for --since only
+    """RFC 3339 UTC of a moment.
+
+    RFC 3339; a local date or time without an offset; HH:MM[:SS] of today, `today`, `yesterday`, `now`; a duration (so
+    long ago).
+    """
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 -- start-up: needed for --since and --until only
 
     if _DURATION.fullmatch(text):
         seconds = duration(text)
         if seconds > 36500 * 86400:
             raise ArgumentTypeError(f"{text!r} is more than a century ago")
-        then = datetime.now(UTC) - timedelta(seconds=seconds)
-    else:
-        try:
-            then = datetime.fromisoformat(text).astimezone(UTC)
-        except (ValueError, OverflowError):
-            why = f"{text!r} is no time: RFC 3339 such as 2026-01-31T12:00:00Z, or a duration such as 10m"
-            raise ArgumentTypeError(why) from None
-    return then.isoformat().replace("+00:00", "Z")
+        return rfc3339(datetime.now(UTC) - timedelta(seconds=seconds))
+    midnight = datetime.now(UTC).astimezone().replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    named = {"now": datetime.now(UTC), "today": midnight, "yesterday": midnight - timedelta(days=1)}
+    try:
+        clock = _CLOCK.fullmatch(text)
+        if clock is not None:
+            named[text] = midnight.replace(hour=int(clock[1]), minute=int(clock[2]), second=int(clock[3] or 0))
+        return rfc3339(named.get(text) or datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        examples = "RFC 3339 such as 2026-01-31T12:00:00Z, a time of today such as 14:30, or a duration such as 10m"
+        raise ArgumentTypeError(f"{text!r} is no time: {examples}") from None
+
+
+def rfc3339(moment: "datetime") -> str:
+    """In UTC; a time without an offset is local."""
+    from datetime import UTC  # noqa: PLC0415 -- start-up: as in `moment`
+
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def micros(moment: str) -> int:
+    """Microseconds since the epoch of a moment in RFC 3339."""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 -- start-up: as in `moment`
+
+    return (datetime.fromisoformat(moment) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def pattern(text: str) -> re.Pattern[bytes]:

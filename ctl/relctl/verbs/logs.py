@@ -1,60 +1,107 @@
-"""`relctl logs`: the last lines of the releases' output, and what comes after; bytes as they are."""
+"""`relctl logs`: what releases wrote, and what comes after; bytes as they are."""
 
-import base64
-import re
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import suppress
+from heapq import merge
+from operator import itemgetter
+from typing import Final
 
-from relctl.client import Client, Follower
+from relctl.client import Client
 from relctl.errors import CannotError, UsageError
-from relctl.output import Output, json_line
+from relctl.loglines import Lines, shape
+from relctl.logsource import Door, Source, Window, choose
+from relctl.output import Output
 from relctl.tally import Tally
-from relctl.values import count, pattern
+from relctl.values import count, micros, moment, pattern
 from relctl.verb import EXIT_DONE, Call, Parser, Verb, add_names, need_names
 
 LINES: Final = 100
-"""Lines shown where -n is not given, and those searched by --grep."""
+"""Lines shown where neither -n nor a time says how many, and those searched by --grep."""
 GREP_LINES: Final = 10_000
 FASTEST: Final = 0.25
 SLOWEST: Final = 1.0
-"""Seconds between two questions of -f, while lines come and while none do."""
-LONGEST_LINE: Final = 1 << 20
-"""Bytes kept of a line that does not end; a longer one is shown in pieces."""
+"""Seconds between two looks of -f, while lines come and while none do."""
+BATCH: Final = 1 << 16
+"""Bytes of lines that are written at once."""
 
-_COLOURS: Final = ("cyan", "green", "magenta", "yellow", "blue")
+_ALONE: Final = (
+    ("--rotate", ("-n", "-f", "--since", "--until", "--grep", "--crash", "--log-dir"), "shows nothing"),
+    ("--crash", ("-f", "--since", "--until"), "ends at the last exit"),
+    ("--until", ("-f",), "sets an end"),
+)
 
 
 def _arguments(parser: Parser) -> None:
-    add_names(parser, "the releases; the lines of several begin with their names")
+    add_names(parser, "the releases; the lines of several begin with their names, and are in the order of time")
     parser.add_argument(
-        "-n", "--lines", type=count, metavar="N", help="show the last N lines (100; searched by --grep: 10000)"
+        "-n",
+        "--lines",
+        type=count,
+        metavar="N",
+        help="show the last N lines (100; searched by --grep: 10000; with --since or --until: all)",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="show what comes, until Ctrl-C")
+    parser.add_argument(
+        "--since",
+        type=moment,
+        metavar="T",
+        help="what was written from this time on: RFC 3339, local time such as 14:30 or 2026-01-31, or so long ago, "
+        "such as 10m",
+    )
+    parser.add_argument("--until", type=moment, metavar="T", help="what was written up to this time")
     parser.add_argument("--grep", type=pattern, metavar="RE", help="only lines that match this regular expression")
+    parser.add_argument("--crash", action="store_true", help="the last lines before the VM's last exit, of any cause")
+    parser.add_argument("--log-dir", metavar="DIR", help="read the logs in this directory, without relctld")
     parser.add_argument("--rotate", action="store_true", help="begin a new log file, show nothing")
 
 
 def _logs(call: Call) -> int:
     names, options = need_names(call), call.options
+    _check(options)
     if options.rotate:
         return _rotate(call)
-    sinks = {name: _sink(call.out, names, name, options.grep) for name in names}
     lines = options.lines
-    if lines is None:
+    if lines is None and (options.crash or not (options.since or options.until)):
         lines = GREP_LINES if options.grep else LINES
-    with Client(call.address()) as client:
-        cursors = {name: _first(client, name, lines, sinks[name]) for name in names}
-        if options.follow:
-            _follow(call.out, Follower(client, call.out.note, reached=True), cursors, sinks)
-    for sink in sinks.values():
-        sink.end()
+    door = Door(call.address(), call.out.note)
+    sources = [choose(name, options.log_dir, door, os.environ) for name in names]
+    for source in sources:
+        source.begin(Window(lines, options.since, options.until, options.crash))
+    log: AsIs | Merged = AsIs(call.out, sources[0])
+    if len(names) > 1 or options.grep or call.out.json:
+        stamped = len(names) > 1 or call.out.json
+        each = zip(names, sources, strict=True)
+        log = Merged(call.out, [Lines(s, shape(call.out, names, n), options.grep, stamped=stamped) for n, s in each])
+    log.show()
+    if options.follow:
+        door.patient = True
+        with suppress(KeyboardInterrupt):
+            _follow(call.out, log)
+    log.end()
     return EXIT_DONE
 
 
+def _check(options: Namespace) -> None:
+    """Raises UsageError for options that do not go together."""
+    chosen = {
+        "-n": options.lines is not None,
+        "-f": options.follow,
+        "--since": options.since,
+        "--until": options.until,
+        "--grep": options.grep,
+        "--crash": options.crash,
+        "--log-dir": options.log_dir is not None,
+    }
+    for option, others, why in _ALONE:
+        if getattr(options, option[2:]) and (other := next((o for o in others if chosen[o]), None)):
+            raise UsageError(f"{option} {why}: it does not go with {other}", "relctl help logs")
+    if options.since and options.until and micros(options.since) > micros(options.until):
+        raise UsageError("--until is before --since")
+
+
 def _rotate(call: Call) -> int:
-    if call.options.follow or call.options.grep or call.options.lines is not None:
-        raise UsageError("--rotate shows nothing: it stands alone", "relctl help logs")
     tally = Tally("rotate", call.names, call.out)
     try:
         with Client(call.address()) as client:
@@ -64,112 +111,80 @@ def _rotate(call: Call) -> int:
     return tally.code
 
 
-def _first(client: Client, name: str, lines: int, sink: "Sink") -> dict[str, Any]:
-    """Show the last lines; the cursor behind them."""
-    reply = client.ask("logs", {"release": name, "lines": lines})
-    while True:
-        sink.take(_data(reply))
-        cursor: dict[str, Any] = reply.get("cursor") or {}
-        if not reply.get("more"):
-            return cursor
-        reply = client.ask("logs", {"release": name, "cursor": cursor})
-
-
-def _follow(out: Output, follower: Follower, cursors: dict[str, dict[str, Any]], sinks: dict[str, "Sink"]) -> None:
+def _follow(out: Output, log: "AsIs | Merged") -> None:
     rest = FASTEST
-    try:
-        while out.pause(rest):
-            rest = min(SLOWEST, rest * 1.5) if rest else FASTEST
-            for name, cursor in cursors.items():
-                reply = follower.ask("logs", {"release": name, "cursor": cursor})
-                if reply is None:
-                    break
-                cursors[name] = reply.get("cursor") or cursor
-                if reply.get("data"):
-                    sinks[name].take(_data(reply))
-                    rest = FASTEST if not reply.get("more") else 0.0
-    except KeyboardInterrupt:
-        return
+    while out.pause(rest):
+        rest = FASTEST if log.show() else min(SLOWEST, rest * 1.5)
 
 
-def _data(reply: dict[str, Any]) -> bytes:
-    try:
-        return base64.b64decode(reply.get("data") or b"")
-    except (ValueError, TypeError):
-        raise CannotError("failed", "relctld sent log data that cannot be decoded") from None
+class AsIs:
+    """The bytes of one log, unchanged."""
 
+    def __init__(self, out: Output, source: Source) -> None:
+        self._out, self._source = out, source
 
-def _sink(out: Output, names: list[str], name: str, grep: "re.Pattern[bytes] | None") -> "Sink":
-    if out.json:
-        return LineSink(out.raw, partial(_as_json, name), grep)
-    if len(names) == 1:
-        return LineSink(out.raw, partial(_as_is, b""), grep) if grep else Sink(out.raw)
-    colour = _COLOURS[names.index(name) % len(_COLOURS)]
-    prefix = f"{out.paint(name.ljust(max(map(len, names))), colour)} | ".encode()
-    return LineSink(out.raw, partial(_as_is, prefix), grep)
-
-
-def _as_is(prefix: bytes, line: bytes) -> bytes:
-    return prefix + line + b"\n"
-
-
-def _as_json(name: str, line: bytes) -> bytes:
-    """`base64` holds the very bytes where `line`, being text, cannot."""
-    text = line.decode("utf-8", "replace")
-    exact = {} if text.encode() == line else {"base64": base64.b64encode(line).decode("ascii")}
-    return json_line({"release": name, "line": text, **exact})
-
-
-class Sink:
-    """Takes the bytes of one release's log and passes them on, unchanged."""
-
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self._write = write
-
-    def take(self, data: bytes) -> None:
-        """What came next."""
-        self._write(data)
+    def show(self) -> bool:
+        """Show what is there; whether something was."""
+        some = False
+        while (part := self._source.read(stamped=False)) is not None:
+            self._out.raw(part.data)
+            some = some or bool(part.data)
+            if not part.more or self._out.gone:
+                break
+        return some
 
     def end(self) -> None:
         """Nothing comes any more."""
 
 
-class LineSink(Sink):
-    """Passes on whole lines that match, each in its shape; what is no whole line yet waits for its end."""
+class Merged:
+    """The lines of some logs, in the order of their times as far as these are known."""
 
-    def __init__(
-        self, write: Callable[[bytes], None], shape: Callable[[bytes], bytes], grep: "re.Pattern[bytes] | None"
-    ) -> None:
-        super().__init__(write)
-        self._shape, self._grep = shape, grep
-        self._rest = b""
+    def __init__(self, out: Output, logs: list[Lines]) -> None:
+        self._out, self._logs = out, logs
 
-    def take(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LONGEST_LINE:
-            lines.append(self._rest)
-            self._rest = b""
-        self._write(b"".join(self._shape(line) for line in lines if self._grep is None or self._grep.search(line)))
+    def show(self) -> bool:
+        """Show what is there; whether something was."""
+        return self._show([log.new() for log in self._logs])
 
     def end(self) -> None:
-        if self._rest:
-            self.take(b"\n")
+        """Show what has no end yet."""
+        self._show([log.end() for log in self._logs])
+
+    def _show(self, logs: list[Iterator[tuple[int, bytes]]]) -> bool:
+        some, batch = False, bytearray()
+        for _, line in merge(*logs, key=itemgetter(0)):
+            some = True
+            batch += line
+            if len(batch) >= BATCH:
+                self._out.raw(bytes(batch))
+                batch.clear()
+                if self._out.gone:
+                    break
+        self._out.raw(bytes(batch))
+        return some
 
 
 _DESCRIPTION = """\
-What the VM wrote to its stdout and stderr, across rotated files, byte for byte. With
-several releases, or with --grep, whole lines are shown. --grep is asked of the lines
-that -n chooses, and is one of Python's regular expressions.
+What the VM wrote to its stdout and stderr, across rotated and compressed files, byte
+for byte. With several releases, or with --grep, whole lines are shown. --grep is asked
+of the lines that -n or the times choose, and is one of Python's regular expressions.
 
--f waits for relctld when it restarts: nothing is missed. Ctrl-C ends it, with exit
-code 0. Under --json each line is an object {"release", "line"}, with "base64" where
-the bytes are no UTF-8."""
+The files are read directly where you may read them, also while relctld is not running;
+else relctld is asked. --since and --until go by a time index that knows seconds: what
+was written in that time is never left out, up to a second more is shown. They take
+RFC 3339, local dates and times (14:30 is of today), `today`, `yesterday`, `now`, and
+durations back.
+
+-f goes on across rotations and restarts of relctld, and misses nothing. Ctrl-C ends
+it, with exit code 0. Under --json each line is an object {"release", "at", "line"},
+with "base64" where the bytes are no UTF-8; `at` is when it was written, to the second."""
 
 VERBS = {
     "logs": Verb(
         "logs",
         "Show what releases write, and rotate their logs",
-        "RELEASE... [-n N] [-f] [--grep RE] | RELEASE... --rotate",
+        "RELEASE... [-n N] [-f] [--since T] [--until T] [--grep RE] [--crash] [--log-dir DIR] | RELEASE... --rotate",
         _DESCRIPTION,
         _arguments,
         _logs,

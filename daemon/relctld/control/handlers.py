@@ -4,12 +4,11 @@
 """
 
 import asyncio
-import base64
 import difflib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from relctld.control import eval_handlers, remote_handlers, upgrade_handlers
+from relctld.control import eval_handlers, log_handlers, remote_handlers, upgrade_handlers
 from relctld.control.access import Peer
 from relctld.control.server import RefusedError, SendProgress
 from relctld.core.effects import Done, Refused
@@ -18,13 +17,9 @@ from relctld.wire.messages import Request
 
 Answered = Callable[[Done | Refused], None]
 
-LOG_CHUNK = 256 << 10
-_MOST_LINES = 100_000
 _MOST_NAMES = 1_000
 _MOST_EVENTS = 10_000
 _ACCEPT_WITHIN = 0.2
-_LARGEST_FILE = 1 << 62
-_LARGEST_HEAD = 1 << 10
 
 
 class Services(Protocol):
@@ -43,7 +38,7 @@ class Services(Protocol):
     async def user_name(self, uid: int) -> str: ...
     async def status(self, names: list[str]) -> dict[str, Any]: ...
     async def last_lines(self, name: str, count: int) -> list[str]: ...
-    async def read_log(self, name: str, lines: int, cursor: dict[str, Any] | None) -> tuple[bytes, dict[str, Any]]: ...
+    async def read_log(self, name: str, asked: log_handlers.Asked) -> log_handlers.Part | None: ...
     async def events(self, names: list[str], since: str, after: int, limit: int) -> list[dict[str, Any]]: ...
     async def crashes(self, name: str) -> list[dict[str, Any]]: ...
     async def crash_head(self, name: str, n: int) -> tuple[dict[str, Any], str] | None: ...
@@ -70,7 +65,7 @@ class Handlers:
             case "start" | "stop" | "restart":
                 return await self._change(request, peer, progress)
             case "logs":
-                return await self._logs(args)
+                return await log_handlers.logs(self._services.read_log, self._one_name(args), args)
             case "rotate":
                 return self._rotate(args)
             case "events":
@@ -145,16 +140,6 @@ class Handlers:
         result["seconds"] = round(loop.time() - begun, 3)
         progress({"release": name, "result": result})
         return result
-
-    async def _logs(self, args: dict[str, Any]) -> dict[str, Any]:
-        name = self._one_name(args)
-        cursor = _cursor(args)
-        lines = _number(args, "lines", 10, _MOST_LINES)
-        try:
-            data, cursor = await self._services.read_log(name, lines, cursor)
-        except OSError as error:
-            raise RefusedError("failed", f"the log cannot be read: {error}") from None
-        return {"data": base64.b64encode(data).decode(), "cursor": cursor, "more": len(data) >= LOG_CHUNK}
 
     def _rotate(self, args: dict[str, Any]) -> dict[str, Any]:
         results = []
@@ -267,14 +252,3 @@ def _number(args: dict[str, Any], key: str, default: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise RefusedError("usage", f"{key} is a number from 0 to {most}")
     return value
-
-
-def _cursor(args: dict[str, Any]) -> dict[str, Any] | None:
-    cursor: dict[str, Any] | None = args.get("cursor")
-    match cursor:
-        case None:
-            return None
-        case {"after": str(), "offset": int(offset), "head": [int(length), int()]}:
-            if 0 <= offset <= _LARGEST_FILE and 0 <= length <= _LARGEST_HEAD:
-                return cursor
-    raise RefusedError("usage", "a cursor is what an earlier reply held")

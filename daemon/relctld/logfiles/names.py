@@ -15,11 +15,16 @@ _STEM = re.compile(r"(\d+)-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)\.(\d{6})Z")
 
 
 class Rotated(NamedTuple):
-    """One rotated log: `name` is the file that tells the truth, `spare` a .gz that does not."""
+    """One log: `name` is the file that tells the truth, `spare` a .gz that does not."""
 
     stem: str
     name: str
     spare: str | None = None
+
+    @property
+    def timed_as(self) -> str:
+        """What its time index is named after."""
+        return CURRENT if self.name == CURRENT else self.stem
 
 
 def is_stem(text: str) -> bool:

@@ -1,277 +1,150 @@
-"""Reading a release's log back, for `relctl logs`: across `current`, rotated and compressed files. Knows a directory.
-
-A *cursor* is a place that stays right while the logger rotates, compresses and deletes around it, and across restarts
-of everybody: a JSON object {"after", "offset", "head"}. The file is the oldest one newer than the stem `after`
-("" = the very oldest; `current` where nothing newer is rotated); `offset` counts uncompressed bytes in it. `head` is
-[length, crc32] of how the file begins: where that no longer agrees (retention or somebody else deleted the file), the
-place is gone, and reading goes on at the start of the oldest that is left.
+"""Reading a release's log back, from a place on: across `current`, rotated and compressed files. Knows a directory.
 
 Nothing here follows a link. OSError other than a missing file or directory is the caller's.
 """
 
+import contextlib
 import os
-import stat
-import zlib
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from bisect import bisect_left, bisect_right
+from typing import Final, NamedTuple, Self
 
-from .names import Rotated, listing
+from . import contents, moments, times
+from .contents import Contents
+from .names import CURRENT, Rotated
+from .places import BEGIN, Cursor, files_of, later, seek_last
 
-Cursor = dict[str, Any]
-_BLOCK = 1 << 16
-_HEAD = 64
-_TRIES = 5
+_CHUNK: Final = 1 << 18
+_TRIES: Final = 5
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+class Piece(NamedTuple):
+    """Bytes that follow each other in a log. `stamps`: from which place in them on they were written when."""
+
+    data: bytes
+    stamps: list[tuple[int, int]]  # (place, microseconds since the epoch), where asked for
 
 
-class _Gunzip:
-    """The contents of a .gz, forwards. What is damaged ends there."""
+class Reader:
+    """Reads on and on from a cursor to the end, or to another one. A compressed file stays open between two reads."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._inflate = zlib.decompressobj(31)
+    def __init__(self, directory: str, cursor: Cursor, end: Cursor | None = None) -> None:
+        self._directory = directory
+        self._after, self._offset = str(cursor["after"]), int(cursor["offset"])
+        self._head = list(cursor.get("head", (0, 0)))
+        self._end = end
+        self._packed: Contents | None = None
+        self._spans: list[moments.Span] = []
+        self._known: object = None  # which file's they are, and of which state of its index
 
-    def read(self, size: int, /) -> bytes:
-        while not self._inflate.eof:
-            raw = self._inflate.unconsumed_tail or os.read(self._fd, _BLOCK)
-            if not raw:
-                break
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        if self._packed is not None:
+            self._packed.close()
+            self._packed = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place behind what was read."""
+        return {"after": self._after, "offset": self._offset, "head": self._head}
+
+    def read(self, limit: int, *, stamped: bool = False) -> Piece:
+        """What comes next, at most `limit` bytes; none at the end. Raw bytes: the last line may be incomplete."""
+        data: list[bytes] = []
+        stamps: list[tuple[int, int]] = []
+        size = races = 0
+        while size < limit and races < _TRIES:
+            files = files_of(self._directory)
+            index = self._next(files)
+            log = files[index]
+            path = os.path.join(self._directory, log.name)
             try:
-                data = self._inflate.decompress(raw, size)
-            except zlib.error:
-                break
-            if data:
-                return data
-        return b""
-
-
-class _Plain:
-    """The contents of a plain file, forwards."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def read(self, size: int, /) -> bytes:
-        return os.read(self._fd, size)
-
-    def end(self, limit: int) -> tuple[bytes, int]:
-        """(the last bytes, the size of the file that ends with them)."""
-        size = os.fstat(self._fd).st_size
-        start = max(0, size - limit)
-        data = os.pread(self._fd, size - start, start)
-        return data, start + len(data)
-
-
-@contextmanager
-def _opened(path: str, offset: int = 0) -> Iterator[_Readable]:
-    """The contents from an offset on. FileNotFoundError also where no regular file stands."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise FileNotFoundError(0, "not a regular file", path)
-        if not path.endswith(".gz"):
-            os.lseek(fd, offset, os.SEEK_SET)
-            yield _Plain(fd)
-            return
-        packed = _Gunzip(fd)
-        while offset > 0 and (skipped := packed.read(min(offset, _BLOCK))):
-            offset -= len(skipped)
-        yield packed
-    finally:
-        os.close(fd)
-
-
-def _files(directory: str) -> list[Rotated]:
-    """All files, oldest first; the last is `current`, with a stem after all others."""
-    try:
-        return [*listing(directory), Rotated("~", "current")]
-    except (FileNotFoundError, NotADirectoryError):
-        return [Rotated("~", "current")]
-
-
-def _read(path: str, offset: int, limit: int) -> bytes:
-    chunks, size = [], 0
-    with _opened(path, offset) as file:
-        while size < limit and (data := file.read(min(_BLOCK, limit - size))):
-            chunks.append(data)
-            size += len(data)
-    return b"".join(chunks)
-
-
-def _head(path: str) -> list[int]:
-    data = _read(path, 0, _HEAD)
-    return [len(data), zlib.crc32(data)]
-
-
-def _begins(path: str, head: list[int]) -> bool:
-    """Does the file begin as it did when the cursor was made? It may have grown since."""
-    data = _read(path, 0, head[0])
-    return len(data) == head[0] and zlib.crc32(data) == head[1]
-
-
-def read_after(directory: str, cursor: Cursor, limit_bytes: int) -> tuple[bytes, Cursor]:
-    """What was written since the cursor, at most `limit_bytes`, and the cursor behind it.
-
-    Raw bytes: the last line may be incomplete. Nothing new gives b"" and an equal cursor.
-    """
-    out, size = [], 0
-    after, offset, head = str(cursor["after"]), int(cursor["offset"]), list(cursor.get("head", (0, 0)))
-    races = 0
-    while size < limit_bytes and races < _TRIES:
-        log = next(f for f in _files(directory) if f.stem > after)
-        path = os.path.join(directory, log.name)
-        try:
-            at = offset if _begins(path, head) else 0
-            data = _read(path, at, limit_bytes - size)
-            begin = _head(path)
-        except FileNotFoundError:  # renamed, compressed or deleted since we looked; or nothing was written yet
-            races += 1
-            continue
-        if log.name == "current" and next(f for f in _files(directory) if f.stem > after) != log:
-            races += 1
-            continue  # rotated meanwhile: what we opened may have been the file after that; believe nothing of it
-        out.append(data)
-        size += len(data)
-        offset, head = at + len(data), begin
-        if log.name == "current":
-            break
-        if size < limit_bytes:  # a rotated file grows no more
-            after, offset, head = log.stem, 0, [0, 0]
-    return b"".join(out), {"after": after, "offset": offset, "head": head}
-
-
-def read_last(directory: str, lines: int, limit_bytes: int) -> tuple[bytes, Cursor]:
-    """The last `lines` whole lines, fewer where they exceed `limit_bytes`, and the cursor behind them.
-
-    An incomplete last line is left to `read_after`.
-    """
-    for attempt in range(_TRIES):
-        files = _files(directory)
-        try:
-            found = _last_of(directory, files, lines, limit_bytes)
-        except FileNotFoundError:
-            if attempt < _TRIES - 1:
+                at = self._offset if contents.begins(path, self._head) else 0
+                room = self._room(log, path, at)
+                part = self._part(path, at, limit - size if room is None else min(limit - size, room))
+                head = contents.head(path)
+            except FileNotFoundError:  # renamed, compressed or deleted since we looked; or nothing was written yet
+                races += 1
                 continue
-            break
-        if [f.stem for f in _files(directory)] == [f.stem for f in files]:
-            return found  # nothing was rotated meanwhile: `current` was what we took it for
-    return b"", {"after": "", "offset": 0, "head": [0, 0]}
+            files_now = files_of(self._directory)
+            if log.name == CURRENT and files_now[self._next(files_now)] != log:
+                races += 1
+                continue  # rotated meanwhile: what we opened may have been the file after that; believe nothing of it
+            if stamped and part:
+                stamps += [(size + place, micros) for place, micros in self._stamps(files, index, at, len(part))]
+            data.append(part)
+            size += len(part)
+            self._offset, self._head = at + len(part), head
+            if log.name == CURRENT or (room is not None and room <= len(part)):
+                break
+            if size < limit:  # a rotated file grows no more
+                self._after, self._offset, self._head = log.stem, 0, [0, 0]
+        return Piece(b"".join(data), stamps)
+
+    def _next(self, files: list[Rotated]) -> int:
+        """Which of the files is to be read."""
+        return next(index for index, log in enumerate(files) if log.stem > self._after)
+
+    def _room(self, log: Rotated, path: str, at: int) -> int | None:
+        """How much of this file is left up to the end that was set; None: all."""
+        end = self._end
+        if end is None or log.stem <= end["after"]:
+            return None
+        if self._after > end["after"] or not contents.begins(path, end["head"]):
+            return 0  # that place is behind us, or was deleted
+        return max(0, int(end["offset"]) - at)
+
+    def _stamps(self, files: list[Rotated], index: int, at: int, size: int) -> list[tuple[int, int]]:
+        """When the bytes of a part of a file were written."""
+        found = None
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(times.path_of(self._directory, files[index].timed_as), follow_symlinks=False)
+        known = (self._after, found and (found.st_ino, found.st_size))
+        if self._known != known:
+            self._known, self._spans = known, moments.spans_of(self._directory, files, index)
+        first = max(0, bisect_right(self._spans, at, key=lambda span: span.offset) - 1)
+        behind = bisect_left(self._spans, at + size, key=lambda span: span.offset)
+        return [(max(0, span.offset - at), span.begin) for span in self._spans[first:behind]]
+
+    def _part(self, path: str, at: int, limit: int) -> bytes:
+        if not path.endswith(".gz"):
+            return contents.read(path, at, limit)
+        if self._packed is None or (self._packed.path, self._packed.offset) != (path, at):
+            self.close()
+            self._packed = Contents(path)
+            self._packed.skip_to(at)
+        return contents.take(self._packed, limit)
 
 
-def seek_last(directory: str, lines: int) -> Cursor:
-    """The cursor before the last `lines` whole lines, however long they are; `read_after` goes on from there.
+def read_after(directory: str, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
+    """What was written since the cursor, at most `limit` bytes, and the cursor behind it.
 
-    Reads what it counts, twice at most: for where `read_last` may not return so much.
+    Nothing new gives b"" and an equal cursor.
     """
-    for _ in range(_TRIES):
-        files = _files(directory)
-        try:
-            found = _begin_of_last(directory, files, lines)
-        except FileNotFoundError:
-            continue
-        if [f.stem for f in _files(directory)] == [f.stem for f in files]:
-            return found
-    return {"after": "", "offset": 0, "head": [0, 0]}
+    with Reader(directory, cursor) as reader:
+        return reader.read(limit).data, reader.cursor
 
 
-def _begin_of_last(directory: str, files: list[Rotated], lines: int) -> Cursor:
-    for at, log in reversed(tuple(enumerate(files))):
-        after = files[at - 1].stem if at else ""
-        path = os.path.join(directory, log.name)
-        try:
-            here = sum(block.count(b"\n") for block in _blocks(path))
-        except FileNotFoundError:
-            if log.name != "current":
-                raise
-            continue  # it is being rotated, or nothing was ever written
-        if here >= lines:
-            return {"after": after, "offset": _behind(path, here - lines), "head": _head(path)}
-        lines -= here
-    return {"after": "", "offset": 0, "head": [0, 0]}
+def window(directory: str, lines: int | None, since: int | None, until: int | None) -> tuple[Cursor, Cursor | None]:
+    """(where to begin, where to end, None = nowhere): the last lines of what was written between two moments.
+
+    Moments are microseconds since the epoch; None = not limited by it.
+    """
+    end = None if until is None else moments.until(directory, until)
+    start = BEGIN if since is None else moments.since(directory, since)
+    return (start if lines is None else later(start, seek_last(directory, lines, end))), end
 
 
-def _blocks(path: str) -> Iterator[bytes]:
-    with _opened(path) as file:
-        while block := file.read(_BLOCK):
-            yield block
-
-
-def _behind(path: str, lines: int) -> int:
-    """The offset behind the first `lines` lines of a file."""
-    offset = 0
-    for block in _blocks(path) if lines else ():
-        here = block.count(b"\n")
-        if here < lines:
-            lines, offset = lines - here, offset + len(block)
-            continue
-        at = -1
-        for _ in range(lines):
-            at = block.index(b"\n", at + 1)
-        return offset + at + 1
-    return offset
-
-
-def _last_of(directory: str, files: list[Rotated], lines: int, limit: int) -> tuple[bytes, Cursor]:
-    after = files[-2].stem if len(files) > 1 else ""
-    cursor: Cursor = {"after": after, "offset": 0, "head": [0, 0]}
-    data, complete = b"", True  # complete: it begins with a file's first byte
-    for log in reversed(files):
-        path = os.path.join(directory, log.name)
-        size = None
-        try:
-            part, size, complete = _end_of(path, lines + 1 - data.count(b"\n"), limit - len(data))
-        except FileNotFoundError:
-            if log.name != "current":
-                raise
-            part = b""  # it is being rotated, or nothing was ever written
-        if log.name == "current" and size is not None:
-            unfinished = len(part) - part.rfind(b"\n") - 1
-            part = part[: len(part) - unfinished]
-            cursor = {"after": after, "offset": size - unfinished, "head": _head(path)}
-        data = part + data
-        if not complete or data.count(b"\n") > lines or len(data) >= limit:
-            break
-    start = 0 if complete else data.find(b"\n") + 1
-    return _last_lines(data[start:], lines), cursor
-
-
-def _last_lines(data: bytes, lines: int) -> bytes:
-    at = len(data)
-    for _ in range(lines):
-        if at <= 0:
-            break
-        at = data.rfind(b"\n", 0, at - 1) + 1
-    return data[at:]
-
-
-def _end_of(path: str, lines: int, limit: int) -> tuple[bytes, int, bool]:
-    """(the end of a file, with that many newlines if the limit allows, its size, whether that is all of it)."""
-    if path.endswith(".gz"):
-        return _end_of_packed(path, limit)
-    window = _BLOCK
-    while True:
-        with _opened(path) as file:
-            assert isinstance(file, _Plain)
-            data, size = file.end(min(window, limit))
-        if len(data) == size or window >= limit or data.count(b"\n") >= lines:
-            return data, size, len(data) == size
-        window *= 8
-
-
-def _end_of_packed(path: str, limit: int) -> tuple[bytes, int, bool]:
-    chunks: deque[bytes] = deque()
-    size = kept = 0
-    with _opened(path) as file:
-        while data := file.read(_BLOCK):
-            chunks.append(data)
-            size += len(data)
-            kept += len(data)
-            while kept - len(chunks[0]) >= limit:
-                kept -= len(chunks.popleft())
-    end = b"".join(chunks)[-limit:] if limit else b""
-    return end, size, len(end) == size
+def last_lines(directory: str, lines: int, limit: int) -> bytes:
+    """The last lines that are whole, at most so many and so many bytes."""
+    data = b""
+    with Reader(directory, seek_last(directory, lines)) as reader:
+        while part := reader.read(_CHUNK).data:
+            data = data[-limit:] + part
+    whole = data[: data.rfind(b"\n") + 1]
+    return whole if len(whole) <= limit else whole[whole.find(b"\n", len(whole) - limit - 1) + 1 :]

@@ -15,6 +15,7 @@ import contextlib
 import os
 import stat
 import struct
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 EVERY: Final = 1_000_000
@@ -81,9 +82,11 @@ def read(path: str, inode: int | None = None) -> list[Record]:
     if data[:8] != _MAGIC or len(data) < _HEAD.size or inode not in (None, _HEAD.unpack_from(data)[1]):
         return []
     whole = memoryview(data)[_HEAD.size : len(data) - len(data) % _RECORD.size]
-    records: list[Record] = []
-    for record in reversed(list(map(Record._make, _RECORD.iter_unpack(whole)))):
-        if record.offset >= 0 and (not records or record.offset < records[-1].offset):
-            records.append(record)
-    records.reverse()
-    return records
+    records = list(map(Record._make, _RECORD.iter_unpack(whole)))
+    if all(one.offset < other.offset for one, other in pairwise(records)) and (not records or records[0].offset >= 0):
+        return records
+    valid: list[Record] = []
+    for record in reversed(records):
+        if record.offset >= 0 and (not valid or record.offset < valid[-1].offset):
+            valid.append(record)
+    return valid[::-1]

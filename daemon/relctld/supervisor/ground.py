@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -45,6 +46,7 @@ def prepare(config: Config, kept: Kept) -> Ground:
     for path, mode in ((config.state_dir, 0o700), (config.log_dir, 0o751)):
         with contextlib.suppress(OSError):  # told by the store and the logger, who need them
             path.mkdir(mode=mode, parents=True, exist_ok=True)
+    _show_logs(run_dir / "log", config.log_dir)
     elsewhere = resume.claim_run_dir(config.state_dir, run_dir)
     if elsewhere is not None:
         raise sockets.LockedError(elsewhere)
@@ -55,3 +57,14 @@ def prepare(config: Config, kept: Kept) -> Ground:
     store = Store(config.state_dir / "state.db", keep_seconds=config.events_keep)
     store.open()
     return Ground(lock, soft, store)
+
+
+def _show_logs(link: Path, log_dir: Path) -> None:
+    """RUN/log leads to the logs: so relctl finds them also while no daemon runs."""
+    with contextlib.suppress(OSError):  # then relctl asks the daemon
+        if link.is_symlink() and link.readlink() == log_dir:
+            return
+        new = link.with_name("log.new")
+        new.unlink(missing_ok=True)
+        new.symlink_to(log_dir)
+        new.rename(link)

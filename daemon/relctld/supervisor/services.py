@@ -7,17 +7,18 @@ import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from relctld.beam import crashdump
-from relctld.control.handlers import LOG_CHUNK
+from relctld.control.log_handlers import LOG_CHUNK, Asked, Part
 from relctld.core.effects import Done, Refused
 from relctld.core.model import Op
 from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of
-from relctld.logfiles import tail
+from relctld.logfiles import exits, tail
 from relctld.supervisor.facts import FactFinder, release_object
 from relctld.supervisor.journal import event_object
 from relctld.supervisor.loggers import Loggers
@@ -30,8 +31,11 @@ from relctld.supervisor.upgrades.registry import Upgrades
 
 _NAME_WITHIN = 0.5
 _LAST_LINES_WITHIN = 1.0
+_LAST_BYTES = 8192
+_MOST_STAMPS = 4096  # in one reply: a frame holds 1 MiB
 _LOGGED_WITHIN = 0.03
 _DUMP_HEAD = 4096
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Answered = Callable[[Done | Refused], None]
 
@@ -143,11 +147,9 @@ class Services:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_LAST_LINES_WITHIN):
                 await self._logged(name)
-                work = self._loop.run_in_executor(
-                    self._errands, tail.read_last, str(self._log_folder(name)), count * 4, 8192
-                )
-                data, _ = await asyncio.shield(work)
-                lines = bytes(data).decode("utf-8", "replace").splitlines()
+                folder = str(self._log_folder(name))
+                work = self._loop.run_in_executor(self._errands, tail.last_lines, folder, count * 4, _LAST_BYTES)
+                lines = (await asyncio.shield(work)).decode("utf-8", "replace").splitlines()
                 return [line for line in lines if line.strip()][-count:]
         return []
 
@@ -158,19 +160,11 @@ class Services:
             await asyncio.sleep(_LOGGED_WITHIN)
         await asyncio.sleep(_LOGGED_WITHIN)
 
-    async def read_log(self, name: str, lines: int, cursor: dict[str, Any] | None) -> tuple[bytes, dict[str, Any]]:
-        """The last lines of a log, or what came after a cursor. Raises OSError."""
-        folder = str(self._log_folder(name))
-
-        def read() -> tuple[bytes, dict[str, Any]]:
-            if cursor is not None:
-                return tail.read_after(folder, cursor, LOG_CHUNK)
-            data, behind = tail.read_last(folder, lines, LOG_CHUNK)
-            if data.count(b"\n") >= lines:
-                return data, behind
-            return tail.read_after(folder, tail.seek_last(folder, lines), LOG_CHUNK)  # too much for one reply
-
-        return await self._loop.run_in_executor(self._errands, read)
+    async def read_log(self, name: str, asked: Asked) -> Part | None:
+        """A part of a log; None: before an exit, and no VM exited. Raises OSError."""
+        last = self._shell.releases[name].state.last_exit
+        exited = None if last is None else (datetime.fromisoformat(last.at) - _EPOCH) // timedelta(microseconds=1)
+        return await self._loop.run_in_executor(self._errands, _read_log, str(self._log_folder(name)), asked, exited)
 
     def rotate(self, name: str) -> str | None:
         """Begin a new log file; None or why not."""
@@ -212,6 +206,21 @@ class Services:
         """Apply the changed config, or only say what that would change."""
         result: dict[str, Any] = await self._reload(plan, by)
         return result
+
+
+def _read_log(folder: str, asked: Asked, exited: int | None) -> Part | None:
+    start, end = asked.cursor, asked.end
+    if start is None:
+        if asked.crash:
+            window = exits.window_before_exit(folder, asked.lines or 0, exited)
+        else:
+            window = tail.window(folder, asked.lines, asked.since, asked.until)
+        if window is None:
+            return None
+        start, end = window
+    with tail.Reader(folder, start, end) as reader:
+        data, stamps = reader.read(LOG_CHUNK, stamped=asked.stamped)
+        return Part(data, stamps[:: len(stamps) // _MOST_STAMPS + 1], reader.cursor, end)
 
 
 def _dump_object(n: int, dump: crashdump.Dump) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Rule 3: who may ask for what is decided by `relctld.control.access`, never here.
 
 Protocol history
     1  first version: the operations of `OPS`; since then, without a new number: eval, rpc,
-       remote and its three, daemon-reexec, versions, upgrade, downgrade
+       remote and its three, daemon-reexec, versions, upgrade, downgrade; since, until, crash, end, stamps of logs
 
 Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` bytes):
 
@@ -24,8 +24,10 @@ Operations, their arguments and their results:
     status          names: [str]                  {"daemon": {…}, "releases": [{…}]}
     start           names: [str], all, wait: bool {"results": [{"ok", "release", "op", "changed", "seconds", …}]}
     stop, restart   as start
-    logs            release, lines: int           {"data": base64, "cursor": {…}}: the last lines
-                    release, cursor: {…}          the same: what came after the cursor, 256 KiB at most
+    logs            release, lines: int, since,   {"data": base64, "cursor": {…}, "more": bool, "end": {…}}: the last
+                    until: RFC 3339, stamps: bool lines of what was written between; 256 KiB at most, `more` tells
+                    release, lines, crash: true   the same, before the last exit
+                    release, cursor, end: {…}     the same: what came after the cursor, up to that end
     rotate          names: [str]                  {"results": […]}
     events          names, since: RFC 3339,       {"events": [{…}], "last": seq}: oldest first
                     after: seq, limit: int
@@ -51,6 +53,9 @@ Operations, their arguments and their results:
     daemon-stop     -                             {"stopping": true}
     daemon-reexec   -                             {"version", "before", "pid"}: answered by the new code, to a repeat;
                                                   both are versions
+
+`stamps` of logs: a reply has "stamps": [[place, microseconds since the epoch]], from which byte of the data on it was
+written when.
 
 Progress of start, stop and restart: {"release", "state", "detail"} at each change of state, {"release", "result"}
 when one release is done (the same object stands in the reply).

@@ -8,7 +8,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from relctl.verbs.logs import LineSink
+from relctl.loglines import Lines
+from relctl.logsource import Part, Window
 from relctld.wire.messages import Reply, Request
 from tests.unit.relctl.conftest import Relctl
 from tests.unit.relctl.fake import FakeDaemon, Said, Script
@@ -56,6 +57,17 @@ def test_lines_of_several_releases_bear_their_names(relctl: Relctl, sock: Path) 
     with FakeDaemon(sock, growing(bytearray(b"one\ntwo"), chunk=5)):
         done = relctl("logs", "web", "api-2")
     assert done.out == "web   | one\napi-2 | one\nweb   | two\napi-2 | two\n"
+
+
+def test_lines_of_several_releases_are_in_the_order_of_time(relctl: Relctl, sock: Path) -> None:
+    logs = {"web": (b"one\nfour\n", [[0, 1], [4, 4]]), "api": (b"two\nthree\n", [[0, 2], [4, 3]])}
+
+    def script(request: Request) -> Iterator[Said]:
+        text, stamps = logs[request.args["release"]]
+        yield Reply(request.id, data(text, len(text)) | {"stamps": stamps})
+
+    with FakeDaemon(sock, script):
+        assert relctl("logs", "web", "api").out == "web | one\napi | two\napi | three\nweb | four\n"
 
 
 def test_grep_sees_whole_lines(relctl: Relctl, sock: Path) -> None:
@@ -124,10 +136,21 @@ def test_a_full_disk_is_an_error(relctl: Relctl, sock: Path) -> None:
     assert done == (1, "", "relctl: cannot logs web: cannot write the output: No space left on device\n")
 
 
+class Endless:
+    """A log that is one line, and goes on."""
+
+    def __init__(self) -> None:
+        self.parts = 3
+
+    def begin(self, window: Window) -> None: ...
+
+    def read(self, *, stamped: bool) -> Part | None:
+        self.parts -= 1
+        return Part(b"x" * (1 << 20), [], more=self.parts > 0)
+
+
 def test_a_line_that_does_not_end_is_not_kept_for_ever() -> None:
-    got: list[bytes] = []
-    sink = LineSink(got.append, lambda line: line, None)
-    for _ in range(3):
-        sink.take(b"x" * (1 << 20))
-    sink.end()
-    assert len(b"".join(got)) == 3 << 20
+    lines = Lines(Endless(), lambda _, line: line, None, stamped=False)
+    shown = [line for _, line in [*lines.new(), *lines.end()]]
+    assert len(b"".join(shown)) == 3 << 20
+    assert len(shown) == 2

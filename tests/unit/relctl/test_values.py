@@ -43,7 +43,25 @@ def test_moments() -> None:
     assert timedelta(minutes=10) <= datetime.now(UTC) - then < timedelta(minutes=11)
 
 
-@pytest.mark.parametrize("text", ["yesterday", "12:00", "", "99999999999d", "0001-01-01T00:00:00+23:00"])
+def test_moments_of_today() -> None:
+    midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+
+    def at(text: str) -> datetime:
+        return datetime.fromisoformat(values.moment(text)).astimezone().replace(tzinfo=None)
+
+    assert at("0:05") == midnight + timedelta(minutes=5)
+    assert at("23:59:58") == midnight.replace(hour=23, minute=59, second=58)
+    assert at("today") == midnight
+    assert at("yesterday") == midnight - timedelta(days=1)
+    assert at("now").date() in (midnight.date(), midnight.date() + timedelta(days=1))
+    assert at("2026-01-31") == datetime.fromisoformat("2026-01-31T00:00:00")
+
+
+def test_moments_in_microseconds() -> None:
+    assert values.micros("1970-01-01T00:00:01.5Z") == 1_500_000
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "24:00", "12", "12:60", "", "99999999999d", "0001-01-01T00:00:00+23:00"])
 def test_what_is_no_moment(text: str) -> None:
     with pytest.raises(ArgumentTypeError):
         values.moment(text)

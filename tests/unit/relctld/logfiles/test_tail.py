@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relctld.logfiles.tail import read_after, read_last, seek_last
+from relctld.logfiles.places import BEGIN, Cursor, cursor_at, files_of, seek_last
+from relctld.logfiles.tail import Reader, last_lines, read_after
 
 A, B, C, D = (f"2026-11-22T00-37-4{n}.000000Z" for n in range(4))
 PLENTY = 1 << 20
@@ -27,28 +28,32 @@ def log(folder: Path, **files: str) -> str:
     return str(folder)
 
 
+def read_last(directory: str, lines: int) -> tuple[bytes, Cursor]:
+    """The last lines and what follows them, and the cursor behind."""
+    return read_after(directory, seek_last(directory, lines), 64 * PLENTY)
+
+
 def test_last_lines_across_current_rotated_and_compressed(tmp_path: Path) -> None:
     directory = log(tmp_path, az="1\n2\n3\n", b="4\n5\n", current="6\n7\n8")
-    assert read_last(directory, 1, PLENTY)[0] == b"7\n"
-    assert read_last(directory, 4, PLENTY)[0] == b"4\n5\n6\n7\n"
-    assert read_last(directory, 6, PLENTY)[0] == b"2\n3\n4\n5\n6\n7\n"
-    assert read_last(directory, 99, PLENTY)[0] == b"1\n2\n3\n4\n5\n6\n7\n"
-    data, cursor = read_last(directory, 0, PLENTY)
-    assert data == b""
-    assert read_after(directory, cursor, PLENTY)[0] == b"8"
+    assert read_last(directory, 1)[0] == b"7\n8"
+    assert read_last(directory, 4)[0] == b"4\n5\n6\n7\n8"
+    assert read_last(directory, 6)[0] == b"2\n3\n4\n5\n6\n7\n8"
+    assert read_last(directory, 99)[0] == b"1\n2\n3\n4\n5\n6\n7\n8"
+    assert read_last(directory, 0)[0] == b"8"
 
 
-def test_last_lines_within_the_limit_are_whole(tmp_path: Path) -> None:
-    directory = log(tmp_path, az="aaaa\nbbbb\n", current="cccc\ndddd\n")
-    assert read_last(directory, 9, 12)[0] == b"cccc\ndddd\n"
-    assert read_last(directory, 9, 15)[0] in (b"bbbb\ncccc\ndddd\n", b"cccc\ndddd\n")
-    assert read_last(directory, 9, 4)[0] == b""
+def test_last_lines_within_a_limit_are_whole(tmp_path: Path) -> None:
+    directory = log(tmp_path, az="aaaa\nbbbb\n", current="cccc\ndddd\neee")
+    assert last_lines(directory, 9, 99) == b"aaaa\nbbbb\ncccc\ndddd\n"
+    assert last_lines(directory, 9, 12) == b"cccc\ndddd\n"
+    assert last_lines(directory, 9, 15) == b"bbbb\ncccc\ndddd\n"
+    assert last_lines(directory, 9, 4) == b""
 
 
 def test_many_lines_need_more_than_one_look(tmp_path: Path) -> None:
     lines = [f"{n:050d}\n" for n in range(30_000)]
     directory = log(tmp_path, current="".join(lines))
-    assert read_last(directory, 20_000, 10 * PLENTY)[0] == "".join(lines[-20_000:]).encode()
+    assert read_last(directory, 20_000)[0] == "".join(lines[-20_000:]).encode()
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 4, 5, 6, 7, 8, 99])
@@ -61,7 +66,7 @@ def test_the_last_lines_however_long(lines: int, tmp_path: Path) -> None:
 
 def test_nothing_there_yet(tmp_path: Path) -> None:
     directory = str(tmp_path / "web")
-    data, cursor = read_last(directory, 10, PLENTY)
+    data, cursor = read_last(directory, 10)
     assert data == b""
     assert read_after(directory, cursor, PLENTY) == (b"", cursor)
     (tmp_path / "web").mkdir()
@@ -71,7 +76,7 @@ def test_nothing_there_yet(tmp_path: Path) -> None:
 
 def test_cursor_outlives_rotation_and_compression(tmp_path: Path) -> None:
     directory = log(tmp_path, a="1\n", current="2\n")
-    _, cursor = read_last(directory, 1, PLENTY)
+    _, cursor = read_last(directory, 1)
     cursor = json.loads(json.dumps(cursor))
     (tmp_path / "current").rename(tmp_path / f"{B}.log")
     log(tmp_path, current="4\n")
@@ -88,13 +93,13 @@ def test_cursor_outlives_rotation_and_compression(tmp_path: Path) -> None:
 def test_where_both_stand_the_plain_file_is_the_truth(tmp_path: Path) -> None:
     directory = log(tmp_path, a="1\n2\n", current="3\n")
     (tmp_path / f"{A}.log.gz").write_bytes(b"half")
-    assert read_last(directory, 9, PLENTY)[0] == b"1\n2\n3\n"
+    assert read_last(directory, 9)[0] == b"1\n2\n3\n"
 
 
 @pytest.mark.parametrize("left", ["bcd", "cd", "d", ""])
 def test_retention_overtakes_the_cursor(tmp_path: Path, left: str) -> None:
     directory = log(tmp_path, a="1\n", current="22\n33\n")
-    _, cursor = read_last(directory, 1, PLENTY)
+    _, cursor = read_last(directory, 1)
     cursor["offset"] = 3
     (tmp_path / f"{A}.log").unlink()
     (tmp_path / "current").unlink()
@@ -106,17 +111,42 @@ def test_retention_overtakes_the_cursor(tmp_path: Path, left: str) -> None:
 
 def test_limit_stops_in_mid_file_and_goes_on(tmp_path: Path) -> None:
     directory = log(tmp_path, az="1234\n", b="5678\n", current="90\n")
-    got, cursor = b"", {"after": "", "offset": 0}
+    got, cursor = b"", BEGIN
     while data := (step := read_after(directory, cursor, 3))[0]:
         assert len(data) <= 3
         got, cursor = got + data, step[1]
     assert got == b"1234\n5678\n90\n"
 
 
+def test_a_packed_file_is_read_on_in_small_pieces(tmp_path: Path) -> None:
+    text = "".join(f"{n:09d}\n" for n in range(50_000))
+    with Reader(log(tmp_path, az=text, current="last\n"), BEGIN) as reader:
+        assert b"".join(iter(lambda: reader.read(1000).data, b"")).decode() == text + "last\n"
+
+
+@pytest.mark.parametrize(("after", "offset", "text"), [("", 2, "1\n"), (A, 2, "1\n2\n3\n"), (B, 2, "1\n2\n3\n4\n5\n")])
+def test_up_to_a_place_and_no_further(after: str, offset: int, text: str, tmp_path: Path) -> None:
+    directory = log(tmp_path, az="1\n2\n", b="3\n4\n", current="5\n6\n")
+    end = {"after": after, "offset": offset, "head": [0, 0]}
+    assert seek_last(directory, 1, end) == seek_last(directory, 1, end) | {"offset": offset - 2}
+    with Reader(directory, BEGIN, end) as reader:
+        assert reader.read(PLENTY).data.decode() == text
+        (tmp_path / "current").rename(tmp_path / f"{C}.log")
+        assert reader.read(PLENTY).data == b""
+
+
+def test_the_end_was_deleted(tmp_path: Path) -> None:
+    directory = log(tmp_path, a="1\n", b="2\n3\n", current="4\n")
+    end = cursor_at(directory, files_of(directory), 1, 2)
+    (tmp_path / f"{B}.log").unlink()
+    with Reader(directory, BEGIN, end) as reader:
+        assert reader.read(PLENTY).data == b"1\n"
+
+
 def test_damaged_gzip_ends_where_the_damage_begins(tmp_path: Path) -> None:
     directory = log(tmp_path, current="9\n")
     (tmp_path / f"{A}.log.gz").write_bytes(gzip.compress(b"1\n2\n")[:-9])
-    assert read_after(directory, {"after": "", "offset": 0}, PLENTY)[0].endswith(b"9\n")
+    assert read_after(directory, BEGIN, PLENTY)[0].endswith(b"9\n")
 
 
 def test_follows_no_link(tmp_path: Path) -> None:
@@ -125,9 +155,9 @@ def test_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web/current").symlink_to(secret)
     with pytest.raises(OSError, match="symbolic links"):
-        read_last(str(tmp_path / "web"), 1, PLENTY)
+        read_last(str(tmp_path / "web"), 1)
     with pytest.raises(OSError, match="symbolic links"):
-        read_after(str(tmp_path / "web"), {"after": "", "offset": 0}, PLENTY)
+        read_after(str(tmp_path / "web"), BEGIN, PLENTY)
 
 
 @settings(max_examples=60, deadline=None)
@@ -145,7 +175,7 @@ def test_follower_reads_exactly_what_is_written(steps: list[tuple[str, bytes]], 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written, got, stems = b"", b"", 0
-        cursor = read_last(name, 0, PLENTY)[1]
+        cursor = read_last(name, 0)[1]
         for step, data in [*steps, *[("read", b"")] * 60]:
             match step:
                 case "write":
