@@ -145,7 +145,7 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("compress", _GZIP, AT_ONCE, "How rotated files are compressed."),
         Key("timestamps", flag(), AT_ONCE, "Put a time before each line.", idle=True),
         Key("markers", flag(), AT_ONCE, "Write a line of our own at each start and end of a VM.", idle=True),
-        Key("journal", flag(), AT_ONCE, "Send the lines to systemd's journal too.", idle=True),
+        Key("journal", flag(), AT_ONCE, "Send the lines to systemd's journal too."),
         Key("on_full", _words(OnFull), AT_ONCE, "When the log can take no more: drop lines or block the node."),
     ),
     "release.crash": (

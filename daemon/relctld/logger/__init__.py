@@ -21,6 +21,7 @@ same lock).
     age.py       when a log is old
     logfile.py   DIR/current: open, check, where to cut, rotate
     rotated.py   retention and compression of what was rotated
+    journal.py   what was logged, sent to systemd's journal
     pool.py      threads on demand
     kernel.py    FIFOs and the few system calls that `os` lacks
     report.py    one JSON line on stderr, sd_notify

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from relctld.logfiles.names import listing
 
@@ -19,6 +20,9 @@ from .logfile import LogFile
 from .policy import LogPolicy
 from .report import say, utc, wall
 from .tally import Tally
+
+if TYPE_CHECKING:
+    from .journal import Forwarder
 
 STALLED = 1.0  # seconds without progress after which the main thread takes over
 _LINGER = 0.0015  # seconds that a worker waits for more after a small move: batches small writes
@@ -32,7 +36,11 @@ class Feed:
     """Where the bytes of one release are, and who is moving them."""
 
     def __init__(
-        self, policy: LogPolicy, gave_back: Callable[["Feed"], None], compress: Callable[["Feed"], None]
+        self,
+        policy: LogPolicy,
+        gave_back: Callable[["Feed"], None],
+        compress: Callable[["Feed"], None],
+        look_soon: Callable[["Feed"], None],
     ) -> None:
         """Open the FIFO and what a former logger left. OSError when one of them cannot be."""
         self.policy = policy
@@ -58,7 +66,8 @@ class Feed:
         self._aged = (0.0, 0.0)  # `rotate_at` that was acted on, and when (monotonic) to do that again
         self._ready_for: LogPolicy | None = None  # by which its directory was looked through
         self._recovered = False
-        self._gave_back, self._compress = gave_back, compress
+        self._forwarder: Forwarder | None = None
+        self._gave_back, self._compress, self._look_soon = gave_back, compress, look_soon
 
     def close(self) -> None:
         """Let go of everything; call when no worker has it."""
@@ -135,6 +144,8 @@ class Feed:
             self._prepare(policy)
             self._write_claimed(policy)
             self._well()
+            if self._forwarder is not None:
+                self._forwarder.poke(policy)
             self._rewind(worn_only=True)
             moved = self._claim()
             if not moved:
@@ -162,10 +173,21 @@ class Feed:
             self._recover(policy)
             self._recovered = True
         if self._ready_for != policy:
-            if self._ready_for is None or self._ready_for.dir != policy.dir:
+            moved = self._ready_for is None or self._ready_for.dir != policy.dir
+            if moved:
                 rotated.tidy(policy.dir)
             self._look_after(policy)
+            if policy.journal and (moved or self._forwarder is None):
+                self._forwarder = self._forward(policy)
             self._ready_for = policy
+
+    def _forward(self, policy: LogPolicy) -> "Forwarder":
+        from .journal import Forwarder  # noqa: PLC0415  socket costs 0.7 MB
+
+        def dropped(count: int) -> None:
+            self.tally.journal_dropped += count
+
+        return Forwarder(policy, dropped, lambda: self._look_soon(self))
 
     def _recover(self, policy: LogPolicy) -> None:
         """What did a former logger, killed while it wrote, still get into the log? Then go on exactly behind it."""
@@ -249,7 +271,8 @@ class Feed:
     @property
     def lesser_error(self) -> str | None:
         """What is in the way of something, but of no line."""
-        return self.log.rotate_error or self._retain_error or self.compress_error
+        unsent = self._forwarder.error if self._forwarder is not None and self.policy.journal else None
+        return self.log.rotate_error or self._retain_error or self.compress_error or unsent
 
     # ---- what the main thread does; nothing here touches the log directory
 

@@ -221,7 +221,7 @@ class Hub:
 
     def _open(self, policy: LogPolicy, pipe_size: int) -> None:
         try:
-            feed = Feed(policy, self._gave_back, self._compress)
+            feed = Feed(policy, self._gave_back, self._compress, self._look_soon)
         except OSError as err:
             self._reopen_at = time.monotonic() + _RETRY_OPEN
             say("error", "cannot-open", policy.name, f"cannot open {policy.fifo_out}: {err.strerror or err}")

@@ -21,6 +21,7 @@ class Tally:
         self._lines_before = max(0, before.lines_dropped - claimed.lines_dropped)
         self._written: Counters | None = None
         self.bytes_in, self.bytes_out = before.bytes_in, before.bytes_out
+        self.journal_dropped = before.journal_dropped
         self.error: str | None = None  # why nothing can be written
         self.due_at = 0.0  # monotonic
 
@@ -32,6 +33,7 @@ class Tally:
             self._bytes_before + self._claimed.bytes_dropped,
             self._lines_before + self._claimed.lines_dropped,
             self.error or lesser_error,
+            self.journal_dropped,
         )
 
     def changed(self, lesser_error: str | None) -> bool:

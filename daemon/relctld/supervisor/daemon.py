@@ -170,7 +170,7 @@ class Daemon:
             kept=self._kept,
         )
         self._roster.forgotten += [self._facts.forget, self._standbys.let_go]
-        self._shell.stepped += [self._is_quiet, self._standbys.stepped]
+        self._shell.stepped += [self._is_quiet, self._standbys.stepped, self._tell_logger]
         self._announcer = Announcer(self._shell, self._notifier, self._errands)
         self._ending = Ending(
             self._pool,
@@ -281,6 +281,10 @@ class Daemon:
     def _plan_logs(self) -> None:
         """By the scribe, so that no older plan comes after a newer one."""
         self._scribe.submit(self._loggers.plan, tuple(self._shell.releases.values()))
+
+    def _tell_logger(self, managed: Managed) -> None:
+        if self._loggers.is_behind(managed):
+            self._plan_logs()
 
     async def _give_back(self) -> None:
         """Memory that is not needed any more."""

@@ -49,6 +49,7 @@ class Loggers:
         self._ours: int | None = None
         self._missing = 0
         self._seen: dict[str, tuple[int, Counters]] = {}
+        self._vms: dict[str, tuple[str | None, int | None]] = {}
 
     def start(self, releases: Mapping[str, Managed]) -> None:
         """Start one if none runs; look again, and for lost output, from time to time."""
@@ -62,6 +63,14 @@ class Loggers:
         write_plan(str(self._run_dir / "logger.json"), [policy(managed) for managed in releases])
         reach(Failpoint.AFTER_LOG_PLAN)
         self._say("plan")
+
+    def is_behind(self, managed: Managed) -> bool:
+        """Is the journal to be told another VM of this release than the plan names? Asked once for each."""
+        vm = _vm(managed)
+        if self._vms.get(managed.name, (None, None)) == vm:
+            return False
+        self._vms[managed.name] = vm
+        return True
 
     def rotate(self, name: str) -> str | None:
         """Ask for a rotation; None or why it cannot be asked for."""
@@ -230,6 +239,7 @@ class Loggers:
 def policy(managed: Managed) -> LogPolicy:
     """What the logger must know of a release."""
     spec = managed.spec.log
+    version, epoch = _vm(managed)
     return LogPolicy(
         name=managed.name,
         fifo_out=str(managed.folder / "out"),
@@ -241,4 +251,12 @@ def policy(managed: Managed) -> LogPolicy:
         compress="gzip" if spec.compress else None,
         on_full="block" if spec.on_full == "block" else "drop",
         max_age=spec.max_age,
+        journal=spec.journal,
+        version=version,
+        epoch=epoch,
     )
+
+
+def _vm(managed: Managed) -> tuple[str | None, int | None]:
+    """Version and epoch of the VM whose lines go to the journal; both None where they do not."""
+    return (managed.launched.version, managed.state.epoch) if managed.spec.log.journal else (None, None)

@@ -283,7 +283,6 @@ def test_keys_without_effect_are_warned_of(files: Files) -> None:
     )
     idle = [warning.removeprefix(f"{files.main}: ") for warning in config.warnings]
     assert idle == [
-        "[release.web.log] journal: has no effect in this version",
         "[release.web.log] markers: has no effect in this version",
         "[release.web.upgrade] keep_versions: has no effect in this version",
     ]
