@@ -186,7 +186,7 @@ def test_rotate_on_request_waits_for_the_end_of_the_line(rig: Rig) -> None:
 
 def test_retention_by_number_and_by_total(rig: Rig) -> None:
     rig.add("web", max_size=1000, keep=3)
-    rig.add("api", max_size=1000, max_total=5200)  # with their time indexes
+    rig.add("api", max_size=1000, max_total=5500)  # with the time indexes
     rig.start()
     for name in ("web", "api"):
         assert rig.writer(name, 200).wait(10) == 0

@@ -13,14 +13,19 @@ stalled disk would stall the VM beyond SIGKILL. Nor is there a second pipe in th
 with its last holder, and whoever holds it besides us could neither exit nor be replaced while a disk stalls (the
 same lock).
 
-    policy.py    LogPolicy, the plan, the counters: all that the daemon imports of this package
+    policy.py    LogPolicy, the plan, the counters; with
+    marks.py     what the daemon wants said in a log: all that it imports of this package
     hub.py       the main thread: epoll, the plan, who is stuck, when to retry; touches no log directory
     feed.py      one release: what a worker does, and what the main thread does while a worker cannot
-    claimed.py   the bounded buffer on tmpfs, with its journal
+    writer.py    from `claimed` into the log: as it came, or with what is told beside it
+    lines.py     times before lines, lines that are too long
+    claimed.py   the bounded buffer in memory, with its journal
+    memory.py    a file in memory that outlives its process
     tally.py     the counters of one release
     age.py       when a log is old
     logfile.py   DIR/current: open, check, where to cut, rotate
     rotated.py   retention and compression of what was rotated
+    upkeep.py    what is done with a log beside writing it
     journal.py   what was logged, sent to systemd's journal
     pool.py      threads on demand
     kernel.py    FIFOs and the few system calls that `os` lacks

@@ -2,7 +2,7 @@
 
 DIR/logger.lock   a flock on it is held for as long as the process lives; it holds the pid
                   and, on a second line, the version
-DIR/logger.wake   a FIFO: `plan` and `rotate NAME`, one order a line
+DIR/logger.wake   a FIFO: `plan`, `rotate NAME` and `mark NAME`, one order a line
 DIR/logger.json   the plan (`policy`)
 
 Exit status: 0 after SIGTERM, 2 usage, 75 another logger has the run directory.

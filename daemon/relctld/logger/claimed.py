@@ -4,12 +4,18 @@ RUN/releases/NAME/claimed, a file on tmpfs: filling it never waits for a device,
 and survives SIGKILL of everybody at once:
 
     0      the journal: one struct, replaced by one small pwrite, which SIGKILL cannot tear
+    256    the tail: how far it is filled; the kernel itself moves it on, in the same call that fills
     512    in a stand-in on /dev/shm: the path of the link that leads here
-    4096   what was claimed, in order; it ends where the file ends; truncated whenever all of it is in the log
+    4096   what was claimed, in order, up to the tail; begun anew whenever all of it is in the log
 
-Exactly once, without a record per write. In: splice(2) takes from the FIFO what it adds to the file. Out: nothing
-else is written to the log, so the log's own size says how far we are. The journal holds one point of that line: at
-offset `point` here, the log file with inode `inode` had size `base` (inode 0: nothing was moved on since `point`).
+Filling it anew in the same place costs half of what new memory would, and what lies in the first `MAPPED` bytes is
+written from where it is. The file stays that long; what is not filled has no memory.
+
+Exactly once, without a record per write. In: splice(2) takes from the FIFO what it adds to the tail. Out: nothing else
+is written to the log, so the log's own size says how far we are. The journal holds one point of that line: at offset
+`point` here, in `column` of a line, the log file with inode `inode` had size `base` (inode 0: nothing was moved on
+since `point`). What goes into the log in other words than here is *promised* before it is written, and kept (a new
+point) when all of it is there; after a kill in between, what the log has behind `base` is cut off and told again.
 
 Dropping cuts a *gap* of whole lines out of the middle. It never reaches back before `held`, the end of what a worker
 may be writing at this moment, and grows until the head arrives at it: then a marker line goes into the log, and the
@@ -17,19 +23,25 @@ head jumps over it. The caller's lock guards every call.
 """
 
 import contextlib
+import ctypes
+import mmap
 import os
-import stat
 import struct
+from collections import deque
 from typing import NamedTuple
 
-from .kernel import move, on_tmpfs, punch
+from .kernel import move, punch
+from .lines import column_behind
+from .memory import DATA, open_in_memory
+from .report import wall
 
 CAPACITY = 8 << 20  # bytes, for one release
-_OWNER, _DATA = 512, 4096  # offsets; at the first the path of the link, in a stand-in
+MAPPED = 1 << 19
+_TAIL = 256
 _CHUNK = 1 << 18  # what one write to the log takes, and cannot be dropped meanwhile; small enough to stay in a cache
-_JOURNAL = struct.Struct("<8s11q")
-_MAGIC = b"relctl-1"
-_SHARED = "/dev/shm"  # noqa: S108  names are random or checked to be ours, links not followed
+_JOURNAL = struct.Struct("<8s15q")
+_MAGIC = b"relctl-2"
+_MOST_ARRIVALS = 1024  # even, so that the latest is among every other
 
 
 class Gap(NamedTuple):
@@ -43,96 +55,69 @@ class Gap(NamedTuple):
     reason: int = 0
 
 
-def open_in_memory(path: str) -> tuple[int, str]:
-    """Open (and make) the file at `path`, or, where that is on a disk, its stand-in: (fd, path, "" if it has none).
-
-    The stand-in lies in /dev/shm under a name of its own, and `path` is a link to it. Where even that cannot be, an
-    anonymous memory file must do: then what waits for a disk in trouble is lost when the logger is killed.
-    """
-    prefix = f"{_SHARED}/relctl-{os.geteuid()}-"
-    with contextlib.suppress(OSError):
-        linked = os.readlink(path)
-        if linked.startswith(prefix) and (fd := _open_own(linked, 0)) >= 0:
-            return fd, linked
-    with contextlib.suppress(OSError):
-        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-            os.unlink(path)  # a dead link, or what somebody else took it for
-        if (fd := _open_own(path, os.O_CREAT)) >= 0:
-            return fd, path
-        os.unlink(path)
-        _sweep()
-        stand_in = prefix + os.urandom(8).hex()
-        os.symlink(stand_in, path)  # first: a stand-in that has an owner always has its link, so no sweep takes it
-        if (fd := _open_own(stand_in, os.O_CREAT | os.O_EXCL)) >= 0:
-            os.pwrite(fd, path.encode(), _OWNER)
-            return fd, stand_in
-    return os.memfd_create("relctl-claimed"), ""
-
-
-def _sweep() -> None:
-    """Remove stand-ins that no link leads to any more: whole run directories were deleted after a kill."""
-    prefix = f"relctl-{os.geteuid()}-"
-    for name in os.listdir(_SHARED):
-        if name.startswith(prefix):
-            stand_in = os.path.join(_SHARED, name)
-            with contextlib.suppress(OSError):
-                fd = _open_own(stand_in, 0)
-                owner = os.pread(fd, _DATA - _OWNER, _OWNER).rstrip(b"\0")
-                os.close(fd)
-                if owner and (not os.path.islink(owner) or os.readlink(owner) != stand_in.encode()):
-                    os.unlink(stand_in)
-
-
-def _open_own(path: str, flags: int) -> int:
-    """Open a file of our own on tmpfs; -1 for anything else."""
-    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o600)
-    found = os.fstat(fd)
-    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and on_tmpfs(fd):
-        return fd
-    os.close(fd)
-    return -1
-
-
 class Claimed:
-    """A queue of bytes with a journal."""
+    """A queue of bytes with a journal. `column` is that of the head.
+
+    Counted since `fresh`, to the byte whoever was killed: `bytes_out` of what came are in the log, others were dropped;
+    `marked` is the last mark that is in it.
+    """
 
     def __init__(self, path: str) -> None:
         self._fd, place = open_in_memory(path)
         self._paths = {path, place} - {""}
         self.borrowed = place != path  # outside the run directory, so nobody but us would ever remove it
-        self.head = self.tail = self.held = _DATA
+        raw = os.pread(self._fd, _JOURNAL.size, 0)
+        self.fresh = len(raw) < _JOURNAL.size or raw[:8] != _MAGIC  # or of another version, or not ours
+        if self.fresh:
+            os.pwrite(self._fd, bytes(_TAIL + 8), 0)
+            os.ftruncate(self._fd, DATA)
+        size = os.fstat(self._fd).st_size
+        os.ftruncate(self._fd, max(size, DATA + MAPPED))
+        pages = mmap.mmap(self._fd, DATA + MAPPED)
+        self._view = memoryview(pages)
+        self._tail = ctypes.c_int64.from_buffer(pages, _TAIL)
+        if not DATA <= self._tail.value <= size:
+            self._tail.value = DATA
         self.gap = Gap()
-        self.bytes_dropped = self.lines_dropped = 0
-        self._point, self._inode, self._base = _DATA, 0, 0
+        self.bytes_out = self.bytes_dropped = self.lines_dropped = self.marked = 0
+        self._point, self._inode, self._base, self._promised, self._column, self._out = DATA, 0, 0, 0, 0, 0
+        if not self.fresh:
+            self._load(raw)
+        self._save()  # also where nothing waits: an old journal must not be applied to what comes
         self.capacity = CAPACITY
-        self._load()
+        self.head = self._point
+        self.held = self.tail if self._inode else self.head  # until `recover` knows what the log already has
+        self.column, self.bytes_out = self._column, self._out
+        self._arrivals = deque([(self.tail, os.fstat(self._fd).st_mtime_ns // 1000)])
+
+    def _load(self, raw: bytes) -> None:
+        _, point, inode, base, promised, self._column, *gap, self._out, dropped, lines, marked = _JOURNAL.unpack(raw)
+        self.bytes_dropped, self.lines_dropped, self.marked = dropped, lines, marked
+        if self.tail > DATA or promised:  # else it is about what stood here before a `rewind`
+            self._point, self._inode, self._base, self._promised, self.gap = point, inode, base, promised, Gap(*gap)
+
+    def _save(self) -> None:
+        at = (self._point, self._inode, self._base, self._promised, self._column)
+        counted = (self._out, self.bytes_dropped, self.lines_dropped, self.marked)
+        os.pwrite(self._fd, _JOURNAL.pack(_MAGIC, *at, *self.gap, *counted), 0)
 
     def close(self, *, remove: bool = False) -> None:
         """Let go of the file; what it holds stays for the next logger, unless it is removed."""
         os.close(self._fd)
+        del self._tail, self._view
         for path in self._paths if remove else ():
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
-    def _load(self) -> None:
-        raw = os.pread(self._fd, _JOURNAL.size, 0)
-        self.tail = max(os.fstat(self._fd).st_size, _DATA)
-        if len(raw) == _JOURNAL.size and raw[:8] == _MAGIC:
-            _, point, inode, base, *gap, self.bytes_dropped, self.lines_dropped = _JOURNAL.unpack(raw)
-            if self.tail > _DATA:
-                self._point, self._inode, self._base, self.gap = point, inode, base, Gap(*gap)
-        elif self.tail > _DATA:
-            os.ftruncate(self._fd, 0)  # not ours, or of another version
-            self.tail = _DATA
-        self._save()  # also where nothing waits: an old journal must not be applied to what comes
-        if self.tail == _DATA:
-            os.ftruncate(self._fd, _DATA)
-        self.head = self._point
-        self.held = self.tail if self._inode else self.head  # until `recover` knows what the log already has
+    @property
+    def tail(self) -> int:
+        """Up to where it is filled."""
+        return self._tail.value
 
-    def _save(self) -> None:
-        record = (self._point, self._inode, self._base, *self.gap, self.bytes_dropped, self.lines_dropped)
-        os.pwrite(self._fd, _JOURNAL.pack(_MAGIC, *record), 0)
+    @property
+    def bytes_in(self) -> int:
+        """How many came."""
+        return self.bytes_out + self.bytes_dropped + self.used
 
     @property
     def used(self) -> int:
@@ -152,33 +137,57 @@ class Claimed:
     def recover(self, size_of: dict[int, int]) -> tuple[int, int] | None:
         """After a restart: learn from the sizes of the log files (by inode) what was moved on.
 
-        Returns (inode, size) of a log to be cut back, where a marker was begun and not recorded.
+        Returns (inode, size) of a log to be cut back, where a promise was not kept.
         """
         self.held = self.head
         inode, base, point = self._inode, self._base, self._point
         if inode not in size_of:
             return None
         written = size_of[inode] - base
+        if self._promised:
+            return (inode, base) if written > 0 else None
         most = (self.gap.start or self.tail) - point
-        self.head = self.held = point + min(max(written, 0), most)
-        return (inode, base + most) if self.gap.end and written > most else None
+        end = point + min(max(written, 0), most)
+        while self.head < end:
+            self._pass(self._read(self.head, min(end - self.head, _CHUNK)))
+        self.held = self.head
+        return None
+
+    def _pass(self, data: memoryview) -> None:
+        self.column = column_behind(data, self.column)
+        self.head += len(data)
+        self.bytes_out += len(data)
 
     def follow(self, inode: int, size: int) -> None:
         """The next byte goes to this place of this log file: record that, where it does not follow from the journal."""
-        if inode != self._inode or size - self._base != self.head - self._point:
-            self._point, self._inode, self._base = self.head, inode, size
-            self._save()
+        if self._promised or inode != self._inode or size - self._base != self.head - self._point:
+            self._settle(inode, size)
+
+    def _settle(self, inode: int, size: int, *, promised: bool = False) -> None:
+        self._point, self._inode, self._base, self._promised = self.head, inode, size, int(promised)
+        self._column, self._out = self.column, self.bytes_out
+        self._save()
 
     def take(self, out: int, count: int = _CHUNK) -> int:
         """Move what the FIFO holds in here; 0 when it is empty or this is full. OSError: no memory left."""
         room = min(self.capacity - self.used, count)
-        moved = move(out, self._fd, room, self.tail) if room > 0 else 0
-        self.tail += moved
+        moved = move(out, self._fd, room, self._tail) if room > 0 else 0
+        if moved:
+            self._arrivals.append((self.tail, int(wall() * 1_000_000)))
+            if len(self._arrivals) > _MOST_ARRIVALS:  # then the times of what waits for long are told less exactly
+                self._arrivals = deque(list(self._arrivals)[::2])
         return moved
+
+    def arrived(self) -> tuple[int, int]:
+        """(the wall clock in microseconds when the next byte came, how many came with it)."""
+        while self._arrivals and self._arrivals[0][0] <= self.head:
+            self._arrivals.popleft()
+        end, micros = self._arrivals[0] if self._arrivals else (self.tail, int(wall() * 1_000_000))
+        return micros, end - self.head
 
     def worn(self) -> bool:
         """Is so much of it in the log that `rewind` is due, also while more comes?"""
-        return self.tail >= _DATA + _CHUNK
+        return self.tail >= DATA + _CHUNK
 
     def fair_share(self) -> int:
         """Bytes that one release may hold: at most an eighth of what the file system has left for everybody."""
@@ -202,7 +211,7 @@ class Claimed:
         """The first line's start after `offset`; without one `otherwise`, by default `offset` itself."""
         at = offset
         while at < self.tail:
-            data = os.pread(self._fd, _CHUNK, at)
+            data = os.pread(self._fd, min(_CHUNK, self.tail - at), at)
             newline = data.find(b"\n")
             if newline >= 0:
                 return at + newline + 1
@@ -217,17 +226,36 @@ class Claimed:
             start += len(data)
         return lines
 
-    def peek(self) -> bytes:
+    def _read(self, start: int, count: int) -> memoryview:
+        if start + count <= DATA + MAPPED:
+            return self._view[start : start + count]
+        return memoryview(os.pread(self._fd, count, start))
+
+    def peek(self, most: int = _CHUNK) -> memoryview:
         """The next bytes to write, up to the gap or the end, where there are none; not dropped until `wrote`."""
         stop = self.gap.start or self.tail
-        data = os.pread(self._fd, min(_CHUNK, stop - self.head), self.head)
+        data = self._read(self.head, min(most, _CHUNK, stop - self.head))
         self.held = self.head + len(data)
         return data
 
-    def wrote(self, count: int) -> None:
-        """So many of them are in the log, and the others may be dropped again."""
-        self.head += count
+    def wrote(self, data: memoryview) -> None:
+        """The first of what was peeked at are in the log as they are, and the others may be dropped again."""
+        self._pass(data)
         self.held = self.head
+
+    def promise(self, inode: int, size: int) -> None:
+        """Something is about to be written that is not what stands here."""
+        self._settle(inode, size, promised=True)
+
+    def keep(self, count: int, column: int, inode: int, size: int) -> None:
+        """It is in the log, now of this size, in place of the next `count` bytes here."""
+        self.bytes_out += count
+        self._behind(self.head + count, column, inode, size)
+
+    def _behind(self, head: int, column: int, inode: int, size: int) -> None:
+        self.head = self.held = head
+        self.column = column
+        self._settle(inode, size)
 
     def jump(self, seen: Gap, inode: int, size: int) -> None:
         """The marker for the gap as it was `seen` is in the log, now of this size. Later drops stay a gap."""
@@ -235,14 +263,15 @@ class Claimed:
         self.gap = Gap()
         if gap.end > seen.end:
             self.gap = Gap(seen.end, gap.end, gap.lines - seen.lines, seen.last, gap.last, gap.reason)
-        self.head = self.held = seen.end
-        self._point, self._inode, self._base = self.head, inode, size
-        self._save()
+        self._behind(seen.end, 0, inode, size)
 
-    def rewind(self, inode: int, size: int) -> None:
-        """Nothing waits: begin anew. Truncation comes first: a kill in between leaves nothing, not something twice."""
-        if self.tail > _DATA:
-            os.ftruncate(self._fd, _DATA)
-            self.head = self.tail = self.held = self._point = _DATA
-            self._inode, self._base = inode, size
-            self._save()
+    def rewind(self, inode: int, size: int, *, give_back: bool) -> None:
+        """Nothing waits: begin anew. With the tail back a journal about what stood here no longer applies."""
+        if self.tail > DATA:
+            self._settle(inode, size)  # the column and what was marked, in case this is as far as we get
+            if give_back or self.tail > DATA + MAPPED:
+                os.ftruncate(self._fd, DATA)
+                os.ftruncate(self._fd, DATA + MAPPED)
+            self._tail.value = self.head = self.held = DATA
+            self._settle(inode, size)
+            self._arrivals.clear()

@@ -22,6 +22,7 @@ _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 _STOP_WITHIN = 2.0  # seconds
 _RETRY_OPEN = 1.0
 _LONGEST_ORDER = 4096
+_MEMORY, _LEAST_MEMORY = 128 << 20, 1 << 20  # bytes that may wait for disks: of all releases, of one of very many
 
 
 class Hub:
@@ -91,7 +92,7 @@ class Hub:
         now = time.monotonic()
         if feed.drain(now):
             self._arm(feed)
-            if feed.tally.due_at <= now:
+            if feed.writer.tally.due_at <= now:
                 self._look_at = now
         elif not feed.busy and not feed.failing and not self._stopping:
             self._hand(feed)
@@ -117,7 +118,7 @@ class Hub:
             if feed.stalled(now):
                 feed.taken_over()
                 self._arm(feed)
-            elif not feed.busy and ((feed.failing and now >= feed.retry_at) or feed.old(now)) and feed.begin(now):
+            elif not feed.busy and ((feed.failing and now >= feed.retry_at) or feed.overdue(now)) and feed.begin(now):
                 self._pool.submit(feed.work)
             feed.export(now)
             due = feed.due(now)
@@ -139,16 +140,6 @@ class Hub:
         self._given_back.append(feed)
         with contextlib.suppress(BlockingIOError):  # full: then the main thread is awake anyhow
             os.write(self._nudge, b"\0")
-
-    def _compress(self, feed: Feed) -> None:
-        self._compressor.ask(feed.policy.dir, lambda error: self._compressed(feed, error))
-
-    def _compressed(self, feed: Feed, error: str | None) -> None:
-        if error != feed.compress_error:
-            if error is not None:
-                say("warning", "cannot-compress", feed.policy.name, error)
-            feed.compress_error = error
-            self._look_soon(feed)
 
     def _arm(self, feed: Feed) -> None:
         with contextlib.suppress(OSError, ValueError):  # closed meanwhile
@@ -179,7 +170,10 @@ class Hub:
                 case ["plan"]:
                     self._read_plan()
                 case ["rotate", name] if name in self._feeds:
-                    self._feeds[name].log.rotate_asked = True
+                    self._feeds[name].writer.log.rotate_asked = True
+                    self._hand(self._feeds[name])
+                case ["mark", name] if name in self._feeds:
+                    self._feeds[name].look_for_marks()
                     self._hand(self._feeds[name])
                 case []:
                     pass
@@ -207,13 +201,17 @@ class Hub:
                 continue
             else:
                 feed.policy, feed.leaving = policy, False
+                self._arm(feed)  # it may have been told to drop what it let wait until now
             self._hand(feed)
         share = kernel.pipe_share(len(self._wanted))
+        memory = max(_LEAST_MEMORY, _MEMORY // max(len(self._wanted), 1))
         for name, policy in self._wanted.items():
             if name in self._feeds:
                 kernel.resize_pipe(self._feeds[name].out, share)
             else:
                 self._open(policy, share)
+        for feed in self._feeds.values():
+            feed.share = memory
 
     @staticmethod
     def _replaced(feed: Feed, policy: LogPolicy) -> bool:
@@ -221,7 +219,7 @@ class Hub:
 
     def _open(self, policy: LogPolicy, pipe_size: int) -> None:
         try:
-            feed = Feed(policy, self._gave_back, self._compress, self._look_soon)
+            feed = Feed(policy, self._gave_back, self._compressor.ask, self._look_soon)
         except OSError as err:
             self._reopen_at = time.monotonic() + _RETRY_OPEN
             say("error", "cannot-open", policy.name, f"cannot open {policy.fifo_out}: {err.strerror or err}")
@@ -232,7 +230,7 @@ class Hub:
         self._hand(feed)  # who also finishes what a killed logger began
 
     def _close(self, feed: Feed) -> None:
-        feed.tally.due_at = 0.0
+        feed.writer.tally.due_at = 0.0
         feed.export(time.monotonic())
         self._epoll.unregister(feed.out)
         del self._feeds[feed.policy.name], self._by_fd[feed.out]
@@ -247,7 +245,7 @@ class Hub:
         while any(f.busy for f in self._feeds.values()) and (left := deadline - time.monotonic()) > 0:
             self._turn(left)
         for feed in self._feeds.values():
-            feed.tally.due_at = 0.0
+            feed.writer.tally.due_at = 0.0
             feed.export(time.monotonic())
             if not feed.busy:
                 feed.close()

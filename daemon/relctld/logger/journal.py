@@ -63,6 +63,7 @@ class Forwarder:
         self._socket: socket.socket | None = None
         self._due = threading.Condition()
         self._more = self._running = False
+        self._save()  # what comes from here on is sent, also by the next logger
 
     def poke(self, policy: LogPolicy) -> None:
         """There may be more to send; never waits."""

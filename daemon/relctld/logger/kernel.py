@@ -1,10 +1,14 @@
-"""FIFOs, and memory on tmpfs. Knows nothing of releases or logs. Needs no ctypes, which costs a megabyte."""
+"""FIFOs, and memory on tmpfs. Knows nothing of releases or logs."""
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import mmap
 import os
 import stat
+import sys
+import termios
 
 PIPE_MAX = 1 << 20  # what F_SETPIPE_SZ grants without CAP_SYS_RESOURCE
 SPLICE_NONBLOCK = 2
@@ -58,12 +62,29 @@ def resize_pipe(fd: int, size: int) -> int:
     return have
 
 
-def move(src: int, dst: int, count: int, offset_dst: int) -> int:
-    """splice(2) up to `count` bytes from a pipe to an offset of a file; 0 when the pipe is empty."""
-    try:
-        return os.splice(src, dst, count, offset_dst=offset_dst, flags=SPLICE_NONBLOCK)
-    except BlockingIOError:
+def unread(fd: int) -> int:
+    """How many bytes a pipe holds."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+_splice = ctypes.CDLL(None, use_errno=True).splice
+_splice.restype = ctypes.c_ssize_t
+_splice.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
+
+
+def move(src: int, dst: int, count: int, offset: ctypes.c_int64) -> int:
+    """splice(2) up to `count` bytes from a pipe to the `offset` of a file; 0 when the pipe is empty.
+
+    The kernel itself adds to `offset` what it moved, before the call ends and whether or not we are killed in it. That
+    is why this is not os.splice, which would keep the offset to itself.
+    """
+    moved: int = _splice(src, None, dst, ctypes.addressof(offset), count, SPLICE_NONBLOCK)
+    if moved >= 0:
+        return moved
+    number = ctypes.get_errno()
+    if number in (errno.EAGAIN, errno.EINTR):
         return 0
+    raise OSError(number, os.strerror(number))
 
 
 def punch(fd: int, start: int, end: int) -> None:

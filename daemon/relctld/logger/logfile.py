@@ -1,7 +1,7 @@
 """DIR/current: opening, noticing that it went away, where to cut, rotation.
 
-Promises: every rotated file and `current` begin at a line's start (a line longer than 1 MiB may be cut); nobody else
-writes to it. Runs in workers: every call may stall.
+Promises: every rotated file and `current` begin at a line's start; nobody else writes to it. Runs in workers: every
+call may stall.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from .kernel import same_file
 from .policy import LogPolicy
 from .report import say, wall
 
-LONGEST_LINE = 1 << 20
+_ROTATE_AGAIN = 1.0  # seconds after one that failed
 _CHECK_EVERY = 1.0  # seconds between two looks whether `current` is still ours
 
 
@@ -60,7 +60,7 @@ class LogFile:
         self.rotate_error: str | None = None
         self._newest = ""
         self._checked = 0.0
-        self._rotate_after = 0.0
+        self.rotate_after = 0.0  # monotonic
         self._stamped = 0  # wall clock in microseconds
         self._begun = 0.0  # wall clock in seconds, when the first byte was written
         self._old_at = (0.0, 0.0, 0.0)  # `age.old_at` of the last two, remembered
@@ -84,7 +84,7 @@ class LogFile:
                 self._checked = now
                 return
             say("warning", "log-replaced", self.release, f"{self.path} was moved or deleted; made anew")
-            self.rotate_error, self._rotate_after = None, 0.0
+            self.rotate_error, self.rotate_after = None, 0.0
         self.close()
         self.directory = directory
         self._open()
@@ -146,21 +146,19 @@ class LogFile:
         """Does the file end with a whole line?"""
         return self.size == 0 or os.pread(self.fd, 1, self.size - 1) == b"\n"
 
-    def share(self, data: bytes, policy: LogPolicy) -> tuple[int, bool]:
+    def share(self, data: memoryview, policy: LogPolicy) -> tuple[int, bool]:
         """(how many of these bytes go into this file, whether it is to be rotated once they are there)."""
         limit = self._limit(policy)
         if self.size + len(data) <= limit:
             return len(data), False
         room = max(int(limit) - self.size, 0)
-        cut = find_cut(data, room, self.size > 0 and self.at_line_start())
-        if cut >= 0:
-            return cut, True
-        return len(data), self.size + len(data) - limit >= LONGEST_LINE  # the line's end is not there yet
+        cut = find_cut(bytes(data), room, self.size > 0 and self.at_line_start())
+        return (cut, True) if cut >= 0 else (len(data), False)  # the line's end is not there yet
 
     def _limit(self, policy: LogPolicy) -> float:
         if self.size == 0 and self.rotate_asked:
             self.rotate_asked = False  # an empty file is as good as a new one
-        if self._rotate_after and time.monotonic() < self._rotate_after:
+        if self.rotate_after and time.monotonic() < self.rotate_after:
             return inf  # rotation failed just now: a file that grows too large is better than none
         at = self.rotate_at(policy)
         if self.rotate_asked or (at is not None and at <= wall()):
@@ -181,8 +179,13 @@ class LogFile:
 
     def rotate_if_due(self, policy: LogPolicy) -> bool:
         """Rotate without waiting for more to come, where that is due and the file ends with a whole line."""
-        limit = self._limit(policy)
-        if self.size == 0 or self.size < limit or not self.at_line_start():
+        now = time.monotonic()
+        if self.size == 0 or self.size < self._limit(policy):
+            if now >= self.rotate_after:
+                self.rotate_error = None  # what failed is not asked for any more
+            return False
+        if not self.at_line_start():
+            self.rotate_after = now + _ROTATE_AGAIN if self.rotate_error else self.rotate_after
             return False
         return self.rotate()
 
@@ -199,12 +202,12 @@ class LogFile:
             os.rename(self.path, os.path.join(self.directory, stem + ".log"))
         except OSError as err:
             self.rotate_error = f"cannot rotate {self.path}: {err.strerror}"
-            self._rotate_after = time.monotonic() + 1.0
+            self.rotate_after = time.monotonic() + _ROTATE_AGAIN
             say("error", "cannot-rotate", self.release, self.rotate_error)
             return False
         with contextlib.suppress(OSError):  # a log without an index is searched by its name
             os.rename(self._times, times.path_of(self.directory, stem))
-        self._newest, self._rotate_after = stem, 0.0
+        self._newest, self.rotate_after = stem, 0.0
         self.rotate_error, self.rotate_asked = None, False
         self.close()
         self._open()

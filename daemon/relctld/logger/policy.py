@@ -31,6 +31,8 @@ class LogPolicy(NamedTuple):
     journal: bool = False  # its lines are sent to systemd's journal too,
     version: str | None = None  # with these two of the VM that runs; both null where they are not
     epoch: int | None = None
+    timestamps: bool = False  # before each line
+    markers: bool = True  # the daemon's marks are written
 
     @property
     def limit(self) -> int | None:
@@ -45,7 +47,8 @@ class LogPolicy(NamedTuple):
 class Counters(NamedTuple):
     """What became of a release's bytes since its run directory was made, across restarts of the logger.
 
-    Markers that the logger writes about drops are in neither figure. `error`: why nothing can be written now.
+    What the logger adds of its own is in neither figure. `error`: why nothing can be written now. `marked`: the number
+    of the last mark that was written.
     """
 
     bytes_in: int = 0
@@ -53,6 +56,7 @@ class Counters(NamedTuple):
     bytes_dropped: int = 0
     lines_dropped: int = 0
     error: str | None = None
+    marked: int = 0
     journal_dropped: int = 0  # bytes of the log that were not sent to the journal
 
 
@@ -94,6 +98,9 @@ def _policy(**entry: Any) -> LogPolicy:
         raise TypeError("version: expected a string, epoch: a number, or null")
     if policy.compress not in ("gzip", None) or policy.on_full not in ("drop", "block"):
         raise ValueError("compress: gzip or null; on_full: drop or block")
+    for key in ("timestamps", "markers"):
+        if type(getattr(policy, key)) is not bool:
+            raise TypeError(f"{key}: expected true or false")
     return policy
 
 

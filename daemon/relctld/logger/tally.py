@@ -6,34 +6,30 @@ Written when something changed, at most once a second, at once where `due_at` sa
 from .claimed import Claimed
 from .policy import Counters, LogPolicy, read_counters, write_counters
 from .report import say
+from .upkeep import Upkeep
 
 _EVERY = 1.0  # seconds
 
 
 class Tally:
-    """Counts on from what the last logger wrote. `bytes_in` under the feed's lock, the rest by who moves the bytes."""
+    """Counts on from what the last logger wrote, where the journal of `claimed` does not go on from it."""
 
-    def __init__(self, policy: LogPolicy, claimed: Claimed) -> None:
-        before = read_counters(policy.beside("log.json"))
-        self._claimed = claimed
-        # The journal of `claimed` counts drops to the byte, but may have begun later than log.json did.
-        self._bytes_before = max(0, before.bytes_dropped - claimed.bytes_dropped)
-        self._lines_before = max(0, before.lines_dropped - claimed.lines_dropped)
+    def __init__(self, policy: LogPolicy, claimed: Claimed, upkeep: Upkeep) -> None:
+        if claimed.fresh:
+            before = read_counters(policy.beside("log.json"))
+            claimed.bytes_out, claimed.marked = before.bytes_out, before.marked
+            claimed.bytes_dropped, claimed.lines_dropped = before.bytes_dropped, before.lines_dropped
+        self._claimed, self._upkeep = claimed, upkeep
         self._written: Counters | None = None
-        self.bytes_in, self.bytes_out = before.bytes_in, before.bytes_out
-        self.journal_dropped = before.journal_dropped
         self.error: str | None = None  # why nothing can be written
         self.due_at = 0.0  # monotonic
 
     def counters(self, lesser_error: str | None) -> Counters:
         """As of now; an error that stops no line is shown where there is no other."""
+        c = self._claimed
+        error = self.error or lesser_error
         return Counters(
-            self.bytes_in,
-            self.bytes_out,
-            self._bytes_before + self._claimed.bytes_dropped,
-            self._lines_before + self._claimed.lines_dropped,
-            self.error or lesser_error,
-            self.journal_dropped,
+            c.bytes_in, c.bytes_out, c.bytes_dropped, c.lines_dropped, error, c.marked, self._upkeep.journal_dropped
         )
 
     def changed(self, lesser_error: str | None) -> bool:

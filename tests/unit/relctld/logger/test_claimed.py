@@ -17,8 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from relctld.logger import claimed as module
 from relctld.logger.claimed import Claimed
+from relctld.logger.lines import compose
 
 MARKER = re.compile(rb"<(\d+)/(\d+)>\n")
+MARK, TIME = b"relctl: starting\n", b"2026T "
 
 
 class Crashes(RuleBasedStateMachine):
@@ -32,7 +34,7 @@ class Crashes(RuleBasedStateMachine):
         self.out, self.vm = os.pipe2(os.O_NONBLOCK)
         self.inode, self.log, self.older = 1, b"", b""
         self.sizes: dict[int, int] = {}
-        self.written = 0
+        self.written = self.marks = 0
         self.claimed = self.open()
 
     def open(self) -> Claimed:
@@ -68,7 +70,26 @@ class Crashes(RuleBasedStateMachine):
         if crash:
             self.kill()
         else:
-            self.claimed.wrote(written)
+            self.claimed.wrote(data[:written])
+
+    @rule(part=st.sampled_from([0.0, 0.5, 1.0]), crash=st.booleans(), drop=st.booleans(), marks=st.integers(0, 1))
+    def worker_composes(self, part: float, crash: bool, drop: bool, marks: int) -> None:
+        """A time before each line, or a mark of the daemon's, which takes nothing."""
+        self.claimed.follow(self.inode, len(self.log))
+        data = b"" if marks else bytes(self.claimed.peek())
+        if not data and not (marks and self.claimed.column == 0):
+            return
+        taken, text, column = compose(data, self.claimed.column, TIME) if data else (0, MARK, 0)
+        self.claimed.promise(self.inode, len(self.log))
+        if drop and self.may_drop:
+            self.main_drops()
+        self.log += text[: int(len(text) * part)] if crash else text
+        if crash:
+            self.kill()
+            return
+        self.claimed.marked += marks
+        self.claimed.keep(taken, column, self.inode, len(self.log))
+        self.marks += marks
 
     @property
     def may_drop(self) -> bool:
@@ -85,6 +106,7 @@ class Crashes(RuleBasedStateMachine):
     def worker_marks_the_gap(self, part: float, crash: bool, more: bool) -> None:
         self.claimed.follow(self.inode, len(self.log))
         gap = self.claimed.gap
+        self.claimed.promise(self.inode, len(self.log))
         marker = b"<%d/%d>\n" % (gap.end - gap.start, gap.lines)
         if crash:
             self.log += marker[: int(len(marker) * part)]
@@ -105,14 +127,15 @@ class Crashes(RuleBasedStateMachine):
             self.kill()
 
     @precondition(lambda self: self.claimed.empty)
-    @rule(torn=st.booleans())
-    def worker_rewinds(self, torn: bool) -> None:
+    @rule(torn=st.booleans(), give_back=st.booleans())
+    def worker_rewinds(self, torn: bool, give_back: bool) -> None:
         self.claimed.follow(self.inode, len(self.log))
         if torn:
-            os.truncate(self.folder / "claimed", 4096)  # killed between the two steps of `rewind`
+            self.claimed._settle(self.inode, len(self.log))
+            self.claimed._tail.value = 4096  # killed between the steps of `rewind`
             self.kill()
         else:
-            self.claimed.rewind(self.inode, len(self.log))
+            self.claimed.rewind(self.inode, len(self.log), give_back=give_back)
 
     @rule(before_recovery=st.booleans(), again=st.booleans())
     def kill(self, before_recovery: bool = False, again: bool = False) -> None:
@@ -133,9 +156,11 @@ class Crashes(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
         """The log is a run of lines and markers that starts with the first line, and nothing between is missing."""
-        at = dropped = 0
-        for line in (self.older + self.log).splitlines(keepends=True):
-            if marker := MARKER.fullmatch(line):
+        at = dropped = marks = 0
+        for line in (self.older + self.log).replace(TIME, b"").splitlines(keepends=True):
+            if line == MARK:
+                marks += 1
+            elif marker := MARKER.fullmatch(line):
                 assert int(marker[1]) == int(marker[2]) * 6
                 at += int(marker[1])
                 dropped += int(marker[1])
@@ -146,6 +171,10 @@ class Crashes(RuleBasedStateMachine):
         gap = self.claimed.gap
         in_pipe = int.from_bytes(fcntl.ioctl(self.out, termios.FIONREAD, bytes(4)), sys.byteorder)
         assert at + self.claimed.used + gap.end - gap.start + in_pipe == self.written * 6
+        assert marks == self.marks == self.claimed.marked
+        assert self.claimed.column == at % 6
+        assert self.claimed.bytes_out + dropped == at
+        assert self.claimed.bytes_in + in_pipe == self.written * 6
         assert self.claimed.bytes_dropped == dropped + gap.end - gap.start
 
 
@@ -162,7 +191,7 @@ def test_drop_takes_whole_lines_and_spares_what_is_being_written(tmp_path: Path)
     assert claimed.full
     assert claimed.held == claimed.head
     assert claimed.drop(0, 1) == 15
-    assert claimed.peek() == b"begun\n"
+    assert bytes(claimed.peek()) == b"begun\n"
     assert claimed.used == 65
     assert (claimed.bytes_dropped, claimed.lines_dropped) == (15, 3)
     claimed.close(remove=True)
