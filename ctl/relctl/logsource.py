@@ -18,7 +18,8 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from relctl.address import Address
 from relctl.client import Client, Follower
@@ -70,6 +71,13 @@ class Door:
         self._note = note
         self._client: Client | None = None
         self._follower: Follower | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._client is not None:
+            self._client.__exit__(kind, error, at)
 
     def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any] | None:
         """The result; None where it is away, and waited for."""

@@ -24,7 +24,9 @@ def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: b
         ("not loaded", _named(plan, "forgotten", "changed on disk, and the relup does not load them: ")),
         ("native code", _named(plan, "native", "runs when they are loaded: ")),
         ("processes", _processes(processes)),
-        ("killed", _listed(_killed(processes))),
+        ("killed", _listed(_in_code(processes, "killed", "old "))),
+        ("killed unless", _after("they leave what is replaced: ", _in_code(processes, "staying"))),
+        ("in the way", _after("it fails while these are in old code: ", _in_code(processes, "in_the_way", "old "))),
         ("disk", f"{plural(_count(plan.get('files')), 'file')}, {size(_count(plan.get('disk_bytes')))}"),
         ("way back", _way_back(plan)),
     ]
@@ -36,6 +38,21 @@ def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: b
     if brief and len(steps) > _FEW_STEPS:
         steps = [*steps[: _FEW_STEPS - 1], f"and {len(steps) - _FEW_STEPS + 1} more: --plan shows all"]
     return lines + _section("instructions", steps, width)
+
+
+def relup_lines(found: Object, width: int | None = None) -> list[str]:
+    """What a relup will do, upwards and on the way back."""
+    rows = [
+        ("applications", _applications(_object(found, "applications"))),
+        ("modules", _modules(_object(found, "modules"))),
+        ("appups", _appups(found)),
+    ]
+    lines = [f"{clean(found.get('release'))}: {clean(found.get('from'))} to {clean(found.get('to'))}"]
+    for what, text in rows:
+        lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
+    lines += _section("instructions", [_step(each) for each in _list(found.get("instructions"))], width)
+    back = [_step(each) for each in _list(found.get("back"))] or ["none: an appup that is there leads only upwards"]
+    return lines + _section("way back", back, width)
 
 
 def version_lines(versions: list[Object]) -> list[str]:
@@ -64,6 +81,15 @@ def _modules(found: Object) -> str:
     return ", ".join(words) or "none changed"
 
 
+def _appups(found: Object) -> str:
+    words = [f"{kind}: {_listed([clean(name) for name in names])}" for kind, names in _made_and_kept(found) if names]
+    return "; ".join(words)
+
+
+def _made_and_kept(found: Object) -> list[tuple[str, list[Any]]]:
+    return [("made", _list(found.get("made"))), ("as they stand", _list(found.get("kept")))]
+
+
 def _processes(found: Object) -> str:
     count = _count(found.get("suspended"))
     if not count:
@@ -72,8 +98,12 @@ def _processes(found: Object) -> str:
     return f"{count} suspended for a moment: {_listed(named, count)}"
 
 
-def _killed(found: Object) -> list[str]:
-    return [f"{_name(each.get('name'))} (old {_name(each.get('module'))})" for each in _objects(found.get("killed"))]
+def _in_code(found: Object, kind: str, which: str = "") -> list[str]:
+    return [f"{_name(each.get('name'))} ({which}{_name(each.get('module'))})" for each in _objects(found.get(kind))]
+
+
+def _after(words: str, names: list[str]) -> str:
+    return words + _listed(names) if names else ""
 
 
 def _way_back(plan: Object) -> str:
@@ -101,8 +131,7 @@ def _step(text: Any) -> str:
 
 
 def _named(plan: Object, kind: str, before: str) -> str:
-    names = [_name(name) for name in _list(_object(plan, "modules").get(kind))]
-    return before + _listed(names) if names else ""
+    return _after(before, [_name(name) for name in _list(_object(plan, "modules").get(kind))])
 
 
 def _listed(names: list[str], count: int = 0) -> str:

@@ -39,10 +39,10 @@ class Call:
         """The socket to speak to."""
         return address.choose(self.options.socket, os.environ)
 
-    def refuse(self, error: CannotError, subject: list[str] | None = None) -> int:
-        """Say why it cannot be done; the exit code."""
+    def refuse(self, error: CannotError, subject: list[str] | None = None, **more: Any) -> int:
+        """Say why it cannot be done, and `more` in JSON; the exit code."""
         problem = error.problem._replace(message=clean(error.problem.message), hint=clean(error.problem.hint))
-        self.out.problem(self.verb, self.names if subject is None else subject, problem)
+        self.out.problem(self.verb, self.names if subject is None else subject, problem, **more)
         return KIND_EXIT.get(problem.kind, EXIT_FAILED)
 
 

@@ -25,15 +25,46 @@ A = Atom
 TEXTS = {name: value for name, value in vars(texts).items() if name.isupper() and isinstance(value, str)}
 
 
+STATE = '{state,"swordfish",<<"swordfish">>,4711,[a,"swordfish"]}'
+RAISED = "#{'__struct__' => 'Elixir.RuntimeError','__exception__' => true,message => <<\"too old\">>}"
+FAILURES = {
+    "state": (
+        f"{{apply,{{erlang,error,[{{badmatch,{STATE}}}]}}}}",
+        "{badmatch,{state,'_','_','_',[a,'...']}}",
+    ),
+    "call": (
+        f"{{apply,{{erlang,apply,[lists,nth,[{STATE},{STATE}]]}}}}",
+        "function_clause",
+    ),
+    "exit": (
+        f"{{apply,{{erlang,exit,[{{noproc,{{gen_server,call,[web_srv,{STATE}]}}}}]}}}}",
+        "{noproc,{gen_server,call,[web_srv,'...']}}",
+    ),
+    "elixir": (f"{{apply,{{erlang,error,[{RAISED}]}}}}", "{'Elixir.RuntimeError',<<\"too old\">>}"),
+    "library": ('{load_object_code,{kernel,"0",[]}}', "{case_clause,false}"),
+}
+"""An instruction of a relup, and what is told of its failure."""
+
+
 def text(value: str) -> list[Term]:
     return [ord(char) for char in value]
 
 
 @pytest.fixture(scope="module")
 def sasl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with sasl, and with RELEASES that says nothing."""
+    """A node with sasl, and with RELEASES of no libraries; to become 2 it fails, each 2-… in its own way."""
     releases = tmp_path_factory.mktemp("releases")
-    (releases / "RELEASES").write_text('[{release,"web","1.0.0","13",[],permanent}].\n')
+    entries = ['{release,"web","1.0.0","13",[],permanent}']
+    for kind, (instruction, _) in FAILURES.items():
+        (releases / f"2-{kind}").mkdir()
+        (releases / f"2-{kind}" / "sys.config").write_text("[].\n")
+        (releases / f"2-{kind}" / "relup").write_text(
+            f'{{"2-{kind}",[{{"1.0.0",[],[{instruction},point_of_no_return]}}],[]}}.\n'
+        )
+        boot = Path("/usr/lib/erlang/bin/start_sasl.boot")
+        (releases / f"2-{kind}" / "start.boot").write_bytes(boot.read_bytes())
+        entries.append(f'{{release,"web","2-{kind}","13",[],unpacked}}')
+    (releases / "RELEASES").write_text(f"[{','.join(entries)}].\n")
     flags = ("-sasl", "releases_dir", f'"{releases}"', "-eval", "ok = application:start(sasl)")
     with node("25", *flags) as up:
         wait_until(lambda: asked(up, ("whereis(release_handler).", {})) != ["undefined"], what="release_handler")
@@ -91,7 +122,8 @@ def test_a_node_without_sasl_says_so() -> None:
 def install(tag: bytes, vsn: str) -> tuple[str, dict[str, Term]]:
     env: Term = [(text("RELEASE_VSN"), text(vsn))]
     before: Term = [(text("RELEASE_VSN"), text("1.0.0"))]
-    return texts.INSTALL, {"Tag": tag, "Vsn": text(vsn), "Options": [], "Env": env, "EnvBefore": before}
+    given: dict[str, Term] = {"Tag": tag, "Vsn": text(vsn), "Options": [], "Env": env, "EnvBefore": before}
+    return texts.INSTALL, {**given, "Purge": [], "Grace": 0, "Patience": 0}
 
 
 def test_an_install_keeps_its_result_and_is_ordered_once(sasl: Node) -> None:
@@ -123,14 +155,32 @@ def test_an_install_keeps_its_result_and_is_ordered_once(sasl: Node) -> None:
     assert replies.survey(answer).order is None
 
 
+def test_why_an_install_failed_is_told_without_state_arguments_and_messages(sasl: Node) -> None:
+    async def work(link: Link) -> dict[str, str]:
+        found = {}
+        for kind in FAILURES:
+            await evaluate(link, *install(kind.encode(), f"2-{kind}"), 30.0)
+            while True:
+                order = replies.survey(await evaluate(link, texts.SURVEY, {}, 30.0)).order
+                if order is not None and order.tag == kind and order.install.done:
+                    break
+            found[kind] = order.install.error or ""
+        await evaluate(link, texts.RELEASE, {}, 30.0)
+        return found
+
+    told = _linked(sasl, work)
+    assert {kind: words for kind, (_, words) in FAILURES.items() if words not in told[kind]} == {}, told
+    assert not [each for each in told.values() if "swordfish" in each or "4711" in each]
+
+
 def test_releases_are_read_again(sasl: Node) -> None:
     assert asked(sasl, (texts.REREAD, {}), (texts.REREAD, {})) == ["ok", "ok"]
 
 
-def test_a_boot_file_is_made_permanent_and_code_purged(sasl: Node, tmp_path: Path) -> None:
+def test_a_boot_file_is_made_permanent(sasl: Node, tmp_path: Path) -> None:
     (tmp_path / "sys.config").write_text("[].\n")
     [boot] = asked(sasl, ('filename:join([code:root_dir(), "bin", "start_sasl"]).', {}))
-    bindings: dict[str, Term] = {"Boot": boot, "Config": text(str(tmp_path / "sys")), "Purge": [A("lists"), A("gone")]}
+    bindings: dict[str, Term] = {"Boot": boot, "Config": text(str(tmp_path / "sys"))}
     said, where = asked(sasl, (texts.PERMANENT, bindings), ("init:get_argument(boot).", {}))
     assert said == "ok"
     assert where == (A("ok"), [[boot]])
@@ -153,7 +203,7 @@ def test_the_environment_of_a_version_is_given_again(sasl: Node, tmp_path: Path)
 
 def looking(config: Path, **more: Term) -> tuple[str, dict[str, Term]]:
     empty: Term = []
-    given = dict.fromkeys(("Apps", "Added", "Removed", "Modules", "Suspended", "Except"), empty)
+    given = dict.fromkeys(("Apps", "Added", "Removed", "Modules", "Suspended", "Except", "Same"), empty)
     return texts.VERIFY, {**given, "ConfigFile": text(str(config)), **more}
 
 
@@ -180,17 +230,19 @@ def test_a_look_finds_what_is_wrong(sasl: Node, tmp_path: Path) -> None:
 def test_a_suspended_process_is_found_and_told_of(sasl: Node, tmp_path: Path) -> None:
     config = tmp_path / "sys.config"
     config.write_text("[].\n")
+    about: dict[str, Term] = {"Killed": [A("lists")], "Spared": [A("rpc")], "Replaced": [A("none")]}
     answers = asked(
         sasl,
         ("sys:suspend(rex).", {}),
         looking(config, Suspended=[A("rpc")]),
-        (texts.PROCESSES, {"Suspended": [A("rpc")], "Modules": [A("lists")], "Patience": 200}),
+        (texts.PROCESSES, {**about, "Suspended": [A("rpc")], "Patience": 200}),
         ("sys:resume(rex).", {}),
         looking(config, Suspended=[A("rpc")]),
     )
     assert replies.findings(answers[1])[0] == ("rex is still suspended",)
     found = replies.processes(answers[2])
-    assert (found.count, found.suspended[0].name, found.doomed) == (1, "rex", ())
+    assert (found.count, found.suspended[0].name) == (1, "rex")
+    assert found.killed == found.in_the_way == found.staying == ()
     assert replies.findings(answers[4]) == ((), ())
 
 

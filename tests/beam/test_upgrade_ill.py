@@ -140,7 +140,7 @@ def test_a_version_without_a_way_back_is_installed_and_goes_back_by_no_downgrade
     stand.upgrade("1.1.0-up-only").done()
     stand.is_at("1.1.0-up-only")
     before = stand.tree()
-    stand.downgrade().refused("relup", "from 1.1.0-up-only")
+    stand.downgrade().refused("the relup of 1.1.0-up-only", "none down to it", "only a restart brings 1.0.0 back")
     assert stand.changed(before) == {}
     stand.is_at("1.1.0-up-only")
 

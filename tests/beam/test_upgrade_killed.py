@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.asking import Asker
 from tests.beam.upgrading import WITHIN, Death, Stand, entering
 from tests.releases.package import package
+from tests.running import alive
 from tests.waiting import wait_until
 
 LONG = os.environ.get("RELCTL_TESTS") == "long"
@@ -209,6 +211,28 @@ def test_on_the_way_back_and_both_dead_the_old_is_booted(stand: Stand, step: Dea
     stand.is_at("1.0.0")
     stand.untouched()
     assert not stand.last()["ok"]
+
+
+def test_what_evaluates_a_configuration_ends_with_its_relctld(stand: Stand, tmp_path: Path) -> None:
+    """Also where it has left its session, and lost its parent: the next relctld knows it by its mark."""
+    script = stand.root / "bin" / {"rapp": "rapp-1.0.0", "mapp": "mapp"}[stand.name]
+    shebang, rest = script.read_text().split("\n", 1)
+    told = tmp_path / "told"
+    stray = f"setsid sh -c 'echo $$ >{told}.new; mv {told}.new {told}; exec sleep 1000'"
+    hang = f"case $1 in eval|relctl-*) {stray} & wait;; esac"
+    script.write_text("\n".join((shebang, hang, rest)))
+    with Asker(stand.daemon.socket) as asker:
+        asker.request("upgrade", {"release": "web", "tarball": str(package(stand.name, "1.1.0")), "plan": True})
+        wait_until(told.exists, WITHIN, what="the evaluation")
+    pid = int(told.read_text())
+    stand.daemon.kill()
+    assert alive(pid)
+    script.write_text("\n".join((shebang, rest)))
+    stand.reborn()
+    wait_until(lambda: not alive(pid), WITHIN, what="its end")
+    stand.untouched()
+    stand.upgrade("1.1.0").done()
+    stand.is_at("1.1.0")
 
 
 # -- moments that are long -------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.beam.upgrading import WITHIN, Stand, standing
+from tests.beam.upgrading import COUNTER, WITHIN, Stand, standing
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
@@ -65,12 +65,52 @@ def test_who_leaves_old_code_soon_is_waited_for(stand: Stand) -> None:
     stand.is_at("1.1.0-soft")
 
 
-@pytest.mark.parametrize("vsn", ["1.1.0-soft", "1.1.0"])
-def test_who_stays_in_old_code_makes_it_fail(stand: Stand, vsn: str) -> None:
+def test_who_stays_in_replaced_code_is_killed_where_the_relup_lets_it_and_the_plan_says_so(stand: Stand) -> None:
     stand.said("linger 3600000")
-    failed = stand.upgrade(vsn)
-    failed.failed("still runs the old", "it runs 1.0.0 as before")
+    staying = stand.upgrade("1.1.0", "--plan", "--json").reply["plan"]["processes"]["staying"]
+    assert [each["module"] for each in staying] == [COUNTER[stand.name].strip("'")], staying
+    assert asked(stand, "is_process_alive({pid})", staying[0]["name"]) == "true"
+    count = stand.said("bump")[0]
+    stand.upgrade("1.1.0").done()
+    assert asked(stand, "is_process_alive({pid})", staying[0]["name"]) == "false"
+    assert stand.said("state") == [f"v2 {count}"]
+    stand.is_at("1.1.0")
+
+
+def test_who_stays_in_replaced_code_makes_it_fail_where_the_relup_spares_it(stand: Stand) -> None:
+    stand.said("linger 3600000")
+    assert stand.upgrade("1.1.0-soft", "--plan", "--json").reply["plan"]["processes"]["staying"] == []
+    stand.upgrade("1.1.0-soft").failed("still runs the old", "<0.", "it runs 1.0.0 as before")
     stand.is_at("1.0.0")
     stand.untouched()
     stand.upgrade("1.1.0").done()
     stand.is_at("1.1.0")
+
+
+@pytest.mark.parametrize("vsn", ["1.1.0", "1.1.0-soft"])
+def test_who_is_in_old_code_before_is_killed_or_in_the_way_as_planned(stand: Stand, vsn: str) -> None:
+    before = stand.daemon.status("web")
+    stand.said("linger 3600000")
+    stand.rpc("code", "load_file", f"[{COUNTER[stand.name]}]")
+    plan = stand.upgrade(vsn, "--plan", "--json").reply["plan"]["processes"]
+    [named] = plan["killed" if vsn == "1.1.0" else "in_the_way"]
+    assert plan["killed" if vsn != "1.1.0" else "in_the_way"] == []
+    old = f"check_process_code({{pid}}, {COUNTER[stand.name]})"
+    assert asked(stand, old, named["name"]) == "true"
+    ended = stand.upgrade(vsn)
+    if vsn == "1.1.0":
+        ended.done()
+    else:
+        ended.failed("may not be killed", named["name"], "never stopped")
+        stand.untouched()
+    assert asked(stand, "is_process_alive({pid})", named["name"]) == ("false" if vsn == "1.1.0" else "true")
+    after = stand.is_at("1.1.0" if vsn == "1.1.0" else "1.0.0")
+    assert (after["pid"], after["restarts_total"]) == (before["pid"], before["restarts_total"])
+    if vsn != "1.1.0":
+        stand.daemon.relctl("restart", "web")
+
+
+def asked(stand: Stand, call: str, name: str) -> str:
+    """What `erlang` says of a process that is named by its pid."""
+    expression = f"erlang:{call}.".format(pid=f'list_to_pid("{name}")')
+    return stand.daemon.relctl("eval", "web", expression).stdout.strip()

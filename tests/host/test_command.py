@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from relctld.core.model import ExitStatus
+from relctld.host import underway
 from relctld.host.command import Commands, Outcome
 from relctld.host.reaper import Reaper
 from tests.host.seam import NOBODY, children, gone, need_root, open_fds, public_folder, script, until, with_reaper
@@ -26,7 +27,7 @@ ENV = {"PATH": "/usr/bin:/bin"}
 
 
 class Bench:
-    """Runs commands of one folder; afterwards no child and no descriptor is left."""
+    """Runs commands of one folder; afterwards no child, no descriptor and no mark is left."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,7 +37,9 @@ class Bench:
         return await self.run(commands, "/bin/sh", "-c", text, timeout=timeout, **more)
 
     async def run(self, commands: Commands, *argv: str, timeout: float = 10.0, **more: Any) -> Outcome:
-        given: dict[str, Any] = {"env": ENV, "cwd": self.folder, "identity": None, "timeout": timeout, **more}
+        given: dict[str, Any] = {
+            "env": ENV, "cwd": self.folder, "folder": self.folder, "identity": None, "timeout": timeout, **more
+        }  # fmt: skip
         return await commands.run(argv, **given)
 
     def __call__(self, work: Callable[[Commands], Awaitable[T]]) -> T:
@@ -49,6 +52,7 @@ class Bench:
         before = open_fds()
         result = with_reaper(whole)
         assert open_fds() == before
+        assert underway.left(self.folder) == ()
         return result
 
     def pid(self, name: str) -> int:
@@ -85,10 +89,10 @@ def test_the_error_says_how_and_what_was_said_last(bench: Bench, text: str, erro
 
 
 def test_it_is_found_by_its_own_path_and_runs_where_it_should(bench: Bench) -> None:
-    script(bench.folder / "hook", '#!/bin/sh\npwd; umask; echo "$A"; env | grep -c RELCTL; cat\n')
+    script(bench.folder / "hook", '#!/bin/sh\npwd; umask; echo "$A"; env | grep RELCTL | cut -d= -f1; cat\n')
     env = {"PATH": f"{bench.folder}:/usr/bin:/bin", "A": "ü\nb"}
     done = bench(lambda c: bench.run(c, "hook", env=env, umask=0o077))
-    assert done.tail == f"{bench.folder}\n0077\nü\nb\n0\n"
+    assert done.tail == f"{bench.folder}\n0077\nü\nb\nRELCTL_INSTANCE\n"
 
 
 def test_it_may_be_another_user(bench: Bench) -> None:
@@ -161,6 +165,18 @@ def test_what_cannot_be_executed_raises(
             await bench.run(commands, f"./{name}")
         with pytest.raises(FileNotFoundError):
             await bench.run(commands, "/bin/true", cwd=bench.folder / "nowhere")
+
+    bench(work)
+
+
+def test_while_it_runs_its_mark_is_written_down_for_another_daemon(bench: Bench) -> None:
+    async def work(commands: Commands) -> None:
+        task = asyncio.create_task(bench.sh(commands, "echo $$ >pid; sleep 60"))
+        await asyncio.to_thread(bench.pid, "pid")
+        [mark] = underway.left(bench.folder)
+        assert commands.former(bench.folder) == ()
+        await asyncio.to_thread(underway.end_left, bench.folder, [mark])
+        assert (await task).status.signal == "SIGKILL"
 
     bench(work)
 

@@ -29,7 +29,7 @@ class Bed:
     """A root with one version, and a folder for what is evaluated."""
 
     def __init__(self, folder: Path, flavour: Flavour) -> None:
-        self.root, self.folder = folder / "web", folder / "scratch"
+        self.root, self.folder, self.home = folder / "web", folder / "scratch", folder
         (self.root / "releases/1").mkdir(parents=True)
         (self.root / "bin").mkdir()
         self.version = Version(
@@ -42,7 +42,9 @@ class Bed:
     def evaluate(self, version: Version | None = None) -> bytes:
         with ThreadPoolExecutor(2) as pool:
             return with_reaper(
-                lambda reaper: evaluate(version or self.version, self.folder, Commands(reaper, pool, 1024), pool)
+                lambda reaper: evaluate(
+                    version or self.version, self.folder, self.home, Commands(reaper, pool, 1024), pool
+                )
             )
 
 

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,8 @@ class Bed:
                 os.chown(path, NOBODY.uid, NOBODY.gid, follow_symlinks=False)
 
     def extract(self) -> None:
-        extract(self.packed, self.root, STAGING, self.placement.new)
+        """All from our copy of the tarball."""
+        extract(self.packed, self.root, STAGING, [replace(piece, data=None) for piece in self.placement.new])
 
     def move_in(self) -> None:
         move_in(self.root, STAGING, self.units)
@@ -167,6 +169,15 @@ def test_something_in_its_place(bed: Bed) -> None:
 def test_nothing_was_extracted(bed: Bed) -> None:
     with pytest.raises(FileNotFoundError, match="neither unpacked nor in place"):
         bed.move_in()
+
+
+def test_what_was_kept_in_memory_is_the_same_and_needs_no_copy(bed: Bed) -> None:
+    bed.extract()
+    from_copy = listing(bed.root)
+    assert all(piece.data is not None for piece in bed.placement.new if piece.what == "file")
+    bed.packed.write_bytes(b"")
+    extract(bed.packed, bed.root, STAGING, bed.placement.new)
+    assert listing(bed.root) == from_copy
 
 
 @pytest.mark.parametrize("change", [lambda data: data[: len(data) // 2], lambda data: data.replace(b"srv 1", b"SRV 1")])

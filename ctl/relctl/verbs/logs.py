@@ -58,29 +58,36 @@ def _arguments(parser: Parser) -> None:
 
 
 def _logs(call: Call) -> int:
-    names, options = need_names(call), call.options
+    need_names(call)
+    options = call.options
     _check(options)
     if options.rotate:
         return _rotate(call)
     lines = options.lines
     if lines is None and (options.crash or not (options.since or options.until)):
         lines = GREP_LINES if options.grep else LINES
-    door = Door(call.address(), call.out.note)
+    window = Window(lines, options.since, options.until, options.crash)
+    with Door(call.address(), call.out.note) as door:
+        log = _open(call, door, window)
+        with suppress(*[KeyboardInterrupt] if options.follow else []):
+            log.show()
+            if options.follow:
+                door.patient = True
+                _follow(call.out, log)
+        log.end()
+    return EXIT_DONE
+
+
+def _open(call: Call, door: Door, window: Window) -> "AsIs | Merged":
+    names, options, out = call.names, call.options, call.out
     sources = [choose(name, options.log_dir, door, os.environ) for name in names]
     for source in sources:
-        source.begin(Window(lines, options.since, options.until, options.crash))
-    log: AsIs | Merged = AsIs(call.out, sources[0])
-    if len(names) > 1 or options.grep or call.out.json:
-        stamped = len(names) > 1 or call.out.json
-        each = zip(names, sources, strict=True)
-        log = Merged(call.out, [Lines(s, shape(call.out, names, n), options.grep, stamped=stamped) for n, s in each])
-    log.show()
-    if options.follow:
-        door.patient = True
-        with suppress(KeyboardInterrupt):
-            _follow(call.out, log)
-    log.end()
-    return EXIT_DONE
+        source.begin(window)
+    several = len(names) > 1
+    if not (several or options.grep or out.json):
+        return AsIs(out, sources[0])
+    each = zip(names, sources, strict=True)
+    return Merged(out, [Lines(s, shape(out, names, n), options.grep, stamped=several or out.json) for n, s in each])
 
 
 def _check(options: Namespace) -> None:

@@ -63,10 +63,12 @@ def inspect(
     *,
     env: Mapping[str, str] = MappingProxyType({}),
     scratch: Path | None = None,
+    version: str | None = None,
 ) -> Release:
     """How to launch what lies under `root`.
 
-    `wanted` and `name` (the release's own) narrow the choice. `env` is the environment that the VM will get:
+    `wanted` and `name` (the release's own) narrow the choice. `version` is the one to start, which no file need
+    select; None: that which the files select. `env` is the environment that the VM will get:
     the scripts obey its RELEASE_*, RELX_* and ERL_* variables. `scratch` is a directory that the node's user
     can write (`launch`). Raises one of the ReleaseErrors; each message begins "cannot launch ROOT".
     """
@@ -76,8 +78,8 @@ def inspect(
         if not found:
             missing = NotARelease("not a directory") if is_file(root) else NothingInstalled("nothing installed")
             raise missing
-        flavour, tree = _choose(root, wanted, name)
-        return LAUNCH[flavour](Tree(root, tree.name, tree.script, env, scratch))
+        flavour, tree = _choose(root, wanted, name) if version is None else _chosen(root, wanted, name, version)
+        return LAUNCH[flavour](Tree(root, tree.name, tree.script, env, scratch, version))
     except (AmbiguousRelease, DamagedRelease, NotARelease, NothingInstalled) as error:
         raise type(error)(f"cannot launch {root}: {error}") from error
 
@@ -97,6 +99,18 @@ def _choose(root: Path, wanted: Flavour | None, name: str | None) -> tuple[Flavo
         case _:
             listed = ", ".join(f"bin/{n} ({flavour})" for n, (flavour, _) in meant.items())
             raise AmbiguousRelease(f"several releases in one root: {listed}; set `name` to one of them")
+
+
+def _chosen(root: Path, wanted: Flavour | None, name: str | None, version: str) -> tuple[Flavour, Tree]:
+    """The release that has this version. What relx boots by, bin/NAME, may be missing, or be of another version."""
+    for script in [name] if name else entries(root / "bin"):
+        own = script.removesuffix(f"-{version}")
+        path = root / "bin" / f"{own}-{version}"
+        if wanted in (None, Flavour.RELX) and is_file(path):
+            text = read_text(path, MAX_SCRIPT, head=True) or ""
+            if _script_flavour(text, own, []) is Flavour.RELX:
+                return Flavour.RELX, Tree(root, own, text)
+    return _choose(root, wanted, name)
 
 
 def _scripts(root: Path) -> dict[str, tuple[Flavour, str]]:

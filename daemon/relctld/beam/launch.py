@@ -12,6 +12,9 @@ mix          bin/NAME start                RELEASE_VSN, start_erl.data       REL
 distillery   bin/NAME foreground           REL_VSN, var/start_erl.data       var/
 plain        erts-V/bin/erlexec -boot …    releases/start_erl.data           nothing
 
+A version that no file selects (`Tree.version`) is started by bin/NAME-VSN, RELEASE_VSN, REL_VSN with ERTS_VSN, and by
+-boot.
+
 What is written into `scratch` holds the configuration, secrets too, and is read again when the VM restarts
 inside its process: it must be private to the user and live as long as the VM.
 """
@@ -72,20 +75,24 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a flavour has to work with: the root, the release's name, its script's text, env and scratch."""
+    """What a flavour has to work with: the root, the release's name, its script's text, env and scratch.
+
+    `version` is that to start, whatever the files select; None: what they do.
+    """
 
     root: Path
     name: str
     script: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     scratch: Path | None = None
+    version: str | None = None
 
 
 def relx(tree: Tree) -> Release:
     """rebar3's release: the extended start script, or the simple one, which knows no commands."""
-    script = f"bin/{tree.name}"
+    script = f"bin/{tree.name}" if tree.version is None else f"bin/{tree.name}-{tree.version}"
     version, erts = (_script_value(tree.script, key) for key in ("REL_VSN", "ERTS_VSN"))
-    if not version or not erts:
+    if not version or not erts or tree.version not in (None, version):
         raise DamagedRelease(f"{script} does not say REL_VSN and ERTS_VSN: its head is missing")
     folder = version_dir(tree.root, version, script)
     bin_dir = erts_bin(tree.root, erts, script)
@@ -140,7 +147,10 @@ def mix(tree: Tree) -> Release:
         boot_version=version,
         erts_version=bundled[1] if bundled else erts,
         command=(str(tree.root / "bin" / tree.name), "start"),
-        env=_into_scratch(tree, "RELEASE_TMP") if "RUNTIME_CONFIG=true" in config else {},
+        env={
+            **(_into_scratch(tree, "RELEASE_TMP") if "RUNTIME_CONFIG=true" in config else {}),
+            **({"RELEASE_VSN": version} if tree.version else {}),
+        },
         node=dist.node,
         epmd=_epmd(bin_dir),
         epmd_needed=dist.epmd_needed,
@@ -166,7 +176,7 @@ def distillery(tree: Tree) -> Release:
         boot_version=version,
         erts_version=erts,
         command=(str(tree.root / "bin" / tree.name), "foreground"),
-        env={},
+        env={"REL_VSN": version, "ERTS_VSN": erts or ""} if tree.version else {},
         node=dist.node,
         epmd=_epmd(bin_dir),
         epmd_needed=dist.epmd_needed,
@@ -177,7 +187,7 @@ def distillery(tree: Tree) -> Release:
 def plain(tree: Tree) -> Release:
     """A target system of systools: no script, so we do what erts's start_erl does, in the foreground."""
     root = Path(os.path.realpath(tree.root))  # as the scripts do: a link that is switched moves no running node
-    erts, version = _plain_version(root)
+    erts, version = _plain_version(root, tree.version)
     folder = version_dir(root, version, "releases/start_erl.data")
     bin_dir = erts_bin(root, erts, "releases/start_erl.data")
     if bin_dir is None:
@@ -203,15 +213,19 @@ def plain(tree: Tree) -> Release:
 
 
 def _chosen(tree: Tree, data: Path, variable: str) -> tuple[str | None, str]:
-    """(ERTS, version) by start_erl.data, or with the version that the environment sets."""
-    if version := tree.env.get(variable):
+    """(ERTS, version) by start_erl.data, or with the version that is asked for, or that the environment sets."""
+    if version := tree.version or tree.env.get(variable):
         return _rel_erts(tree.root, version), version
     return start_erl(data)
 
 
-def _plain_version(root: Path) -> tuple[str, str]:
+def _plain_version(root: Path, wanted: str | None) -> tuple[str, str]:
     """By start_erl.data; where make_tar's tree was only unpacked there is none, and the only version is meant."""
     data = root / "releases" / "start_erl.data"
+    if wanted is not None:
+        if (erts := _rel_erts(root, wanted)) is None:
+            raise DamagedRelease(f"{root}/releases/{wanted} has no .rel that names its ERTS")
+        return erts, wanted
     match [] if os.path.lexists(data) else versions(root):
         case [Version(version=version, erts=str(erts))]:
             return erts, version

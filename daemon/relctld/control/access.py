@@ -39,6 +39,8 @@ NEEDS: Mapping[str, Level] = MappingProxyType({
     "versions": Level.VIEW,
     "upgrade": Level.OPERATE,
     "downgrade": Level.OPERATE,
+    "doctor": Level.OPERATE,
+    "doctor-fix": Level.ADMIN,
     "reload": Level.ADMIN,
     "daemon-stop": Level.ADMIN,
     "daemon-reexec": Level.ADMIN,

@@ -44,6 +44,8 @@ class Services(Protocol):
     async def crash_head(self, name: str, n: int) -> tuple[dict[str, Any], str] | None: ...
     async def reload(self, *, plan: bool, by: str) -> dict[str, Any]: ...
     def rotate(self, name: str) -> str | None: ...
+    @property
+    def doctor(self) -> Callable[[list[str], str | None], Awaitable[dict[str, Any]]]: ...
     def daemon_status(self) -> dict[str, Any]: ...
     def stop_daemon(self, by: str) -> None: ...
     @property
@@ -80,6 +82,8 @@ class Handlers:
                 return await self._upgrade(request, peer, progress)
             case "versions":
                 return await self._services.upgrades.versions(self._one_name(args))
+            case "doctor" | "doctor-fix":
+                return await self._doctor(request, peer, progress)
             case "remote":
                 return await self._remote(args, peer, progress)
             case "remote-input" | "remote-resize" | "remote-close":
@@ -204,6 +208,12 @@ class Handlers:
         by = (peer.uid, await self._services.user_name(peer.uid))
         asked = (request.id, by)
         return await upgrade_handlers.upgrade(self._services.upgrades, request.op, name, request.args, asked, progress)
+
+    async def _doctor(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        names = self._named(request.args)
+        progress({"accepted": True})
+        by = await self._services.user_name(peer.uid) if request.op == "doctor-fix" else None
+        return await self._services.doctor(names, by)
 
     async def _remote(self, args: dict[str, Any], peer: Peer, progress: SendProgress) -> dict[str, Any]:
         name = self._one_name(args)

@@ -47,6 +47,7 @@ class Note(StrEnum):
     UPGRADE_PHASE = "upgrade-phase"
     UPGRADED = "upgraded"
     UPGRADE_FAILED = "upgrade-failed"
+    DOCTOR_FIXED = "doctor-fixed"
 
 
 MEANING: dict[Note, tuple[str, str]] = {
@@ -112,5 +113,9 @@ MEANING: dict[Note, tuple[str, str]] = {
     Note.UPGRADE_FAILED: (
         "id, from, to, by, seconds, why, runs",
         "It did not happen: the node runs what it ran, and nothing of the attempt is left.",
+    ),
+    Note.DOCTOR_FIXED: (
+        "by, finding, detail, fixed, did or error",
+        "`doctor --fix` mended something, or tried to.",
     ),
 }

@@ -11,8 +11,8 @@ accepted at once. Requests are accepted in the order they came.
 | restart    | as start                 | ends, begins anew | ends, begins anew  | begins afterwards   |
 
 A restart joins a restart that is under way. What is `asked` is known by its id, also to a successor: there a request
-that is repeated goes on where it stands and is never carried out twice. During a hot upgrade
-only the upgrade itself may ask.
+that is repeated goes on where it stands and is never carried out twice. During a hot upgrade only the upgrade itself
+may ask.
 """
 
 from dataclasses import replace

@@ -19,10 +19,18 @@ from enum import StrEnum
 from typing import assert_never
 
 
+class Way(StrEnum):
+    """How the running version becomes the target: inside the node, or by a restart (`core.switch`)."""
+
+    HOT = "hot"
+    RESTART = "restart"
+
+
 class Phase(StrEnum):
-    """What the journal says last. Shown to operators as `upgrade.phase`."""
+    """What the journal says last. Shown to operators as `upgrade.phase`. SWITCHING is of `core.switch` alone."""
 
     BEGUN = "begun"
+    SWITCHING = "switching"
     INSTALLING = "installing"
     INSTALLED = "installed"
     SOAKING = "soaking"
@@ -39,6 +47,7 @@ class Act(StrEnum):
     UNPACK = "unpack"
     CONFIGURE = "configure"
     REGISTER = "register"
+    SWITCH = "switch"
     INSTALL = "install"
     VERIFY = "verify"
     COMMIT = "commit"
@@ -60,7 +69,8 @@ class Journal:
     `until`: when the phase ends (soaking) or is out of time (all others), monotonic; set as it is entered, and anew by
     each relctld that takes it up. `reversible`: the relup has a way down. `leave`: the operator wants to look at what
     is ill, so nothing is taken back once it is installed. `repaired`: REPAIR was done; marked when it is.
-    `why`: what made it go back. `soak`, `timeout`: seconds.
+    `why`: what made it go back. `soak`, `timeout`: seconds. Of a switch by restart: `boot`, the host's boot in which it
+    began, and `starts`, whether a VM of the target is started; its `origin` is empty where nothing could boot before.
     """
 
     release: str
@@ -79,6 +89,9 @@ class Journal:
     until: float | None = None
     repaired: bool = False
     why: str = ""
+    way: Way = Way.HOT
+    boot: str = ""
+    starts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ class Node:
     """What the node says. `installed`, `reinstalled`: by orders of this upgrade; None: not ordered in this boot of it.
 
     `findings`: what a look found wrong with the version that should run now; None: not looked since the last change.
+    `ended`: how the latest VM ended, where none runs or another does by now.
     """
 
     life: Life
@@ -131,6 +145,7 @@ class Node:
     reinstalled: Install | None = None
     findings: tuple[str, ...] | None = None
     ill: str = ""
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +221,8 @@ def _step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
             return _restarting(j, node, now)
         case Phase.CLEANING:
             return _cleaning(j, disk, node)
+        case Phase.SWITCHING:
+            raise ValueError("no hot upgrade is switching")
     if node.life is Life.COMING:
         return _out_of_time(j) if _is_late(j, now) else Wait(_limit(j))
     match j.phase:
@@ -228,7 +245,7 @@ def _step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
 def after_failure(j: Journal, act: Act, why: str, now: float) -> Enter | None:
     """What follows where an act cannot be done; None: it is tried again, for there is no other way to a good end."""
     match act:
-        case Act.UNPACK | Act.CONFIGURE | Act.REGISTER:
+        case Act.UNPACK | Act.CONFIGURE | Act.REGISTER | Act.SWITCH:
             return _timed(_enter(j, Phase.CLEANING, why=j.why or why), now)
         case Act.INSTALL | Act.VERIFY:
             return _timed(_enter(j, Phase.UNDOING, why=j.why or why), now)

@@ -9,7 +9,9 @@ What a start, or an answer, needed for a moment leaves holes, and glibc keeps th
 Source: mallopt(3), malloc_trim(3), malloc.h.
 """
 
+import asyncio
 import ctypes
+from concurrent.futures import Executor
 from typing import Final
 
 _M_MMAP_THRESHOLD: Final = -3
@@ -17,6 +19,9 @@ _M_ARENA_MAX: Final = -8
 
 _LARGE: Final = 64 << 10
 """Bytes of a block that comes from the kernel by itself, and goes back to it once it is free."""
+
+_EVERY: Final = 30.0
+"""Seconds between two times that holes are given back."""
 
 
 def be_thrifty() -> None:
@@ -32,3 +37,10 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+async def stay_thrifty(pool: Executor) -> None:
+    """Give back what lies unused, again and again, until cancelled."""
+    while True:
+        await asyncio.sleep(_EVERY)
+        await asyncio.get_running_loop().run_in_executor(pool, give_back)

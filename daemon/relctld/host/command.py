@@ -1,22 +1,26 @@
-"""Run a command of the operator's to its end: hooks and `exec:` probes. Bounded in time and in what it may print.
+"""Run a command for a release to its end: hooks, `exec:` probes, what a version says of its configuration.
 
-It gets a session of its own; at its timeout the whole process group is killed. It runs outside the release's
-cgroup, as the release's user, with a built-up environment.
+Bounded in time and in what it may print. It gets a session of its own; at its timeout the whole process group is
+killed. It runs outside the release's cgroup, as the release's user, with a built-up environment. Each is marked and
+written down (`underway`), so that whoever comes after us ends what outlived us.
 """
 
 import asyncio
 import contextlib
 import os
 import resource
+import secrets
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from relctld.core.model import ExitStatus
 from relctld.failpoints import Failpoint, reach
+from relctld.host import underway
 from relctld.host.gate import Identity
 from relctld.host.reaper import Reaper
 
@@ -52,6 +56,11 @@ class Commands:
         self._reaper = reaper
         self._pool = pool
         self._soft_nofile = soft_nofile
+        self._marks: set[str] = set()
+
+    def former(self, folder: Path) -> tuple[str, ...]:
+        """The marks of what another daemon than this ran for a release, and did not see end."""
+        return tuple(mark for mark in underway.left(folder) if mark not in self._marks)
 
     async def run(
         self,
@@ -59,24 +68,29 @@ class Commands:
         *,
         env: Mapping[str, str],
         cwd: Path,
+        folder: Path,
         identity: Identity | None,
         timeout: float,
         umask: int = 0o022,
     ) -> Outcome:
         """Run `argv` (found by the PATH of `env`). Raises OSError where it cannot be executed.
 
-        Cancelled, it kills the command as at the timeout.
+        `folder` is the release's own in the run directory. Cancelled, it kills the command as at the timeout.
         """
         loop = asyncio.get_running_loop()
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(write, True)
         tail = bytearray()
+        mark = secrets.token_hex(16)
+        self._marks.add(mark)
+        over = partial(self._over, folder, mark)
         loop.add_reader(read, _take, read, tail)
         try:
             # The thread's own: should we be cancelled, the number of ours may be another file's before it spawns.
             output = os.dup(write)
-            spawn = loop.run_in_executor(self._pool, self._spawn, argv, dict(env), cwd, identity, umask, output)
-            pid, pidfd = await self._whole(spawn)
+            marked = partial(underway.begin, folder, mark)
+            spawn = loop.run_in_executor(self._pool, self._spawn, argv, env, marked, cwd, identity, umask, output)
+            pid, pidfd = await self._whole(spawn, over)
             ended: asyncio.Future[ExitStatus] = loop.create_future()
             self._reaper.watch(pid, pidfd, lambda status, _: _settle(ended, status))
             status, late = await _within(ended, pid, timeout)
@@ -85,18 +99,21 @@ class Commands:
             _take(read, tail)
             loop.remove_reader(read)
             os.close(read)
+            over()
         return Outcome(status, tail.decode("utf-8", "replace"), late)
 
     def _spawn(
         self,
         argv: tuple[str, ...],
-        env: dict[str, str],
+        env: Mapping[str, str],
+        marked: Callable[[], dict[str, str]],
         cwd: Path,
         identity: Identity | None,
         umask: int,
         output: int,
     ) -> tuple[int, int]:
         try:
+            env = {**env, **marked()}
             reach(Failpoint.BEFORE_COMMAND)
             with self._reaper.spawning() as claim:
                 process = subprocess.Popen(
@@ -132,12 +149,13 @@ class Commands:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "w") as file:
             file.write("0")
 
-    async def _whole(self, spawn: asyncio.Future[tuple[int, int]]) -> tuple[int, int]:
+    async def _whole(self, spawn: asyncio.Future[tuple[int, int]], over: Callable[[], None]) -> tuple[int, int]:
         """Wait for a spawn; one that nobody waits for any more is killed as soon as it is there."""
         try:
             return await asyncio.shield(spawn)
         except asyncio.CancelledError:
             spawn.add_done_callback(self._kill_spawned)
+            spawn.add_done_callback(lambda _: over())
             raise
 
     def _kill_spawned(self, spawn: asyncio.Future[tuple[int, int]]) -> None:
@@ -145,6 +163,10 @@ class Commands:
             pid, pidfd = spawn.result()
             os.close(pidfd)
             self._kill_unwatched(pid)
+
+    def _over(self, folder: Path, mark: str) -> None:
+        underway.end(folder, mark)
+        self._marks.discard(mark)
 
     def _kill_unwatched(self, pid: int) -> None:
         """It is claimed, so the pid is still its own."""

@@ -86,6 +86,11 @@ def make_dirs(root: Path, path: str) -> None:
     """Make a directory and those above it, as far as they are missing."""
     with opened(root) as fd:
         os.close(walk(fd, path, make=True))
+        above = path
+        while above:
+            with parent(fd, above) as (folder, _):
+                os.fsync(folder)
+            above = above.rpartition("/")[0]
 
 
 def remove(root: Path, path: str) -> None:
@@ -161,7 +166,7 @@ def opened(root: Path) -> Iterator[int]:
 
 
 def walk(fd: int, path: str, *, make: bool = False) -> int:
-    """The directory at `path` below `fd`, which the caller closes."""
+    """The directory at `path` below `fd`, which the caller closes; what is made of it may not be on the disk yet."""
     at = os.dup(fd)
     try:
         for part in _parts(path):
@@ -222,7 +227,6 @@ def _enter(at: int, name: str, path: str, *, make: bool) -> int:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=at)
-        os.fsync(at)
         found = os.open(name, _FOLDER, dir_fd=at)
         os.fchmod(found, 0o755)  # whatever our umask is
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which commands of an operator's are under way (hooks, `exec:` probes), for the next daemon: it ends what is left.
+"""Which commands for a release are under way (`host.command`), for the next daemon: it ends what is left.
 
     RUN/releases/NAME/commands/MARK     an empty file for each, there before it is forked until it has ended
 

@@ -29,7 +29,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Piece(Protocol):
-    """Something to unpack: `what` is "file", "directory" or "link"; `offset` is in the inflated stream."""
+    """Something to unpack: `what` is "file", "directory" or "link"; `offset` is in the inflated stream, which is not
+    read for what has its `data` with it."""
 
     @property
     def path(self) -> str: ...
@@ -45,6 +46,8 @@ class Piece(Protocol):
     def offset(self) -> int: ...
     @property
     def target(self) -> str: ...
+    @property
+    def data(self) -> bytes | None: ...
 
 
 def extract(
@@ -124,7 +127,10 @@ def _one(stream: _Inflated, folder: int, name: str, piece: Piece) -> None:
             os.symlink(piece.target, name, dir_fd=folder)
         case _:
             with open(os.open(name, _NEW, 0o600, dir_fd=folder), "wb", buffering=0) as file:
-                stream.copy(piece, file.fileno())
+                if piece.data is None:
+                    stream.copy(piece, file.fileno())
+                else:
+                    _write(file.fileno(), piece.data)
                 os.fchmod(file.fileno(), piece.mode & 0o755 | 0o400)
 
 
@@ -141,9 +147,7 @@ class _Inflated:
 
         def take(chunk: bytes) -> None:
             digest.update(chunk)
-            left = memoryview(chunk)
-            while left:
-                left = left[os.write(to, left) :]
+            _write(to, chunk)
 
         self._read(piece.size, take)
         if digest.hexdigest() != piece.sha256:
@@ -160,6 +164,12 @@ class _Inflated:
             take(chunk)
             size -= len(chunk)
             self._at += len(chunk)
+
+
+def _write(to: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(to, left) :]
 
 
 def _changed(what: str) -> OSError:

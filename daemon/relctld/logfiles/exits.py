@@ -15,19 +15,20 @@ from .places import Cursor, cursor_at, later, seek_last, steadily
 _EXITED: Final = re.compile(rb"^(?:[-0-9]{10}T[:.0-9]{15}Z )?relctl: .*\bexited\b.*\n", re.MULTILINE)
 _LONGEST: Final = 4096  # bytes of a marker, at most
 _CHUNK: Final = 1 << 18
+_LATE: Final = 1_000_000  # microseconds within which a VM's last words are in the log
 _SLACK: Final = 5_000_000  # microseconds by which a marker may be older than the exit that it tells of
 
 
 def window_before_exit(directory: str, lines: int, exited: int | None) -> tuple[Cursor, Cursor | None] | None:
     """As `tail.window`: the last lines of the VM that exited last, with the marker; None where none did.
 
-    `exited`: when one did (microseconds), where that is known. Without its marker the end is up to a second later.
+    `exited`: when one did (microseconds), where that is known. Without its marker the end is up to two seconds later.
     """
     end = steadily(directory, lambda files: _marked(directory, files), None)
     if exited is not None:
         noticed = moments.since(directory, exited - _SLACK)
         if end is None or later(noticed, end) == noticed:  # it is not marked: what was found tells of an earlier one
-            end = moments.until(directory, exited)
+            end = moments.until(directory, exited + _LATE)
     elif end is None:
         return None
     return seek_last(directory, lines, end), end

@@ -4,7 +4,6 @@ Rule: whatever goes wrong in here is an answer, in words; nothing raises but Can
 """
 
 import asyncio
-import secrets
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Executor
 from typing import Any
@@ -50,7 +49,6 @@ class Asking:
         self._pool = pool
         self._releases = releases
         self._loop = asyncio.get_running_loop()
-        self._marks: set[str] = set()
 
     async def ask(self, managed: Managed, probe: Probe, timeout: float) -> Finding:
         """What a release says now to a probe; its state is not touched by that."""
@@ -98,7 +96,7 @@ class Asking:
 
     def former(self, managed: Managed) -> Coroutine[Any, Any, None] | None:
         """Ends what a former self ran for this release, if anything is left: nobody times it, it may be run anew."""
-        marks = tuple(mark for mark in underway.left(managed.folder) if mark not in self._marks)
+        marks = self._commands.former(managed.folder)
         return self._end_former(managed, marks) if marks else None
 
     async def _end_former(self, managed: Managed, marks: tuple[str, ...]) -> None:
@@ -125,29 +123,26 @@ class Asking:
 
         `prepared_once`: it may not take one worker more each time, nor wait for the end of what a former self ran.
         """
-        spec, mark = managed.spec, secrets.token_hex(16)
-        self._marks.add(mark)
+        spec = managed.spec
 
         def prepare() -> tuple[Identity, dict[str, str]]:
             identity = users.look_up(spec.user, spec.group)
-            env = self._launcher.environment(spec, identity) | more
-            return identity, env | underway.begin(managed.folder, mark)
+            return identity, self._launcher.environment(spec, identity) | more
 
         try:
-            if managed.former is not None and not prepared_once:
-                await asyncio.wait([managed.former])
+            if not prepared_once:
+                await managed.alone()
             preparing = self._loop.run_in_executor(self._pool, prepare)
             if prepared_once:
                 managed.preparing = preparing
             identity, env = await asyncio.shield(preparing)
             switch = identity if spec.user or spec.group else None
             cwd = spec.cwd or spec.root
-            outcome = await self._commands.run(argv, env=env, cwd=cwd, identity=switch, timeout=timeout)
+            outcome = await self._commands.run(
+                argv, env=env, cwd=cwd, folder=managed.folder, identity=switch, timeout=timeout
+            )
         except Exception as error:  # noqa: BLE001 an operator's command must not surprise the daemon
             return f"{argv[0]}: {str(error).lower() or type(error).__name__}"
-        finally:
-            underway.end(managed.folder, mark)
-            self._marks.discard(mark)
         return outcome.error(timeout)
 
 

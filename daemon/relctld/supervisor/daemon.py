@@ -35,6 +35,7 @@ from relctld.host.signals import Signals
 from relctld.host.systemd import Notifier
 from relctld.host.terminal import Terminals
 from relctld.supervisor.announcer import Announcer
+from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.door import open_door
 from relctld.supervisor.ending import Ending
 from relctld.supervisor.facts import FactFinder
@@ -64,7 +65,6 @@ _ERRANDS = 64
 """The same for what operators ask and for log directories: full of what hangs, they delay only their like."""
 
 _EXTEND_EVERY = 5.0
-_THRIFT_EVERY = 30.0
 
 _WRITTEN_WITHIN = 2.0
 """Seconds that a re-exec waits for the store's disk."""
@@ -98,7 +98,7 @@ class Daemon:
         self._upgrades.resume()
         await self._open_the_door()
         gc.freeze()  # what is there now stays: no need to look through it again and again
-        self._interpreter.start("thrift", self._give_back())
+        self._interpreter.start("thrift", allocator.stay_thrifty(self._errands))
         asked = await self._ending.asked()
         if asked is None:
             return await self._hand_over()
@@ -119,14 +119,14 @@ class Daemon:
         self._containment = containment.choose(self._run_dir)
         self._journal = Journal(self._store)
         self._store.start(loop, self._store_trouble)
-        launcher = Launcher(self._reaper, self._containment, self._errands, self._environ, self._soft_nofile)
+        self._launcher = Launcher(self._reaper, self._containment, self._errands, self._environ, self._soft_nofile)
         commands = Commands(self._reaper, self._pool, self._soft_nofile)
         self._nodes = Nodes(self._pool, self._journal)
-        self._standbys = Standbys(launcher, self._reaper, self._containment)
+        self._standbys = Standbys(self._launcher, self._reaper, self._containment)
         self._interpreter = Interpreter(
             reaper=self._reaper,
             containment=self._containment,
-            launcher=launcher,
+            launcher=self._launcher,
             standbys=self._standbys,
             commands=commands,
             nodes=self._nodes,
@@ -137,13 +137,13 @@ class Daemon:
             scribe=self._scribe,
         )
         self._shell = self._interpreter.shell
-        launcher.roots = self._roots_beside
+        self._launcher.roots = self._roots_beside
         self._parts = Parts(self._shell)
         self._interpreter.answer = self._parts.answer
         self._upgrades = Upgrades(
             state_dir=self._first_config.state_dir,
             pool=self._errands,
-            prepare=launcher.recipe,
+            prepare=self._launcher.recipe,
             shell=self._shell,
             nodes=self._nodes,
             commands=commands,
@@ -153,7 +153,7 @@ class Daemon:
             ask=self._interpreter.asking.ask,
             save=self._interpreter.save,
         )
-        launcher.settle = self._upgrades.settle
+        self._launcher.candidate, self._launcher.settle = self._upgrades.candidate, self._upgrades.settle
         self._facts = FactFinder(self._errands)
         self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
         config, error = self._first_config, self._config_error
@@ -202,6 +202,16 @@ class Daemon:
             environ=self._environ,
             soft_nofile=self._soft_nofile,
         )
+        doctor = Doctor(
+            shell=self._shell,
+            nodes=self._nodes,
+            upgrades=self._upgrades,
+            launcher=self._launcher,
+            spawning=self._reaper.spawning,
+            describe=self.describe,
+            history=self._journal,
+            pool=self._errands,
+        )
         services = Services(
             shell=self._shell,
             facts=self._facts,
@@ -216,6 +226,7 @@ class Daemon:
             stop=lambda by: self._ending.stop(None, by),
             reload=self._reload,
             reexec=self._trial.reexec,
+            doctor=doctor.examine,
         )
         access, handle = self._first_config.access, Handlers(services).handle
         self._door = await open_door(self._run_dir, access, handle, self._errands, self._kept)
@@ -285,12 +296,6 @@ class Daemon:
     def _tell_logger(self, managed: Managed) -> None:
         if self._loggers.is_behind(managed):
             self._plan_logs()
-
-    async def _give_back(self) -> None:
-        """Memory that is not needed any more."""
-        while True:
-            await asyncio.sleep(_THRIFT_EVERY)
-            await self._loop.run_in_executor(self._errands, allocator.give_back)
 
     # -- reload --------------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ class Interpreter:
             case RecordWant() | RecordRequest():
                 self._record(managed, effect)
             case Save():
-                self._save(managed)
+                self.save(managed)
             case Answer():
                 self.answer(effect)
             case Report():
@@ -319,10 +319,6 @@ class Interpreter:
             self.shell.post(DumpFound(managed.name, epoch, slogan))
 
     def save(self, managed: Managed) -> None:
-        """Something is another that the next daemon needs, and no step of the core says so."""
-        self._save(managed)
-
-    def _save(self, managed: Managed) -> None:
         """What an operator asked for, what runs and what rests, at once; the steps of a restart by itself together.
 
         So a restart is not kept by the writing. What must not be lost meanwhile is that a VM lives, or lived; that is

@@ -111,6 +111,8 @@ class Launcher:
         self.roots: Callable[[ReleaseSpec], Iterable[Path]] = lambda spec: (spec.root,)
         """The roots of all releases of the same user, set by who knows them: the newest epmd among them is started,
         as that user. Nobody's tree is executed as somebody else."""
+        self.candidate: Callable[[ReleaseSpec, int], str | None] = lambda _spec, _epoch: None
+        """The version that the launch of an epoch starts though no file selects it, set by who knows of upgrades."""
         self.settle: Callable[[ReleaseSpec, Recipe], bool] = lambda _spec, _recipe: False
         """Brings an upgrade that was decided to its end on disk, set by who knows of upgrades; whether it did."""
 
@@ -132,16 +134,16 @@ class Launcher:
         """Raise the gate of a launch to come. Raises whatever that launch would."""
         return self._raise(spec, place, epoch, self.recipe(spec, place))
 
-    def recipe(self, spec: ReleaseSpec, place: Place) -> Recipe:
-        """What a launch would take now. Raises as `read_recipe`."""
-        return read_recipe(spec, place, self._environ, self._soft_nofile)
+    def recipe(self, spec: ReleaseSpec, place: Place, version: str | None = None) -> Recipe:
+        """What a launch would take now, be it of a version that no file selects. Raises as `read_recipe`."""
+        return read_recipe(spec, place, self._environ, self._soft_nofile, version)
 
     def environment(self, spec: ReleaseSpec, identity: Identity) -> dict[str, str]:
         """The environment in which a release's commands run. Raises OSError and EnvFileError."""
         return environment(spec, identity, self._environ)
 
     def _launch(self, spec: ReleaseSpec, place: Place, epoch: int, standby: Raised | None) -> Launch:
-        recipe = self.recipe(spec, place)
+        recipe = self.recipe(spec, place, self.candidate(spec, epoch))
         if self.settle(spec, recipe):
             recipe = self.recipe(spec, place)
         make_run_folder(place, recipe.identity)

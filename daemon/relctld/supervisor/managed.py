@@ -47,6 +47,11 @@ class Managed:
     def name(self) -> str:
         return self.spec.name
 
+    async def alone(self) -> None:
+        """Until no command of a former daemon runs for it any more."""
+        if self.former is not None:
+            await asyncio.wait([self.former])
+
     def close(self) -> None:
         """Let go of its FIFO, and save it no more."""
         if self.save_due is not None:

@@ -53,16 +53,19 @@ class Recipe:
     launched: Launched
 
 
-def read_recipe(spec: ReleaseSpec, place: Place, environ: Mapping[str, str], soft_nofile: int) -> Recipe:
+def read_recipe(
+    spec: ReleaseSpec, place: Place, environ: Mapping[str, str], soft_nofile: int, version: str | None = None
+) -> Recipe:
     """What a launch takes now. Raises OSError, ReleaseError, UnknownUserError, EnvFileError.
 
-    `environ` is the daemon's own environment, `soft_nofile` the limit of open files that it was given.
+    `environ` is the daemon's own environment, `soft_nofile` the limit of open files that it was given. `version` is
+    the one to start; None: that which the files select.
     """
     identity = look_up(spec.user, spec.group)
     env = environment(spec, identity, environ)
-    release = _inspect(spec, env, place.scratch)
+    release = _inspect(spec, env, place.scratch, version)
     if release is not None:
-        env = {**release.env, **env}
+        env = {**release.env, **env} if version is None else {**env, **release.env}
     env = {**_crash_settings(spec), **env}
     return Recipe(
         argv=_command(spec, release),
@@ -102,14 +105,14 @@ def environment(spec: ReleaseSpec, identity: Identity, environ: Mapping[str, str
     return env | dict(spec.env)
 
 
-def _inspect(spec: ReleaseSpec, env: Mapping[str, str], scratch: Path) -> Release | None:
+def _inspect(spec: ReleaseSpec, env: Mapping[str, str], scratch: Path, version: str | None) -> Release | None:
     """What lies in the root; a root of another kind is fine where `command` says what to run."""
     try:
-        return inspect(spec.root, spec.flavour, spec.release_name, env=env, scratch=scratch)
+        return inspect(spec.root, spec.flavour, spec.release_name, env=env, scratch=scratch, version=version)
     except NothingInstalled:
         raise
     except ReleaseError:
-        if spec.command is None:
+        if spec.command is None or version is not None:
             raise
         return None
 

@@ -59,6 +59,7 @@ class Services:
         stop: Callable[[str], None],
         reexec: Callable[[str], Awaitable[dict[str, Any]]],
         reload: Callable[[bool, str], Any],
+        doctor: Callable[[list[str], str | None], Awaitable[dict[str, Any]]],
     ) -> None:
         self._shell = shell
         self._facts = facts
@@ -75,6 +76,7 @@ class Services:
         self.daemon_status = describe
         self.stop_daemon = stop
         self.reexec = reexec
+        self.doctor = doctor
         self._reload = reload
         shell.stepped.append(self._stepped)
 

@@ -6,7 +6,8 @@ Rule 3: who may ask for what is decided by `relctld.control.access`, never here.
 
 Protocol history
     1  first version: the operations of `OPS`; since then, without a new number: eval, rpc,
-       remote and its three, daemon-reexec, versions, upgrade, downgrade; since, until, crash, end, stamps of logs
+       remote and its three, daemon-reexec, versions, upgrade, downgrade, doctor, doctor-fix;
+       since, until, crash, end, stamps of logs
 
 Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` bytes):
 
@@ -49,6 +50,9 @@ Operations, their arguments and their results:
                     plan, wait: bool
     downgrade       release, version, soak_s,     as upgrade; without a version to the one before
                     plan, wait
+    doctor          names: [str]                  {"findings": [{"release", "finding", "severity", "detail", "mend",
+                                                  "fixable"}]}: the worst first
+    doctor-fix      names                         the same, with "fixed" and "did" or "error" where it was tried
     daemon-status   -                             {"version", "pid", "started_at", "uptime_s", "config", …}
     daemon-stop     -                             {"stopping": true}
     daemon-reexec   -                             {"version", "before", "pid"}: answered by the new code, to a repeat;
@@ -84,6 +88,7 @@ OPS: Final = (
     "status", "start", "stop", "restart", "logs", "rotate", "events", "crashes",
     "reload", "daemon-status", "daemon-stop", "daemon-reexec",
     "eval", "rpc", "remote", "remote-input", "remote-resize", "remote-close", "versions", "upgrade", "downgrade",
+    "doctor", "doctor-fix",
 )  # fmt: skip
 
 KIND_EXIT: Final = {

@@ -114,7 +114,7 @@ def test_before_the_last_exit_that_relctld_knows_of(relctl: Relctl, sock: Path, 
     web.write("web", "boot\n", at=95)
 
     def script(request: Request) -> Iterator[Said]:
-        yield Reply(request.id, {"releases": [{"last_exit": {"at": "2026-01-31T12:01:31Z"}}]})
+        yield Reply(request.id, {"releases": [{"last_exit": {"at": "2026-01-31T12:01:30.500Z"}}]})
 
     with FakeDaemon(sock, script):
         assert relctl("logs", "web", "--crash", "-n", "1").out == "panic\n"

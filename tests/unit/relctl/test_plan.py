@@ -32,6 +32,8 @@ PLAN: dict[str, Any] = {
         "named": [{"name": "web_srv", "modules": ["web_srv"], "busy": True}]
         + [{"name": f"<0.{n}.0>", "modules": [], "busy": False} for n in range(8)],
         "killed": [{"name": "'Elixir.Web.Old'", "module": "Elixir.Web.Server"}],
+        "staying": [{"name": "<0.9.0>", "module": "web_srv"}],
+        "in_the_way": [{"name": "<0.8.0>", "module": "web_app"}],
     },
     "configuration": [
         {"application": "web", "key": "limit", "before": "10", "after": "20"},
@@ -52,6 +54,8 @@ web_7 and 2 more
   processes     9 suspended for a moment: web_srv (busy), <0.0.0>, <0.1.0>, <0.2.0>, <0.3.0>, <0.4.0>, <0.5.0>, \
 <0.6.0> and 1 more
   killed        Web.Old (old Web.Server)
+  killed unless they leave what is replaced: <0.9.0> (web_srv)
+  in the way    it fails while these are in old code: <0.8.0> (old web_app)
   disk          17 files, 188kB
   way back      1.0.0 installed again, else a restart of the VM
   configuration

@@ -2,9 +2,10 @@
 
 Rule 1: a peer that does not read costs us MAX_UNSENT bytes and one request; one that sends nonsense is cut off; one
         that floods is read at a walking pace, and TCP makes it wait.
-Rule 2: one timer per channel. A node drops a peer that is silent for net_ticktime, 60 s if not set shorter: we
-        answer each tick, and tick ourselves where nothing was sent for TICK_AFTER.
-Rule 3: the end is told once, by `lost`; what is sent after it is refused.
+Rule 2: a node drops a peer that is silent for net_ticktime, 60 s if not set shorter: we answer each tick, and tick
+        ourselves where nothing was sent from one beat (`beat`) to the next.
+Rule 3: the end is told once; what is sent after it is refused.
+Rule 4: a hundred of them must not show: a transport of our own where there is no TLS (`tcp`), one buffer to read into.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
+from typing import Protocol
 
+from relctld.beam.dist import beat, tcp
 from relctld.beam.dist.frames import TICK, Message, Receiver
 from relctld.beam.dist.handshake import Cookie, Handshake, Peer
 from relctld.beam.dist.refusals import LinkRefused, Refusal
 
 MAX_UNSENT = 1 << 20  # bytes
-TICK_AFTER = 2.0  # seconds
 BUFFER = 16 << 10  # bytes read at a time: to decode them holds the loop for some milliseconds at most
 BREATH = 0.005  # seconds without reading after each full buffer, or one that took as long
 SHARE = 4  # times as long as it took, if that is more: who floods us has a fifth of our time
@@ -56,37 +58,45 @@ class Target:
     evict: bool = False
 
 
+class Holder(Protocol):
+    """Whose a channel is."""
+
+    def delivered(self, got: Message) -> None:
+        """A message came."""
+
+    def ended(self, why: str) -> None:
+        """The connection is no more; told once."""
+
+
 class Channel(asyncio.BufferedProtocol):
-    """See the module. `deliver` gets each message; `lost` gets, once, why the connection ended."""
+    """See the module. `lost`: why the connection ended, None as long as it did not."""
 
     __slots__ = (
-        "_deliver", "_handshake", "_loop", "_node", "_receiver", "_sent", "_timer", "_transport", "_why",
-        "creation", "lost", "peer",
+        "_handshake", "_holder", "_node", "_receiver", "_sent", "_transport", "_up", "_why", "creation", "lost", "peer",
     )  # fmt: skip
 
-    _buffer = memoryview(bytearray(BUFFER))  # of all: asyncio reads into it and tells us in one go
+    _buffer = memoryview(bytearray(BUFFER))  # of all: a transport reads into it and tells us in one go
 
-    def __init__(self, target: Target, max_frame: int, deliver: Callable[[Message], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.lost: asyncio.Future[str] = self._loop.create_future()
-        self.peer: asyncio.Future[Peer] | None = self._loop.create_future()
+    def __init__(self, target: Target, max_frame: int, holder: Holder) -> None:
+        self.lost: str | None = None
+        self.peer: asyncio.Future[Peer] | None = asyncio.get_running_loop().create_future()
         """The end of the handshake; None once it was taken, and so is the handshake: a link lives long."""
         self.creation = secrets.randbelow((1 << 32) - 4) + 4  # new each time, so that no late answer can match
         self._handshake: Handshake | None = Handshake(
             target.own, target.node, target.cookie, self.creation, secrets.randbits(32),
             length_size=4 if target.tls else 2, evict=target.evict,
         )  # fmt: skip
-        self._node, self._deliver = target.node, deliver
+        self._node, self._holder = target.node, holder
         self._receiver = Receiver(max_frame)
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._sent = False  # anything since the timer was set
+        self._up = False  # the handshake is over
+        self._sent = False  # anything since the last beat
         self._why = "the node closed the connection"
 
     def send(self, data: bytes) -> None:
         """Queue frames. Raises LinkLost, LinkBusy."""
-        if self._transport is None or self.lost.done():
-            raise LinkLost(f"cannot send to {self._node}: {self.lost.result() if self.lost.done() else 'no link yet'}")
+        if self._transport is None or self.lost is not None:
+            raise LinkLost(f"cannot send to {self._node}: {self.lost or 'no link yet'}")
         unsent = self._transport.get_write_buffer_size()
         if unsent > MAX_UNSENT:
             raise LinkBusy(f"cannot send to {self._node}: it does not read, {unsent} bytes wait for it")
@@ -100,31 +110,31 @@ class Channel(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: the connection, and TLS where it is used, are there."""
+        """The connection, and TLS where it is used, are there."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         assert self._handshake is not None
         transport.write(self._handshake.hello())
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 asyncio's guess
-        """asyncio: where the peer's bytes go."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 a guess
+        """Where the peer's bytes go."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """asyncio: they are there. Who sends more than a buffer at a time has to let others speak."""
-        begun = self._loop.time()
+        """They are there. Who sends more than a buffer at a time has to let others speak."""
+        begun = time.monotonic()
         self._take(bytes(self._buffer[:nbytes]))
-        took = self._loop.time() - begun
+        took = time.monotonic() - begun
         if (nbytes == BUFFER or took > BREATH) and self._transport and not self._transport.is_closing():
             self._transport.pause_reading()
-            self._loop.call_later(max(BREATH, SHARE * took), self._read_on)
+            asyncio.get_running_loop().call_later(max(BREATH, SHARE * took), self._read_on)
 
     def _read_on(self) -> None:
         if self._transport and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _take(self, data: bytes) -> None:
-        if self._timer is None:
+        if not self._up:
             data = self._shake(data)
         try:
             received = self._receiver.receive(data)
@@ -133,20 +143,20 @@ class Channel(asyncio.BufferedProtocol):
             return
         for item in received:
             if isinstance(item, Message):
-                self._deliver(item)
+                self._holder.delivered(item)
             else:
                 self._tick()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio: the end, by whomever."""
-        if self._timer:
-            self._timer.cancel()
+        """The end, by whomever."""
+        beat.of_the_loop().leave(self)
         if self.peer is not None and self._handshake is not None and not self.peer.done():
             refused = self._handshake.closed()
             if isinstance(exc, ssl.SSLError):
                 refused = LinkRefused(Refusal.TLS, f"cannot link to {self._node}: TLS: {tls_reason(exc)}")
             self.peer.set_exception(refused)
-        self.lost.set_result(f"{self._why}: {exc}" if exc else self._why)
+        self.lost = f"{self._why}: {exc}" if exc else self._why
+        self._holder.ended(self.lost)
 
     def _shake(self, data: bytes) -> bytes:
         """Goes on with the handshake; what is left for after it."""
@@ -156,7 +166,8 @@ class Channel(asyncio.BufferedProtocol):
         self._transport.write(self._handshake.receive(data))
         outcome = self._handshake.outcome
         if isinstance(outcome, Peer):
-            self._rearm()
+            self._up = True
+            beat.of_the_loop().join(self)
             if not self.peer.done():
                 self.peer.set_result(outcome)
             return self._handshake.rest
@@ -178,14 +189,11 @@ class Channel(asyncio.BufferedProtocol):
             return self._handshake.silent(seconds)
         return LinkRefused(Refusal.NO_ANSWER, f"cannot link to {self._node}: it answers no more (waited {seconds:g} s)")
 
-    def _rearm(self) -> None:
-        self._sent = False
-        self._timer = self._loop.call_later(TICK_AFTER, self._idle)
-
-    def _idle(self) -> None:
+    def beat(self) -> None:
+        """Time passes."""
         if not self._sent:
             self._tick()
-        self._rearm()
+        self._sent = False
 
     def _tick(self) -> None:
         assert self._transport
@@ -200,10 +208,13 @@ async def dial(target: Target, channel: Channel, seconds: float) -> Peer:
     connected = False
     try:
         async with asyncio.timeout(seconds):
-            await asyncio.get_running_loop().create_connection(
-                lambda: channel, target.host, target.port,
-                ssl=target.tls, server_hostname=target.node.partition("@")[2] if target.tls else None,
-            )  # fmt: skip
+            sock = await tcp.connected(target.host, target.port)
+            if target.tls is None:
+                tcp.Tcp(sock, channel)
+            else:
+                await asyncio.get_running_loop().create_connection(
+                    lambda: channel, sock=sock, ssl=target.tls, server_hostname=target.node.partition("@")[2]
+                )
             connected = True
             return await channel.shaken()
     except TimeoutError as error:
@@ -215,7 +226,7 @@ async def dial(target: Target, channel: Channel, seconds: float) -> Peer:
         raise LinkRefused(Refusal.CONNECTION_REFUSED, f"{cannot}: nobody listens there") from error
     except ssl.SSLError as error:
         raise LinkRefused(Refusal.TLS, f"{cannot}: TLS: {tls_reason(error)}") from error
-    except ConnectionError as error:  # within create_connection: TCP itself refuses, it does not reset
+    except ConnectionError as error:  # while it connects: TCP itself refuses, it does not reset
         raise LinkRefused(Refusal.TLS if target.tls else Refusal.CLOSED, f"{cannot}: it closed at once") from error
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from relctld.beam.dist.link import CallFailed, Kind, Link
 from relctld.beam.term.terms import Atom, Term
@@ -18,6 +19,9 @@ _DRIVER: Final = """
     Value
 end)()."""
 
+_drivers: Final[WeakKeyDictionary[Link, Term]] = WeakKeyDictionary()
+"""As each node's own parser made it."""
+
 
 async def parsed(link: Link, source: str) -> Term:
     """The abstract forms of a text of our own. Raises as `Link.call`."""
@@ -31,7 +35,9 @@ async def parsed(link: Link, source: str) -> Term:
 
 async def evaluate(link: Link, source: str, bindings: Mapping[str, Term], timeout: float) -> Term:
     """The value of an Erlang expression, ended by a dot. Raises as `Link.call`."""
-    driver = await parsed(link, _DRIVER)
+    driver = _drivers.get(link)
+    if driver is None:
+        driver = _drivers[link] = await parsed(link, _DRIVER)
     bound: Term = [(Atom(name), value) for name, value in sorted(bindings.items())]  # an orddict
     given: Term = [(Atom("Bound"), bound), (Atom("Text"), source.encode())]
     match await link.call("erl_eval", "exprs", [driver, given], timeout=timeout):

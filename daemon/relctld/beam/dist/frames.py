@@ -42,24 +42,33 @@ class Message:
 class Receiver:
     """Makes messages of a stream. After an error it must not be used again: the stream is lost."""
 
+    __slots__ = ("_max_frame", "_rest")
+
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max_frame = max_frame
-        self._buffer = bytearray()
+        self._rest: bytearray | None = None  # of a frame that came in part
 
     def receive(self, data: bytes) -> list[Tick | Message]:
         """What these bytes complete. Raises ValueError (FrameError, EtfError)."""
-        self._buffer += data
+        if self._rest is not None:
+            self._rest += data
+        stream = data if self._rest is None else self._rest
         found: list[Tick | Message] = []
-        start, have = 0, len(self._buffer)
+        start, have = 0, len(stream)
         while have - start >= 4:
-            (size,) = _LENGTH.unpack_from(self._buffer, start)
+            (size,) = _LENGTH.unpack_from(stream, start)
             if size > self._max_frame:
                 raise FrameError(f"a message of {size} bytes, more than {self._max_frame}")
             if have - start - 4 < size:
                 break
             start += 4 + size
-            found.append(self._message(bytes(memoryview(self._buffer)[start - size : start])) if size else Tick())
-        del self._buffer[:start]
+            found.append(self._message(bytes(memoryview(stream)[start - size : start])) if size else Tick())
+        if start == have:
+            self._rest = None
+        elif self._rest is None:
+            self._rest = bytearray(memoryview(data)[start:])
+        else:
+            del self._rest[:start]
         return found
 
     def _message(self, data: bytes) -> Message:

@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -82,27 +81,62 @@ class _Told:
     output: bytearray = field(default_factory=bytearray)
 
 
+class _Asked:
+    """Calls that are awaited together: the reasons with which their processes ended; `done` once all did."""
+
+    __slots__ = ("_left", "done", "reasons")
+
+    def __init__(self, refs: Sequence[Reference]) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.reasons: dict[Reference, Term] = {}
+        self._left = len(refs)
+
+    def ended(self, ref: Reference, reason: Term) -> None:
+        """A process ended; the first word counts."""
+        self.reasons.setdefault(ref, reason)
+        if len(self.reasons) == self._left:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Wait no more."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+
 class Link:
     """A connected node. `lost` gets, once, why the link ended; a call after that fails at once with LinkLost."""
 
     __slots__ = (
-        "_calls", "_channel", "_count", "_our_creation", "_own", "_pid", "_spawner", "_told",
-        "creation", "lost", "node", "otp_flags",
+        "_calls", "_channel", "_count", "_lost", "_our_creation", "_own", "_pid", "_spawner", "_told",
+        "creation", "node", "otp_flags", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, target: Target, max_frame: int) -> None:
         self.node = target.node
         self.creation = 0
         self.otp_flags = 0
-        self._channel = Channel(target, max_frame, self._deliver)
-        self.lost = self._channel.lost
+        self._channel = Channel(target, max_frame, self)
+        self._lost: asyncio.Future[str] | None = None
         self._own, self._our_creation = Atom(target.own), self._channel.creation
-        self._count = itertools.count(1)
+        self._count = 0
         self._pid = self._new_pid()
         self._spawner = Spawner(self._pid, self._pid)  # until `user` is known: we pass on what it is asked
-        self._calls: dict[Reference, asyncio.Future[Term]] = {}
+        self._calls: dict[Reference, _Asked] = {}
         self._told: dict[Pid, _Told] = {}
-        self.lost.add_done_callback(self._fail_all)
+
+    @property
+    def stands(self) -> bool:
+        """Whether it has not ended."""
+        return self._channel.lost is None
+
+    @property
+    def lost(self) -> asyncio.Future[str]:
+        """Why it ended, once it has."""
+        if self._lost is None:
+            self._lost = asyncio.get_running_loop().create_future()
+            if self._channel.lost is not None:
+                self._lost.set_result(self._channel.lost)
+        return self._lost
 
     async def call(
         self, module: str, function: str, args: Sequence[Term], *, timeout: float, high: bool = False
@@ -116,35 +150,34 @@ class Link:
         `high`: at high priority, so that the answer tells of the node's life and not of its load. Raises
         CallFailed, CallTimeout, LinkLost, LinkBusy. A node that takes no request to spawn is asked through `rex`.
         """
-        if not self.otp_flags & Flag.SPAWN:
-            return await self.via_rex(*call.terms(), timeout=timeout)
-        ref = self._new_ref()
-        done = self._await(self._spawner.request(ref, call, high))
-        self._calls[ref] = done
-        try:
-            return _value(call.what, ref, await self._within(timeout, done, call.what))
-        finally:
-            self._calls.pop(ref, None)
+        (outcome,) = await self.run_all((call,), timeout=timeout, high=high)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     async def run_all(
         self, calls: Sequence[Prepared], *, timeout: float, high: bool = False
     ) -> list[Term | BaseException]:
-        """The same of several at once: of each its value, or what `run` would raise.
+        """The same of several at once, at least one: of each its value, or what `run` would raise.
 
-        Under one timer and without a task for each: a probe is asked every second for ever. Raises LinkLost, LinkBusy.
+        In one write, under one timer and without a task for each: a probe is asked every second for ever. Raises
+        LinkLost, LinkBusy.
         """
         if not self.otp_flags & Flag.SPAWN:
-            runs = [self.run(call, timeout=timeout, high=high) for call in calls]
-            return await asyncio.gather(*runs, return_exceptions=True)
-        asked = [(call, self._new_ref()) for call in calls]
+            through_rex = [self.via_rex(*call.terms(), timeout=timeout) for call in calls]
+            return await asyncio.gather(*through_rex, return_exceptions=True)
+        refs = [self._new_ref() for _ in calls]
+        self._send(b"".join(self._spawner.request(ref, call, high) for ref, call in zip(refs, calls, strict=True)))
+        asked = _Asked(refs)
+        self._calls.update(dict.fromkeys(refs, asked))
+        timer = asyncio.get_running_loop().call_later(timeout, asked.give_up)
         try:
-            for call, ref in asked:
-                self._calls[ref] = self._await(self._spawner.request(ref, call, high))
-            await asyncio.wait([self._calls[ref] for _, ref in asked], timeout=timeout)
-            return [self._outcome(call, ref, timeout) for call, ref in asked]
+            await asked.done
         finally:
-            for _, ref in asked:
-                self._calls.pop(ref, None)
+            timer.cancel()
+            for ref in refs:
+                del self._calls[ref]
+        return [self._outcome(call, ref, asked.reasons, timeout) for ref, call in zip(refs, calls, strict=True)]
 
     async def captured(self, module: str, function: str, args: Sequence[Term], *, timeout: float) -> tuple[bytes, Term]:
         """What module:function(args) prints, cut at MAX_OUTPUT bytes, and its value. Raises as `via_rex` does."""
@@ -181,13 +214,16 @@ class Link:
     ) -> tuple[bytes, Term]:
         pid = self._new_pid()
         call = (Atom("call"), Atom(module), Atom(function), list(args), Atom(leader))
-        told = _Told(self._await(message((_REG_SEND, pid, Atom(""), Atom("rex")), (pid, call))))
-        self._told[pid] = told
+        self._send(message((_REG_SEND, pid, Atom(""), Atom("rex")), (pid, call)))
+        told = self._told[pid] = _Told(asyncio.get_running_loop().create_future())
         what = f"{module}:{function}/{len(args)}"
         try:
-            value = await self._within(timeout, told.done, what)
+            async with asyncio.timeout(timeout):
+                value = await told.done
+        except TimeoutError as error:
+            raise self._silent(what, timeout) from error
         finally:
-            self._told.pop(pid, None)
+            del self._told[pid]
         match value:
             case ("badrpc", ("EXIT", reason)):
                 raise CallFailed(what, Kind.EXIT, reason)
@@ -195,45 +231,42 @@ class Link:
                 raise CallFailed(what, Kind.ERROR, reason)
         return bytes(told.output), value
 
-    def _await(self, request: bytes) -> asyncio.Future[Term]:
-        """Sends a request; what its answer is to be put into."""
+    def _send(self, request: bytes) -> None:
         if len(self._calls) + len(self._told) >= MAX_CALLS:
             raise LinkBusy(f"cannot call {self.node}: {MAX_CALLS} calls are under way")
         self._channel.send(request)
-        return asyncio.get_running_loop().create_future()
 
-    async def _within(self, timeout: float, done: asyncio.Future[Term], what: str) -> Term:
-        try:
-            async with asyncio.timeout(timeout):
-                return await done
-        except TimeoutError as error:
-            raise self._silent(what, timeout) from error
+    def _outcome(
+        self, call: Prepared, ref: Reference, reasons: Mapping[Reference, Term], timeout: float
+    ) -> Term | BaseException:
+        if ref in reasons:
+            try:
+                return _value(call.what, ref, reasons[ref])
+            except CallFailed as error:
+                return error
+        return self._silent(call.what, timeout) if self.stands else self._gone()
 
-    def _outcome(self, call: Prepared, ref: Reference, timeout: float) -> Term | BaseException:
-        done = self._calls[ref]
-        try:
-            return _value(call.what, ref, done.result()) if done.done() else self._silent(call.what, timeout)
-        except (CallFailed, LinkLost) as error:
-            return error
+    def _gone(self) -> LinkLost:
+        return LinkLost(f"cannot call {self.node}: {self._channel.lost}")
 
     def _silent(self, what: str, timeout: float) -> CallTimeout:
         return CallTimeout(f"cannot call {what}: no answer from {self.node} within {timeout:g} s")
 
     def _new_pid(self) -> Pid:
-        number = next(self._count)
+        self._count = number = self._count + 1
         return Pid(self._own, number & 0x7FFF, number >> 15, self._our_creation)
 
     def _new_ref(self) -> Reference:
-        number = next(self._count)
+        self._count = number = self._count + 1
         return Reference(self._own, self._our_creation, (number & 0x3FFFF, number >> 18, 0))
 
-    def _deliver(self, got: Message) -> None:
-        """One control message, by the table above; what is not in it does not concern us."""
+    def delivered(self, got: Message) -> None:
+        """The channel's: one control message, by the table above; what is not in it does not concern us."""
         match got.control:
             case (21, _, _, Reference() as ref, reason):
-                _resolve(self._calls.get(ref), reason)
+                self._answered(ref, reason)
             case (31, Reference() as ref, _, _, Atom() as error):
-                _resolve(self._calls.get(ref), error)
+                self._answered(ref, error)
             case (2, _, Pid() as to):
                 self._told_to(to, got.payload)
             case (19, Pid() as watcher, Pid() | Atom() as watched, Reference() as ref):
@@ -242,11 +275,26 @@ class Link:
             case (35, int() as number, Pid() as theirs, Pid() as ours):
                 self._answer((_UNLINK_ID_ACK, number, ours, theirs))
 
+    def ended(self, why: str) -> None:
+        """The channel's: what was awaited fails, and who waits for the end is told."""
+        for asked in {*self._calls.values()}:
+            asked.give_up()
+        for told in self._told.values():
+            if not told.done.done():
+                told.done.set_exception(self._gone())
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(why)
+
+    def _answered(self, ref: Reference, reason: Term) -> None:
+        if (asked := self._calls.get(ref)) is not None:
+            asked.ended(ref, reason)
+
     def _told_to(self, to: Pid, payload: Term | None) -> None:
         told = self._told.get(to)
         match payload:
             case ("rex", value) if told:
-                _resolve(told.done, value)
+                if not told.done.done():
+                    told.done.set_result(value)
             case ("rex_stdout", bytes() as output) if told:
                 told.output += output[: MAX_OUTPUT - len(told.output)]
             case ("io_request", Pid(), _, _) if payload:
@@ -254,14 +302,9 @@ class Link:
 
     def _answer(self, control: tuple[Term, ...], payload: Term | None = None) -> None:
         """A courtesy: not sent where the node does not read."""
-        if not self.lost.done():
+        if self.stands:
             with contextlib.suppress(LinkBusy):
                 self._channel.send(message(control, payload))
-
-    def _fail_all(self, lost: asyncio.Future[str]) -> None:
-        for done in [*self._calls.values(), *(told.done for told in self._told.values())]:
-            if not done.done():
-                done.set_exception(LinkLost(f"cannot call {self.node}: {lost.result()}"))
 
 
 async def connect(target: Target, timeout: float, *, max_frame: int = MAX_FRAME) -> Link:
@@ -277,11 +320,6 @@ async def connect(target: Target, timeout: float, *, max_frame: int = MAX_FRAME)
         link.close()
         raise
     return link
-
-
-def _resolve(done: asyncio.Future[Term] | None, value: Term) -> None:
-    if done and not done.done():
-        done.set_result(value)
 
 
 def _value(what: str, ref: Reference, reason: Term) -> Term:

@@ -25,8 +25,8 @@ _TUPLE_HEAD = 3
 _NOBODY = "\0nobody\0"  # a name that no node has, nor any argument
 
 _ERPC = (Atom("erpc"), Atom("execute_call"), 4)
-_NORMAL: list[Term] = [Atom("monitor")]
-_HIGH: list[Term] = [Atom("monitor"), (Atom("priority"), Atom("high"))]
+_NORMAL = encode((_ERPC, [Atom("monitor")]))[_TUPLE_HEAD:]
+_HIGH = encode((_ERPC, [Atom("monitor"), (Atom("priority"), Atom("high"))]))[_TUPLE_HEAD:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,13 @@ class Pattern:
 class Spawner:
     """Makes the requests of one process of ours, `pid`; what they print goes to `group_leader`."""
 
+    __slots__ = ("_who",)
+
     def __init__(self, pid: Pid, group_leader: Pid) -> None:
-        self._normal = encode((pid, group_leader, _ERPC, _NORMAL))[_TUPLE_HEAD:]
-        self._high = encode((pid, group_leader, _ERPC, _HIGH))[_TUPLE_HEAD:]
+        self._who = encode((pid, group_leader))[_TUPLE_HEAD:]
 
     def request(self, ref: Reference, call: Prepared, high: bool) -> bytes:
         """The frame."""
         encoded_ref = encode(ref)[1:]
-        control = _REQUEST + encoded_ref + (self._high if high else self._normal)
+        control = _REQUEST + encoded_ref + self._who + (_HIGH if high else _NORMAL)
         return frame(control, _ARGUMENTS + encoded_ref + call.encoded)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from relctld.beam.term.shown import shown, text
 from relctld.beam.term.terms import Term
 from relctld.core.upgrade import Install
 
-_LONGEST = 2000
+_LONGEST = 1000
 
 
 class HandlerError(Exception):
@@ -55,11 +55,17 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Who is suspended (`count` of them, not all are named), and who is killed: (name, module) with old code."""
+    """Who is suspended (`count` of them, not all are named), and those that code is taken from: (name, module) each.
+
+    `killed`: in code that is old already · `in_the_way`: the same, and the relup lets nobody be killed · `staying`: in
+    code that is replaced, and killed after a while if they do not leave it.
+    """
 
     count: int = 0
     suspended: tuple[Process, ...] = ()
-    doomed: tuple[tuple[str, str], ...] = field(default=())
+    killed: tuple[tuple[str, str], ...] = ()
+    in_the_way: tuple[tuple[str, str], ...] = ()
+    staying: tuple[tuple[str, str], ...] = ()
 
 
 def survey(term: Term) -> Survey:
@@ -102,10 +108,9 @@ def findings(term: Term) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def processes(term: Term) -> Processes:
     """Of `texts.PROCESSES`."""
     match term:
-        case (int(count), list() as suspended, list() as doomed):
-            pairs = [each for each in doomed if isinstance(each, tuple) and len(each) == 2]
-            named = tuple((_text(name), _text(module)) for name, module in pairs)
-            return Processes(count, tuple(filter(None, map(_process, suspended))), named)
+        case (int(count), list() as suspended, [list() as killed, list() as in_the_way, list() as staying]):
+            found = tuple(filter(None, map(_process, suspended)))
+            return Processes(count, found, _pairs(killed), _pairs(in_the_way), _pairs(staying))
     raise HandlerError(f"the node answered {shown(term, 200)}")
 
 
@@ -132,6 +137,10 @@ def _process(term: Term) -> Process | None:
         case (name, list() as modules, busy):
             return Process(_text(name), _texts(modules), busy == "true")
     return None
+
+
+def _pairs(terms: list[Term]) -> tuple[tuple[str, str], ...]:
+    return tuple((_text(each[0]), _text(each[1])) for each in terms if isinstance(each, tuple) and len(each) == 2)
 
 
 def _texts(terms: list[Term]) -> tuple[str, ...]:

@@ -36,12 +36,40 @@ Releases: busy | none | [{Vsn, Status}]."""
 INSTALL: Final = """
 (fun() ->
     Caller = self(),
+    Own = [no_such_release, no_such_file, no_such_directory, no_matching_relup, bad_relup_file, bad_lib_vsn, enoent],
+    Picture = fun
+        (_, _, 0) -> '...';
+        (_, {M, F, Args, L}, _) when is_atom(M), is_atom(F), is_list(Args), is_list(L) -> {M, F, length(Args)};
+        (_, {M, F, Arity, L}, _) when is_atom(M), is_atom(F), is_integer(Arity), is_list(L) -> {M, F, Arity};
+        (_, #{'__exception__' := true, '__struct__' := Kind} = Raised, _) -> {Kind, maps:get(message, Raised, '...')};
+        (P, Tuple, D) when is_tuple(Tuple) -> list_to_tuple([P(P, X, D - 1) || X <- tuple_to_list(Tuple)]);
+        (P, [X | _], D) when not is_integer(X) -> [P(P, X, D - 1), '...'];
+        (_, Plain, _) when is_atom(Plain); is_pid(Plain); Plain =:= [] -> Plain;
+        (_, _, _) -> '_'
+    end,
     Say = fun(Term) ->
         Short = case Term of
             {'EXIT', {Cause, [{_, _, _, _} | _]}} -> Cause;
             _ -> Term
         end,
-        unicode:characters_to_binary(io_lib:format("~0tP", [Short, 12]))
+        IsOwn = is_tuple(Short) andalso lists:member(element(1, Short), Own),
+        Shown = case IsOwn of true -> Short; false -> Picture(Picture, Short, 8) end,
+        unicode:characters_to_binary(io_lib:format("~0tP", [Shown, 40]))
+    end,
+    Explain = fun
+        ({old_processes, M}) ->
+            Held = [Pid || Pid <- processes(), erlang:check_process_code(Pid, M) =:= true],
+            Format = "processes that still run the old ~ts, which may not be killed: ~0tp",
+            unicode:characters_to_binary(io_lib:format(Format, [M, lists:sublist(Held, 20)]));
+        (Why) ->
+            Say(Why)
+    end,
+    Leave = fun(L, Ms, Left) ->
+        case [M || M <- Ms, not code:soft_purge(M)] of
+            [] -> ok;
+            Held when Left > 0 -> timer:sleep(50), L(L, Held, Left - 50);
+            Held -> [code:purge(M) || M <- Held]
+        end
     end,
     Set = fun(Pairs) -> [os:putenv(Name, Value) || {Name, Value} <- Pairs] end,
     Work = fun() ->
@@ -57,11 +85,13 @@ INSTALL: Final = """
         end,
         case Result of
             ok ->
+                Leave(Leave, Purge, Grace),
                 put(relctl, {Tag, Vsn, ok});
             {error, Why} ->
                 Set(EnvBefore),
-                put(relctl, {Tag, Vsn, {error, Say(Why)}})
+                put(relctl, {Tag, Vsn, {error, Explain(Why)}})
         end,
+        Caller ! {self(), ended},
         receive {relctl, done} -> ok end
     end,
     Again = case whereis(relctl_upgrade) of
@@ -85,13 +115,20 @@ INSTALL: Final = """
             Wait(Wait),
             {Worker, Mon} = spawn_monitor(Work),
             receive
-                {Worker, begun} -> erlang:demonitor(Mon, [flush]), ok;
-                {'DOWN', Mon, process, Worker, Early} -> {error, Say(Early)}
+                {Worker, begun} ->
+                    receive {Worker, ended} -> ok; {'DOWN', Mon, process, Worker, _} -> ok after Patience -> ok end;
+                {'DOWN', Mon, process, Worker, Early} ->
+                    {error, Say(Early)}
             end
     end
 end)()."""
-"""Tag: binary; Vsn: string; Options: those of install_release/2; Env, EnvBefore: [{string, string}].
-ok | busy | {error, Text}. Repeated for the same tag and version it does nothing."""
+"""Tag: binary; Vsn: string; Options: those of install_release/2; Env, EnvBefore: [{string, string}]; Purge: [atom],
+modules of which who stays in the replaced code is killed after Grace ms: release_handler's own brutal_purge, which it
+puts off until a release is made permanent; Patience: ms in which an early end is waited for. ok | busy | {error, Text}.
+Repeated for the same tag and version it does nothing.
+
+Why it failed may hold a process's state, its arguments or a message: only `Own`, release_handler's reasons, are told
+whole; of all others the picture: atoms, pids, functions with their arity, and what an exception of Elixir says."""
 
 RELEASE: Final = """
 (fun() ->
@@ -112,11 +149,10 @@ PERMANENT: Final = """
     ok = supervisor:terminate_child(sasl_sup, release_handler),
     {ok, _} = supervisor:restart_child(sasl_sup, release_handler),
     ok = init:make_permanent(Boot, Config),
-    [code:purge(M) || M <- Purge],
     ok
 end)()."""
-"""Boot: string, without .boot; Config: string, without .config; Purge: [atom]. All of release_handler:make_permanent/1
-but its writing: the files are written already, and atomically. What it would purge it does not know any more."""
+"""Boot: string, without .boot; Config: string, without .config. All of release_handler:make_permanent/1 but two things:
+the files are written already, and atomically; what it would purge was purged with the install."""
 
 REPAIR: Final = """
 (fun() ->
@@ -150,8 +186,15 @@ VERIFY: Final = """
     Running = [App || {App, _, _} <- application:which_applications(5000)],
     Gone = [Say("~ts is still running", [App]) || App <- Removed, lists:member(App, Running)],
     Missing = [Say("~ts is not running", [App]) || App <- Added, not lists:member(App, Running)],
+    IsSame = fun(File) ->
+        case lists:reverse(filename:split(File)) of
+            [_, "ebin", Folder | _] -> lists:member(Folder, Same);
+            _ -> false
+        end
+    end,
     Modified = [Say("the loaded ~ts is not the one on disk", [M])
-        || M <- code:modified_modules(), not lists:member(M, Except)],
+        || {M, File} <- code:all_loaded(), is_list(File), lists:member(M, Modules) orelse not IsSame(File),
+           not lists:member(M, Except), code:module_status(M) =:= modified],
     Config = case ConfigFile =/= [] andalso file:consult(ConfigFile) of
         false ->
             [];
@@ -182,7 +225,8 @@ VERIFY: Final = """
     Few = fun(Texts) -> lists:sublist(Texts, 20) end,
     {[V || V <- Versions, V =/= none] ++ Gone ++ Missing ++ Few(Modified) ++ Few(Config) ++ Few(Asleep), Few(Old)}
 end)()."""
-"""Apps: [{atom, string}]; Removed, Added: [atom]; ConfigFile: string; Modules, Suspended, Except: [atom].
+"""Apps: [{atom, string}]; Removed, Added, Modules, Suspended, Except: [atom]; ConfigFile: string; Same: [string], the
+directories ("kernel-8.5") of applications that did not change: of their modules only those in Modules are compared.
 An empty ConfigFile: the environment is not looked at, for what runs for a while may change it.
 {[Text], [Text]}: what is wrong, and who still runs old code, which may leave it in a moment."""
 
@@ -229,9 +273,21 @@ PROCESSES: Final = """
     end,
     Asked = [Ask(Each) || Each <- lists:sublist(Found, 100)],
     Answers = [receive {Ref, Answer} -> Answer after Patience * 2 + 1000 -> {<<"?">>, [], true} end || Ref <- Asked],
-    Old = [{Name(Pid), atom_to_binary(M, utf8)}
-        || M <- Modules, erlang:check_old_code(M), Pid <- processes(), erlang:check_process_code(Pid, M) =:= true],
-    {length(Found), Answers, lists:sublist(Old, 100)}
+    Text = fun(M) -> atom_to_binary(M, utf8) end,
+    Old = fun(Modules) ->
+        [{Name(Pid), Text(M)} || M <- Modules, erlang:check_old_code(M), Pid <- processes(),
+            erlang:check_process_code(Pid, M) =:= true]
+    end,
+    Others = case Replaced of [] -> []; _ -> lists:sublist(processes() -- [Pid || {Pid, _} <- Found], 20000) end,
+    Inside = fun(Pid) ->
+        case process_info(Pid, current_stacktrace) of
+            {current_stacktrace, Stack} -> lists:usort([M || {M, _, _, _} <- Stack, lists:member(M, Replaced)]);
+            undefined -> []
+        end
+    end,
+    Staying = [{Name(Pid), Text(M)} || Pid <- Others, M <- Inside(Pid)],
+    {length(Found), Answers, [lists:sublist(Each, 100) || Each <- [Old(Killed), Old(Spared), Staying]]}
 end)()."""
-"""Suspended, Modules: [atom]; Patience: ms. {Count, [{Name, [Module], Busy}], [{Name, Module}]}: who will be suspended,
-and who runs code that is old already and will be killed by a purge."""
+"""Suspended, Killed, Spared, Replaced: [atom]; Patience: ms. {Count, [{Name, [Module], Busy}], [[{Name, Module}]]}: who
+will be suspended; who runs code that is old already, and is killed (of Killed), or is in the way (of Spared); who is in
+code that will be replaced (of Replaced), and is killed if it stays there."""

@@ -75,6 +75,22 @@ def read_beam(data: bytes) -> Beam:
     )
 
 
+def read_chunks(data: bytes) -> dict[bytes, bytes]:
+    """All chunks of a .beam file by their names. Raises PackageError where it is not whole."""
+    try:
+        return dict(_chunks(_inflated(data)))
+    except (struct.error, IndexError, zlib.error) as error:
+        raise _broken("it is cut off") from error
+
+
+def read_atoms(chunks: Mapping[bytes, bytes]) -> list[str]:
+    """Its whole table of atoms; the module's name is the first. Raises PackageError."""
+    try:
+        return _atoms(chunks, every=True)
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise _broken("its atoms are cut off") from error
+
+
 def _broken(why: str) -> PackageError:
     return PackageError(Kind.BAD_BEAM, f"it is no whole module: {why}")
 
@@ -104,13 +120,13 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 8 + size + -size % 4
 
 
-def _atoms(chunks: Mapping[bytes, bytes]) -> list[str]:
-    """The table of atoms, of which the first is the module's name; the others only where they name load_nif."""
+def _atoms(chunks: Mapping[bytes, bytes], *, every: bool = False) -> list[str]:
+    """The table of atoms, of which the first is the module's name; the others only where they name load_nif, or all."""
     encoding = "utf-8" if b"AtU8" in chunks else "latin-1"
     data = chunks.get(b"AtU8") or chunks[b"Atom"]
     (count,) = _i32(data, 0)
     at, found = 4, []
-    for _ in range(min(abs(count), len(data)) if b"load_nif" in data else min(abs(count), 1)):
+    for _ in range(min(abs(count), len(data)) if every or b"load_nif" in data else min(abs(count), 1)):
         size = data[at]
         at += 1
         if count < 0:

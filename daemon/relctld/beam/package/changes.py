@@ -13,11 +13,12 @@ from relctld.beam.package.source import Source
 
 @dataclass(frozen=True, slots=True)
 class Applications:
-    """By name, with their versions; `changed` has (before, after)."""
+    """By name, with their versions; `changed` has (before, after). `unchanged`: the directories of all others."""
 
     added: Mapping[str, str]
     changed: Mapping[str, tuple[str, str]]
     removed: Mapping[str, str]
+    unchanged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def applications(before: Rel, after: Rel) -> Applications:
         {name: version for name, version in new.items() if name not in old},
         {name: (old[name], version) for name, version in new.items() if old.get(name, version) != version},
         {name: version for name, version in old.items() if name not in new},
+        tuple(f"{name}-{version}" for name, version in new.items() if old.get(name) == version),
     )
 
 

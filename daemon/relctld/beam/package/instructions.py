@@ -18,15 +18,17 @@ from relctld.beam.term.terms import Atom, Term
 NO_RETURN = "point_of_no_return"
 EARLY = "load_object_code"  # must come before the point of no return
 _LONGEST = 200  # characters of a term that is shown
-_KILLS = {
+_OLDER = {
     "brutal_purge": "killing processes that still run older code of it",
     "soft_purge": "refused if a process still runs older code of it",
 }
+_REPLACED = {"brutal_purge": "killing those that stay in what it replaces", "soft_purge": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An instruction. `kills`: processes that run old code of `modules` when it comes are killed.
+    """An instruction. `kills`: processes that run old code of `modules` when it comes are killed; `purges`: those that
+    stay in the code that it makes old may be killed too.
 
     `library`: the (application, version) that load_object_code reads the modules from.
     """
@@ -35,6 +37,7 @@ class Step:
     words: str
     modules: tuple[str, ...] = ()
     kills: bool = False
+    purges: bool = False
     library: tuple[str, str] = ("", "")
 
 
@@ -43,8 +46,8 @@ def read_step(instruction: Term) -> Step | None:
     match instruction:
         case Atom():
             return _plain(instruction)
-        case (Atom() as kind, (Atom() as module, ("brutal_purge" | "soft_purge") as before, _)) if kind in _MOVES:
-            return Step(str(kind), f"{kind} {module}, {_KILLS[str(before)]}", (str(module),), before == "brutal_purge")
+        case (Atom() as kind, (Atom() as module, ("brutal_purge" | "soft_purge") as before, after)) if kind in _MOVES:
+            return _move(str(kind), str(module), str(before), str(after))
         case ("load_object_code", (Atom() as name, version, list(modules))):
             return _object_code(str(name), string(version), _modules(modules))
         case ("suspend", list(modules)):
@@ -84,6 +87,12 @@ def in_words(instruction: Term) -> str:
 
 def _plain(word: Atom) -> Step | None:
     return Step(str(word), _PLAIN[word]) if word in _PLAIN else None
+
+
+def _move(kind: str, module: str, before: str, after: str) -> Step:
+    """A load or a remove; `after` is what becomes of the code that is old by then."""
+    words = ", ".join(filter(None, (f"{kind} {module}", _OLDER[before], _REPLACED.get(after))))
+    return Step(kind, words, (module,), kills=before == "brutal_purge", purges=after == "brutal_purge")
 
 
 def _object_code(name: str, version: str | None, modules: tuple[str, ...] | None) -> Step | None:

@@ -179,6 +179,12 @@ def _ways(source: Source, tree: Tree, running: str, version: str) -> tuple[Relup
     there = _way(relup, running, ours, version)
     if there is not None:
         return relup, there, _way(ours, version, relup, running)
+    if ours is not None and version in ours.ups:
+        raise PackageError(
+            Kind.NO_WAY,
+            f"the relup of {running}, which runs, has a way up from {version}, but none down to it",
+            f"only a restart brings {version} back; a relup has both ways where it is made for both",
+        )
     if relup is None:
         raise PackageError(
             Kind.NO_RELUP,

@@ -9,8 +9,8 @@ what could be more than a name there is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from relctld.beam.package.refusals import Kind, PackageError, quoted
 from relctld.beam.term.consult import ConsultError, consult_file_bytes
@@ -21,12 +21,16 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~@-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Rel:
-    """A version of a release; `applications` by name, in the order of the file, with their versions."""
+    """A version of a release; `applications` by name, in the order of the file, with their versions.
+
+    `types`: how those are started that are not permanent.
+    """
 
     name: str
     version: str
     erts: str
     applications: Mapping[str, str]
+    types: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def folder(self, application: str) -> str:
         """Where an application lies, below the root."""
@@ -43,6 +47,7 @@ def read_rel(data: bytes) -> Rel:
                 safe(string(version), "version"),
                 safe(string(erts), "ERTS version"),
                 dict(listed),
+                dict(_types(applications)),
             )
             if len(found.applications) != len(listed):
                 raise PackageError(Kind.DAMAGED, "the .rel is damaged: it lists an application twice")
@@ -73,6 +78,13 @@ def safe(name: str | None, what: str) -> str:
         hint = "a version has letters, digits and the characters . _ + ~ -" if what == "version" else ""
         raise PackageError(Kind.BAD_VERSION, f"the {what} is {shown}, which cannot be part of a file's name", hint)
     return name
+
+
+def _types(items: Iterable[Term]) -> Iterator[tuple[str, str]]:
+    for item in items:
+        match item:
+            case (name, _, ("transient" | "temporary" | "load" | "none") as kind, *_):
+                yield str(name), str(kind)
 
 
 def _application(item: Term) -> tuple[str, str]:

@@ -87,9 +87,19 @@ def modules_removed(script: Script) -> tuple[str, ...]:
     return _modules(step for step in steps(script) if step.kind == "remove")
 
 
-def modules_purged(script: Script) -> tuple[str, ...]:
-    """The modules of which it kills each process that still runs old code."""
+def modules_killing(script: Script) -> tuple[str, ...]:
+    """The modules of which it kills each process that runs old code when it comes."""
     return _modules(step for step in steps(script) if step.kills)
+
+
+def modules_sparing(script: Script) -> tuple[str, ...]:
+    """The modules of which no process may run old code when it comes: it would be refused."""
+    return _modules(step for step in steps(script) if step.kind in ("load", "remove") and not step.kills)
+
+
+def modules_purged(script: Script) -> tuple[str, ...]:
+    """The modules whose replaced code is taken away after it, with the processes that stay there."""
+    return _modules(step for step in steps(script) if step.purges)
 
 
 def suspended(script: Script) -> tuple[str, ...]:

@@ -4,8 +4,8 @@
 
 Rule 1: refused is what could write or link outside of the root, belong to somebody else, or be two things at once:
         absolute names, `..`, links out, hard links, devices, setuid bits, duplicates, members below a link.
-Rule 2: what is kept of it is bounded: the facts of each member, the small files that judging needs, and of each
-        compiled module and each ELF file what its head says.
+Rule 2: what is kept of it is bounded: the facts of each member, the small files that judging needs, what is new as far
+        as it is not much, and of each compiled module and each ELF file what its head says.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import hashlib
 import posixpath
 import re
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ LIMITS = Limits()
 MAX_KEPT = 64 << 20  # bytes of small files in all
 MAX_SMALL = 8 << 20  # bytes of a small file
 MAX_BEAM = 64 << 20  # bytes of a module
+MAX_NEW = 16 << 20  # bytes of new files that are kept until they are unpacked
 MAX_NAMES = 32 << 20  # bytes of all paths, those of directories on the way too
 LONGEST_PATH = 1024  # bytes; a root comes before it
 LONGEST_NAME = 255  # bytes of one part
@@ -48,7 +49,10 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Something to unpack: `offset` is where its data begins in the inflated stream, `target` that of a link."""
+    """Something to unpack: `offset` is where its data begins in the inflated stream, `target` that of a link.
+
+    `data`: its bytes, where they were kept; else they are read again.
+    """
 
     path: str
     what: What
@@ -57,13 +61,15 @@ class Member:
     sha256: str = ""
     offset: int = 0
     target: str = ""
+    data: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
     """A whole tarball. `small`: the bytes of small files; `machines`: the ELF machine of each ELF file.
 
-    `beams` has each module that is whole; `broken` says what is wrong with the others.
+    `beams` has each module that is whole; `broken` says what is wrong with the others. Neither has those that are
+    installed already.
     """
 
     members: tuple[Member, ...]
@@ -73,9 +79,13 @@ class Contents:
     machines: Mapping[str, int]
 
 
-def read_tarball(file: BinaryIO, limits: Limits = LIMITS) -> Contents:
-    """All of a .tar.gz, from a real file at its beginning. Raises PackageError."""
-    reader = _Reader()
+def read_tarball(file: BinaryIO, limits: Limits = LIMITS, known: Callable[[str], bool] = lambda _: False) -> Contents:
+    """All of a .tar.gz, from a real file at its beginning. Raises PackageError.
+
+    `known`: whether a path is installed. What is must be the same there (`placing`), so that no such module is looked
+    into; what is not will be unpacked, so that some of it is kept.
+    """
+    reader = _Reader(known)
     stream = TarStream(file, limits)
     for header in stream.members():
         reader.take(header, stream)
@@ -83,12 +93,14 @@ def read_tarball(file: BinaryIO, limits: Limits = LIMITS) -> Contents:
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[str], bool]) -> None:
+        self._known = known
         self._members: dict[str, Member] = {}
         self._folders: set[str] = set()  # named, or on the way to a member
         self._named = 0
         self._small: dict[str, bytes] = {}
         self._kept = 0
+        self._new = 0
         self._beams: dict[str, Beam] = {}
         self._broken: dict[str, str] = {}
         self._machines: dict[str, int] = {}
@@ -146,18 +158,26 @@ class _Reader:
     def _file(self, path: str, header: Header, stream: TarStream) -> Member:
         digest = hashlib.sha256()
         head = bytearray()
-        wanted = self._wanted(path, header.size)
+        is_new = not self._known(path)
+        is_kept = is_new and self._new + header.size <= MAX_NEW
+        wanted = header.size if is_kept else self._wanted(path, header.size)
         for chunk in stream.content():
             digest.update(chunk)
             if len(head) < wanted:
                 head += chunk[: wanted - len(head)]
-        self._look(path, bytes(head), header.size)
-        return Member(path, What.FILE, header.mode & 0o777, header.size, digest.hexdigest(), header.offset)
+        data = bytes(head)
+        if is_new or not path.endswith(".beam"):
+            self._look(path, data, header.size)
+        self._new += header.size if is_kept else 0
+        return Member(
+            path, What.FILE, header.mode & 0o777, header.size, digest.hexdigest(), header.offset,
+            data=data if is_kept else None,
+        )  # fmt: skip
 
     def _wanted(self, path: str, size: int) -> int:
         """How many of its first bytes are looked at."""
-        if path.endswith(".beam") and size <= MAX_BEAM:
-            return size
+        if path.endswith(".beam"):
+            return size if size <= MAX_BEAM and not self._known(path) else 0
         return size if _SMALL.fullmatch(path) and size <= MAX_SMALL else 20
 
     def _look(self, path: str, data: bytes, size: int) -> None:
@@ -166,7 +186,7 @@ class _Reader:
                 self._beams[path] = read_beam(data)
             except PackageError as error:
                 self._broken[path] = str(error) if len(data) == size else "it is too large"
-        elif _SMALL.fullmatch(path) and len(data) == size:
+        elif _SMALL.fullmatch(path) and len(data) == size <= MAX_SMALL:
             self._kept += size
             if self._kept > MAX_KEPT:
                 raise PackageError(Kind.TOO_LARGE, f"its releases/ and .app files have more than {MAX_KEPT} bytes")

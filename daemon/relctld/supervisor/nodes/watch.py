@@ -80,7 +80,7 @@ class NodeWatch:
     @property
     def linked(self) -> bool:
         """Whether the link stands."""
-        return self._link is not None and not self._link.lost.done()
+        return self._link is not None and self._link.stands
 
     def close(self) -> None:
         """The VM is gone."""
@@ -113,7 +113,7 @@ class NodeWatch:
 
     async def link(self) -> Link:
         """The link, made anew where it is lost. Raises Nowhere, LinkRefused."""
-        if self._link is not None and not self._link.lost.done():
+        if self._link is not None and self._link.stands:
             return self._link
         self._dialler.repeat()
         if self._dialling is None:
@@ -136,7 +136,7 @@ class NodeWatch:
         """
         await self.link()
         async with self._second_lock:
-            if self._second is None or self._second.lost.done():
+            if self._second is None or not self._second.stands:
                 self._second = await self._dialler.beside(own, max_frame)
         if self._second_idle is not None:
             self._second_idle.cancel()

@@ -5,7 +5,8 @@ configuring.py  the configuration that a version would boot with, evaluated by t
 differences.py  what differs between two configurations, without their secrets
 disk.py         what a tree says, and every change that is made to it
 node.py         what a node says, and all that is asked of it
-transaction.py  one upgrade: look, decide, write down, do; again
+stepping.py     what every transaction does: look, decide, write down, do; again
+transaction.py  one hot upgrade: what it looks at, its acts
 offer.py        a tarball or a version taken in and judged, and the plan that comes of it
 versions.py     what is installed
 registry.py     the upgrades of all releases; nobody else is called from outside

@@ -86,10 +86,10 @@ def is_evaluated(version: Version) -> bool:
     return version.source != version.place or is_computed(version)
 
 
-async def evaluate(version: Version, folder: Path, commands: Commands, pool: Executor) -> bytes:
-    """The configuration as a file that release_handler can read; `folder` is the release's user's own.
+async def evaluate(version: Version, folder: Path, home: Path, commands: Commands, pool: Executor) -> bytes:
+    """The configuration as a file that release_handler can read. Raises ConfiguringError.
 
-    Raises ConfiguringError.
+    `folder` is the release's user's own, `home` the release's in the run directory.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -98,7 +98,7 @@ async def evaluate(version: Version, folder: Path, commands: Commands, pool: Exe
             await loop.run_in_executor(pool, _make_room, folder, version.identity)
             argv, env = _command(version, folder)
             outcome = await commands.run(
-                argv, env=env, cwd=version.cwd, identity=version.switch, timeout=WITHIN, umask=0o077
+                argv, env=env, cwd=version.cwd, folder=home, identity=version.switch, timeout=WITHIN, umask=0o077
             )
             if outcome.late or (version.flavour is Flavour.MIX and outcome.status.code != 0):
                 raise ConfiguringError(f"its configuration cannot be evaluated: {_why(outcome)}")

@@ -13,6 +13,7 @@ Rule 2: each change is whole or absent, durable, and may be made again.
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package.judge import Package
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.releases import Entry, entry_of, read_releases, render_releases
+from relctld.beam.package.tarball import Contents, read_tarball
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.core.model import Flavour
 from relctld.core.upgrade import Disk, Journal
@@ -40,6 +42,12 @@ def as_owner(root: Path) -> Iterator[None]:
     owner = files.owner(root)
     with as_user(owner.uid, owner.gid, (owner.gid,)):
         yield
+
+
+def read_package(tarball: Path, root: Path) -> Contents:
+    """Our copy of a tarball, for a tree that has some of it. Raises OSError, PackageError."""
+    with open(tarball, "rb") as file, as_owner(root):
+        return read_tarball(file, known=lambda path: os.path.lexists(root / path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +73,12 @@ def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> 
     tree, root, units = ground.tree(), ground.root, ground.luggage.units
     there = [files.exists(root, unit) for unit in units]
     staged = files.exists(root, STAGING)
-    swapped = {version for version in (journal.origin, journal.target) if files.exists(root, _kept(version))}
+    swapped = {version for version in (journal.origin, journal.target) if files.exists(root, kept_config(version))}
     in_place = all(there) and not staged
     listed = frozenset(entry.version for entry in tree.releases or ())
     plain = {v for v in (journal.origin, journal.target) if (in_place or v == journal.origin) and not evaluated(v)}
     return Disk(
-        selects=_selects(tree),
+        selects=selects(tree),
         in_place=in_place,
         configured=frozenset({version for version in swapped if _is_swapped_in(root, version)} | plain),
         swapped=bool(swapped),
@@ -79,7 +87,7 @@ def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> 
     )
 
 
-def _selects(tree: Tree) -> str | None:
+def selects(tree: Tree) -> str | None:
     """The version that every file names which chooses one. Without RELEASES the others decide."""
     named = {tree.boot_version}
     if tree.start_erl is not None:
@@ -102,11 +110,11 @@ def register(ground: Ground, journal: Journal) -> None:
 def swap_in(ground: Ground, version: str, data: bytes) -> None:
     """Put an evaluated configuration where release_handler reads it. Raises OSError."""
     place = f"releases/{version}/sys.config"
-    if not files.exists(ground.root, _kept(version)):
+    if not files.exists(ground.root, kept_config(version)):
         if files.exists(ground.root, place):
-            files.link(ground.root, place, _kept(version))
+            files.link(ground.root, place, kept_config(version))
         else:
-            files.write(ground.root, _kept(version), b"", 0o640, ground.group)
+            files.write(ground.root, kept_config(version), b"", 0o640, ground.group)
     files.write(ground.root, place, data, 0o640, ground.group)
 
 
@@ -119,24 +127,29 @@ def _listed_before(luggage: Luggage) -> frozenset[str]:
 def _is_swapped_in(root: Path, version: str) -> bool:
     """Whether the evaluated configuration is there too: what was there is kept first."""
     place = f"releases/{version}/sys.config"
-    return files.exists(root, place) and not files.is_same(root, place, _kept(version))
+    return files.exists(root, place) and not files.is_same(root, place, kept_config(version))
 
 
 def swap_out(ground: Ground, journal: Journal) -> None:
     """Put back what was there. Raises OSError."""
     for version in (journal.origin, journal.target):
-        kept = files.read(ground.root, _kept(version), _LARGEST)
-        if kept:
-            files.rename(ground.root, _kept(version), f"releases/{version}/sys.config")
-            continue
-        if kept is not None:
-            files.remove(ground.root, f"releases/{version}/sys.config")
-        files.remove(ground.root, _kept(version))
+        put_back(ground, version)
+
+
+def put_back(ground: Ground, version: str) -> None:
+    """Of one version. Raises OSError."""
+    kept = files.read(ground.root, kept_config(version), _LARGEST)
+    if kept:
+        files.rename(ground.root, kept_config(version), f"releases/{version}/sys.config")
+        return
+    if kept is not None:
+        files.remove(ground.root, f"releases/{version}/sys.config")
+    files.remove(ground.root, kept_config(version))
 
 
 def commit(ground: Ground, journal: Journal) -> None:
     """Let every file that chooses a version choose the target. Raises OSError, PackageError, ReleaseError."""
-    _select(ground, [journal.origin, journal.target], journal.target)
+    select(ground, [journal.origin, journal.target], journal.target)
 
 
 def clean(ground: Ground, journal: Journal) -> None:
@@ -149,11 +162,12 @@ def clean(ground: Ground, journal: Journal) -> None:
     elif files.read(ground.root, RELEASES, _LARGEST) != (before := ground.luggage.releases.encode()):
         files.write(ground.root, RELEASES, before)  # only then: there may be no room for it
     with contextlib.suppress(ReleaseError):
-        if _selects(ground.tree()) != journal.origin:
-            _select(ground, [journal.origin], journal.origin)
+        if selects(ground.tree()) != journal.origin:
+            select(ground, [journal.origin], journal.origin)
 
 
-def _select(ground: Ground, versions: Sequence[str], version: str) -> None:
+def select(ground: Ground, versions: Sequence[str], version: str) -> None:
+    """Let every file choose `version`; `versions` shall be listed. Raises OSError, PackageError, ReleaseError."""
     tree, root = ground.tree(), ground.root
     rel = tree.rel(version)
     _write_releases(ground, versions, permanent=version)
@@ -179,6 +193,19 @@ def _write_releases(ground: Ground, versions: Sequence[str], *, permanent: str) 
     files.write(ground.root, RELEASES, render_releases(entries), 0o644, ground.group)
 
 
+def rewrite_releases(ground: Ground, without: frozenset[str] = frozenset()) -> None:
+    """RELEASES anew: all versions of which anything is known, what boots as permanent.
+
+    Raises OSError, PackageError, ReleaseError.
+    """
+    tree = ground.tree()
+    before = {entry.version: entry for entry in tree.releases or ()}
+    wanted = dict.fromkeys([tree.boot_version, *tree.rels, *before])
+    known = [version for version in wanted if version not in without and _is_known(tree, version)]
+    entries = [_entry(tree, before.get(version), version, tree.boot_version) for version in known]
+    files.write(ground.root, RELEASES, render_releases(entries), 0o644, ground.group)
+
+
 def _is_known(tree: Tree, version: str) -> bool:
     try:
         tree.rel(version)
@@ -197,5 +224,6 @@ def _entry(tree: Tree, before: Entry | None, version: str, permanent: str) -> En
     return entry_of(tree.rel(version), str(tree.root), status)  # from what was listed, where there is no .rel
 
 
-def _kept(version: str) -> str:
+def kept_config(version: str) -> str:
+    """Where the configuration of a version is kept while an evaluated one lies in its place."""
     return f"releases/{version}/sys.config.relctl"

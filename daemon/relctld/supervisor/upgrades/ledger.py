@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from relctld.core.model import Flavour
-from relctld.core.upgrade import Journal, Phase
+from relctld.core.upgrade import Journal, Phase, Way
 
 _VERSION = 1
 _JOURNAL, _LAST = "journal.json", "last.json"
@@ -57,7 +57,7 @@ class Ledger:
         body = self._read(_JOURNAL)
         try:
             journal, luggage = dict(body["journal"]), dict(body["luggage"])
-            journal["phase"] = Phase(journal["phase"])
+            journal["phase"], journal["way"] = Phase(journal["phase"]), Way(journal.get("way", Way.HOT))
             luggage["flavour"], luggage["units"] = Flavour(luggage["flavour"]), tuple(luggage["units"])
             return Entry(Journal(**_known(Journal, journal)), Luggage(**_known(Luggage, luggage)))
         except (KeyError, TypeError, ValueError):

@@ -13,6 +13,8 @@ from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, Link
 from relctld.beam.dist.refusals import LinkRefused
 from relctld.beam.handler import replies, texts
 from relctld.beam.handler.replies import HandlerError, Processes, Survey
+from relctld.beam.package import relup
+from relctld.beam.package.relup import Script
 from relctld.beam.term.terms import Atom, Term
 from relctld.core.model import State
 from relctld.core.upgrade import Install, Journal, Life, Node
@@ -24,10 +26,13 @@ MAX_FRAME = 1 << 20
 WITHIN = 15.0
 LOOK_WITHIN = 60.0
 LEAVE_WITHIN = 3.0
-"""Seconds in which who still runs old code may leave it."""
+"""Seconds in which who still runs old code may leave it, before it is killed or told of."""
 
+_EARLY = 0.5
+"""Seconds in which most installs have ended: so long the order itself waits, later it is asked for."""
 _OWN = "relctld-upgrade"
-_BACK = "-back"
+BACK = "-back"
+"""Behind an upgrade's id: the tag of its way back."""
 _ENDED = frozenset({State.STOPPED, State.FAILED})
 
 
@@ -46,6 +51,7 @@ class Look:
     modules: Iterable[str]
     suspended: Iterable[str]
     protocols: Iterable[str]
+    unchanged: Iterable[str]
 
 
 class NodeSide:
@@ -81,7 +87,7 @@ class NodeSide:
             survey.permanent,
             frozenset(survey.releases or ()),
             order.install if order and order.tag == journal.id else _passed(journal, order),
-            order.install if order and order.tag == journal.id + _BACK else None,
+            order.install if order and order.tag == journal.id + BACK else None,
             findings,
         )
 
@@ -90,9 +96,13 @@ class NodeSide:
         return replies.survey(await self._ask(texts.SURVEY, {}, WITHIN))
 
     async def install(
-        self, journal: Journal, version: str, env: Mapping[str, str], before: Mapping[str, str], *, back: bool = False
+        self,
+        tag: str,
+        script: Script,
+        env: Mapping[str, str],
+        before: Mapping[str, str],
     ) -> None:
-        """Order the install; its end is to be looked for. Raises NodeError, HandlerError.
+        """Order what this script does; its end is to be looked for. Raises NodeError, HandlerError.
 
         No process is given up: release_handler would give it new code with its old state, and call that a success.
         """
@@ -102,11 +112,14 @@ class NodeSide:
             (Atom("code_change_timeout"), Atom("infinity")),
         ]
         bindings: dict[str, Term] = {
-            "Tag": (journal.id + (_BACK if back else "")).encode(),
-            "Vsn": _string(version),
+            "Tag": tag.encode(),
+            "Vsn": _string(script.to),
             "Options": options,
             "Env": _pairs(env),
             "EnvBefore": _pairs(before),
+            "Purge": _atoms(relup.modules_purged(script)),
+            "Grace": round(LEAVE_WITHIN * 1000),
+            "Patience": round(_EARLY * 1000),
         }
         replies.outcome(await self._ask(texts.INSTALL, bindings, WITHIN))
 
@@ -114,13 +127,9 @@ class NodeSide:
         """Let release_handler read RELEASES. Raises NodeError."""
         replies.outcome(await self._ask(texts.REREAD, {}, WITHIN))
 
-    async def make_permanent(self, boot: str, config: str, purge: Iterable[str]) -> None:
-        """Let the node boot from this when it restarts itself, and kill who still runs old code. Raises NodeError."""
-        bindings: dict[str, Term] = {
-            "Boot": _string(boot),
-            "Config": _string(config),
-            "Purge": [Atom(module) for module in purge],
-        }
+    async def make_permanent(self, boot: str, config: str) -> None:
+        """Let the node boot from this when it restarts itself. Raises NodeError."""
+        bindings: dict[str, Term] = {"Boot": _string(boot), "Config": _string(config)}
         replies.outcome(await self._ask(texts.PERMANENT, bindings, LOOK_WITHIN))
 
     async def repair(self, boot_file: str, config: str, env: Mapping[str, str]) -> None:
@@ -144,6 +153,7 @@ class NodeSide:
             "Modules": _atoms(look.modules),
             "Suspended": _atoms(look.suspended),
             "Except": _atoms(look.protocols),
+            "Same": [_string(folder) for folder in look.unchanged],
         }
         deadline = asyncio.get_running_loop().time() + LEAVE_WITHIN
         while True:
@@ -152,9 +162,15 @@ class NodeSide:
                 return wrong + lingering
             await asyncio.sleep(0.2)
 
-    async def processes(self, suspended: Iterable[str], modules: Iterable[str]) -> Processes:
-        """Who will be suspended, and who killed. Raises NodeError, HandlerError."""
-        bindings: dict[str, Term] = {"Suspended": _atoms(suspended), "Modules": _atoms(modules), "Patience": 500}
+    async def processes(self, script: Script) -> Processes:
+        """Whom it will suspend, whom it kills or may kill, and who is in its way. Raises NodeError, HandlerError."""
+        bindings: dict[str, Term] = {
+            "Suspended": _atoms(relup.suspended(script)),
+            "Killed": _atoms(relup.modules_killing(script)),
+            "Spared": _atoms(relup.modules_sparing(script)),
+            "Replaced": _atoms(relup.modules_purged(script)),
+            "Patience": 500,
+        }
         return replies.processes(await self._ask(texts.PROCESSES, bindings, WITHIN))
 
     async def let_go(self) -> None:
@@ -177,7 +193,7 @@ class NodeSide:
 
 def _passed(journal: Journal, order: replies.Order | None) -> Install | None:
     """The install that was ordered came to its end if the way back was ordered after it."""
-    return Install(done=True) if order and order.tag == journal.id + _BACK else None
+    return Install(done=True) if order and order.tag == journal.id + BACK else None
 
 
 def _string(text: str) -> Term:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
 from relctld.beam.package.refusals import PackageError
-from relctld.beam.package.tarball import Contents, read_tarball
+from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
 from relctld.control.server import RefusedError
 from relctld.core.model import State
@@ -29,7 +29,7 @@ from relctld.host.gate import Identity
 from relctld.host.staging import Received
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Recipe
-from relctld.supervisor.upgrades import configuring
+from relctld.supervisor.upgrades import configuring, disk
 from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
 from relctld.supervisor.upgrades.differences import differences
 from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground, as_owner
@@ -105,7 +105,7 @@ class Offers:
             version = _before(tree, running)
         if version == running:
             return None
-        received, contents = await self._receive(wanted) if wanted.tarball is not None else (None, None)
+        received, contents = await self._receive(wanted, release.root) if wanted.tarball is not None else (None, None)
         package = await self._work(self._judge, contents, tree, running, version, luggage)
         if relup.restarts_emulator(package.script):
             why = f"its relup restarts the emulator (ERTS {package.running.erts} to {package.erts})"
@@ -124,7 +124,7 @@ class Offers:
             tarball=received.path.name if received else None,
             releases=before.decode(errors="replace") if before is not None and not tree.releases_fault else None,
         )
-        processes = await self._node.processes(relup.suspended(package.script), relup.modules_loaded(package.script))
+        processes = await self._node.processes(package.script)
         plan = plan_object(package, processes)
         if with_configuration:
             plan["configuration"] = await self._configuration(package, recipe, received, contents)
@@ -159,12 +159,12 @@ class Offers:
             raise RefusedError("impossible", f"{running} runs, but a boot would bring {tree.boot_version}", restart)
         return running
 
-    async def _receive(self, wanted: Wanted) -> tuple[Received, Contents]:
+    async def _receive(self, wanted: Wanted, root: Path) -> tuple[Received, Contents]:
         received: Received = await self._work(self._copy, wanted)
         if wanted.sha256 is not None and wanted.sha256.lower() != received.sha256:
             raise RefusedError("impossible", f"its sha256 is {received.sha256}, not the one that was given")
         self._tell({"step": "judging"})
-        contents: Contents = await self._work(_read, received.path)
+        contents: Contents = await self._work(disk.read_package, received.path, root)
         return received, contents
 
     def _copy(self, wanted: Wanted) -> Received:
@@ -228,16 +228,13 @@ class Offers:
         found = Version(
             root, recipe.release.flavour, package.name, version, recipe.env, recipe.identity, recipe.switch, recipe.cwd
         )
-        folder = self._managed.folder / "scratch" / "upgrade" / f"plan-{version}"
-        return await configuring.evaluate(found, folder, self._tools.commands, self._tools.pool)
+        home = self._managed.folder
+        folder = home / "scratch" / "upgrade" / f"plan-{version}"
+        await self._managed.alone()
+        return await configuring.evaluate(found, folder, home, self._tools.commands, self._tools.pool)
 
     async def _work(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
-
-
-def _read(path: Path) -> Contents:
-    with open(path, "rb") as file:
-        return read_tarball(file)
 
 
 def _before(tree: Tree, running: str) -> str:
@@ -276,8 +273,14 @@ def plan_object(package: Package, processes: Processes) -> dict[str, Any]:
             "named": [
                 {"name": each.name, "modules": list(each.modules), "busy": each.busy} for each in processes.suspended
             ],
-            "killed": [{"name": name, "module": module} for name, module in processes.doomed],
+            "killed": _of_modules(processes.killed),
+            "in_the_way": _of_modules(processes.in_the_way),
+            "staying": _of_modules(processes.staying),
         },
         "disk_bytes": package.placement.space,
         "files": len(package.placement.new),
     }
+
+
+def _of_modules(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"name": name, "module": module} for name, module in pairs]

@@ -2,14 +2,14 @@
 
 Rule 1: an upgrade belongs to nobody: who asked for it may leave, and relctld may die. What was asked again under the
         same id joins it, or hears how it ended.
-Rule 2: `settle` comes before every launch: what a boot brings is what the journal says.
+Rule 2: `candidate` and `settle` come before every launch: what a boot brings is what the journal says.
 """
 
 import asyncio
 import contextlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +17,18 @@ from typing import Any
 
 import structlog
 
+from relctld.beam.layout import NothingInstalled
 from relctld.beam.package.judge import Package
 from relctld.control.server import RefusedError
 from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
 from relctld.core.model import Hook, OnFailure, Op, ReleaseSpec, Upgrading
 from relctld.core.notes import Note
+from relctld.core.switch import NOTHING, launches
 from relctld.core.upgrade import Finish, Journal, Phase, taken_up
 from relctld.host import tree as files
 from relctld.host.command import Commands
+from relctld.host.process import boot_id
 from relctld.host.users import identity_of
 from relctld.supervisor.journal import Journal as History
 from relctld.supervisor.journal import timestamp
@@ -125,16 +128,32 @@ class Upgrades:
 
         Blocking. Raises what the tree does.
         """
-        if spec.name not in self._running and spec.name not in self._unfinished:
-            return False  # no restart waits for the disk of the state directory without need
         with self._locks[spec.name]:
-            entry = Ledger(self._state_dir, spec.name).read()
+            entry = self._under_way(spec.name)
             if entry is None or entry.journal.phase is not Phase.COMMITTING:
                 return False
             ground = Ground(entry.luggage, recipe.env, recipe.switch.gid if recipe.switch else None)
             disk.commit(ground, entry.journal)
             disk.swap_out(ground, entry.journal)
             return True
+
+    def candidate(self, spec: ReleaseSpec, epoch: int) -> str | None:
+        """The version that this launch starts though no file selects it; None: what the files select.
+
+        Blocking. Raises NothingInstalled where a first install is under way and not decided yet, and OSError.
+        """
+        with self._locks[spec.name]:
+            entry = self._under_way(spec.name)
+            version = None if entry is None else launches(entry.journal, epoch, boot_id())
+        if version == NOTHING:
+            raise NothingInstalled(f"{spec.root} is being installed")
+        return version
+
+    def _under_way(self, name: str) -> Entry | None:
+        """What the journal says; no restart waits for the disk of the state directory without need."""
+        if name not in self._running and name not in self._unfinished:
+            return None
+        return Ledger(self._state_dir, name).read()
 
     def shown(self, name: str) -> dict[str, Any] | None:
         """`upgrade` of `status --json`."""
@@ -204,6 +223,23 @@ class Upgrades:
             raise RefusedError("busy", why, f"wait for its end: relctl status {name} --watch")
         if (by := self._preparing.get(name)) is not None:
             raise RefusedError("busy", f"an upgrade by {by} is being prepared", "ask again in a moment")
+
+    def is_busy(self, name: str) -> bool:
+        """Whether the tree of a release is being worked on, or will be by who takes up an upgrade."""
+        return name in self._running or name in self._preparing or name in self._unfinished
+
+    @contextlib.contextmanager
+    def kept_away(self, name: str | None, by: str) -> Iterator[None]:
+        """No upgrade of a release begins until the end of the block. Raises RefusedError."""
+        if name is None:
+            yield
+            return
+        self._check_free(name)
+        self._preparing[name] = by
+        try:
+            yield
+        finally:
+            del self._preparing[name]
 
     async def _hook(self, managed: Managed, hook: Hook, offer: Offer) -> None:
         package = offer.package

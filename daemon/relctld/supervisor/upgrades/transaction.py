@@ -1,114 +1,63 @@
-"""One hot upgrade: look at disk and node, ask `next_step`, write down, do; and again, until it is over.
-
-Rule 1: nothing is decided here. What cannot be done is put before the core (`after_failure`), or tried again.
-Rule 2: what an act needs is found anew, in the journal, the tree or the node: whoever comes after us has no more.
-"""
+"""One hot upgrade: what it looks at, and how each act is carried out."""
 
 import asyncio
-import contextlib
 import platform
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
-
-import structlog
+from typing import Any, ClassVar
 
 from relctld.beam.handler.replies import HandlerError
-from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
-from relctld.beam.package.refusals import PackageError
-from relctld.beam.package.tarball import read_tarball
 from relctld.core.model import Flavour
-from relctld.core.probes import ProcessProbe, Verdict
-from relctld.core.upgrade import (
-    Act,
-    Disk,
-    Do,
-    Enter,
-    Finish,
-    Journal,
-    Life,
-    Node,
-    Phase,
-    Wait,
-    after_failure,
-    next_step,
-)
-from relctld.host import process
+from relctld.core.upgrade import Act, Disk, Enter, Journal, Life, Node, Phase, Step, after_failure, next_step
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Place, Recipe
 from relctld.supervisor.upgrades import configuring, disk
-from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
+from relctld.supervisor.upgrades.configuring import Version
 from relctld.supervisor.upgrades.disk import Ground
-from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage
-from relctld.supervisor.upgrades.node import Look, NodeError, NodeSide
+from relctld.supervisor.upgrades.ledger import Entry, Ledger
+from relctld.supervisor.upgrades.node import BACK, Look, NodeSide
+from relctld.supervisor.upgrades.stepping import Stepping
 from relctld.supervisor.upgrades.tools import Tools
 
-log = structlog.get_logger()
 
-T = TypeVar("T")
-
-AGAIN = 1.0
-"""Seconds until what could not be done is tried again, and between two looks when nothing tells of a change."""
-
-SOON = 0.01
-"""Seconds between two looks at an install that has just been ordered; twice as long each time."""
-
-_FAILURES = (OSError, ReleaseError, PackageError, ConfiguringError, HandlerError)
-
-
-class Transaction:
-    """One upgrade under way. `package`: as it was judged just now, by who begins it."""
+class Transaction(Stepping):
+    """One hot upgrade under way. `package`: as it was judged just now, by who begins it."""
 
     def __init__(
         self, managed: Managed, ledger: Ledger, entry: Entry, tools: Tools, package: Package | None = None
     ) -> None:
-        self.journal = entry.journal
-        self._managed = managed
-        self._ledger = ledger
-        self._luggage: Luggage = entry.luggage
-        self._tools = tools
+        super().__init__(managed, ledger, entry, tools)
         self._node = NodeSide(managed, tools.nodes)
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-        self._findings: tuple[str, ...] | None = None
         self._package = package
         self._recipe: Recipe | None = None
-        self._pause = SOON
         self._given_up = False
 
-    def poke(self) -> None:
-        """Something of the release has changed."""
-        self._changed.set()
+    # -- deciding ------------------------------------------------------------------------------
 
-    async def run(self) -> Finish:
-        """To the end."""
-        while True:
-            try:
-                seen, node = await self._look()
-            except (OSError, ReleaseError, PackageError) as error:
-                await self._wait_again(f"its tree cannot be read: {error}")
-                continue
-            step = next_step(self.journal, seen, node, self._loop.time())
-            match step:
-                case Finish():
-                    return step
-                case Enter(journal):
-                    await self._enter(journal)
-                case Do(act):
-                    await self._do(act)
-                case Wait(until):
-                    await self._wait(until)
+    def _next(self, seen: Disk, node: Node, now: float) -> Step:
+        return next_step(self.journal, seen, node, now)
+
+    def _after_failure(self, act: Act, why: str, now: float) -> Enter | None:
+        if act is Act.FORGET:
+            self._given_up = True
+        return after_failure(self.journal, act, why, now)
+
+    def _may_enter(self, journal: Journal) -> bool:
+        """From COMMITTING on a launch brings the target. So it is not entered once the VM that soaked is gone."""
+        return journal.phase is not Phase.COMMITTING or self._lives(journal.epoch, journal.incarnation)
 
     # -- looking -------------------------------------------------------------------------------
 
     async def _look(self) -> tuple[Disk, Node]:
         ground = await self._ground()
-        seen = await self._work(disk.look, ground, self.journal, self._is_evaluated)
-        node = await self._node.look(self.journal, self._findings)
+        seen, node = await asyncio.gather(
+            self._work(disk.look, ground, self.journal, self._is_evaluated),
+            self._node.look(self.journal, self._findings),
+        )
         if self.journal.phase is Phase.SOAKING and node.life is Life.UP:
             node = replace(node, ill="; ".join(await self._health()))
         if self._given_up:
@@ -139,69 +88,7 @@ class Transaction:
             recipe.cwd,
         )
 
-    # -- waiting -------------------------------------------------------------------------------
-
-    async def _wait(self, until: float | None) -> None:
-        pause = AGAIN if self.journal.phase is Phase.SOAKING else self._pause
-        self._pause = min(self._pause * 2, AGAIN / 4)
-        if until is not None:
-            pause = min(pause, max(0.0, until - self._loop.time()))
-        await self._pass(pause)
-
-    async def _wait_again(self, why: str) -> None:
-        self._tools.shown(why)
-        await self._pass(AGAIN)
-
-    async def _pass(self, seconds: float) -> None:
-        self._changed.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
-
-    # -- entering ------------------------------------------------------------------------------
-
-    async def _enter(self, journal: Journal) -> None:
-        try:
-            entered = await self._work(self._write, journal)
-        except OSError as error:
-            await self._wait_again(f"its journal cannot be written: {error}")
-            return
-        if entered:
-            if journal.phase is not Phase.SOAKING or journal.soak:
-                self._findings = None  # a soak of no time finds what was found a moment ago
-            self.journal, self._pause = journal, SOON
-            self._tools.entered(journal)
-
-    def _write(self, journal: Journal) -> bool:
-        """From COMMITTING on a launch brings the target. So it is not entered once the VM that soaked is gone."""
-        with self._tools.lock:
-            managed = self._managed
-            same = (managed.state.epoch, managed.state.incarnation) == (journal.epoch, journal.incarnation)
-            lives = same and managed.pidfd is not None and not process.has_ended(managed.pidfd)
-            if journal.phase is Phase.COMMITTING and not lives:
-                return False
-            self._ledger.write(Entry(journal, self._luggage))
-            return True
-
     # -- doing ---------------------------------------------------------------------------------
-
-    async def _do(self, act: Act) -> None:
-        try:
-            await self._ACTS[act](self)
-        except NodeError as error:
-            log.info("upgrade.again", release=self._managed.name, act=str(act), error=str(error))
-            await self._wait_again(str(error))
-        except _FAILURES as error:
-            await self._failed(act, str(error))
-
-    async def _failed(self, act: Act, why: str) -> None:
-        log.warning("upgrade.failure", release=self._managed.name, act=str(act), error=why)
-        step = after_failure(self.journal, act, why, self._loop.time())
-        if act is Act.FORGET:
-            self._given_up = True
-        if step is None:
-            await self._wait_again(why)
-        else:
-            await self._enter(step.journal)
 
     async def _unpack(self) -> None:
         ground = await self._ground()
@@ -225,13 +112,15 @@ class Transaction:
         await self._node.reread()
 
     async def _install(self) -> None:
-        j = self.journal
-        await self._node.install(j, j.target, self._node_env(j.target), self._node_env(j.origin))
+        j, package = self.journal, await self._judged()
+        await self._node.install(j.id, package.script, self._node_env(j.target), self._node_env(j.origin))
         self._findings = None
 
     async def _reinstall(self) -> None:
-        j = self.journal
-        await self._node.install(j, j.origin, self._node_env(j.origin), self._node_env(j.target), back=True)
+        j, package = self.journal, await self._judged()
+        if package.back is None:
+            raise HandlerError("its relup has no way back any more")
+        await self._node.install(j.id + BACK, package.back, self._node_env(j.origin), self._node_env(j.target))
         self._findings = None
 
     async def _verify(self) -> None:
@@ -246,6 +135,7 @@ class Transaction:
             modules=relup.modules_loaded(script),
             suspended=relup.suspended(script),
             protocols=package.modules.protocols,
+            unchanged=package.applications.unchanged,
         )
         self._findings = await self._node.verify(look) + await self._health()
 
@@ -258,42 +148,22 @@ class Transaction:
             added=package.applications.removed,
             removed=package.applications.added,
             config=await self._config_file(self.journal.origin),
-            modules=relup.modules_loaded(back),
+            # An install that failed has loaded nothing: what is in old code was so before.
+            modules=relup.modules_loaded(back) if self.journal.phase is Phase.REINSTALLING else (),
             suspended=relup.suspended(back),
             protocols=package.modules.protocols,
+            unchanged=package.applications.unchanged,
         )
         self._findings = await self._node.verify(look)
-
-    async def _health(self) -> tuple[str, ...]:
-        """What the release's own probes say of it now: is it ready, is it well; asked as often as it may miss one."""
-        spec = self._managed.spec
-        probes = dict.fromkeys(
-            probe for probe in (spec.ready, spec.health.probe) if not isinstance(probe, ProcessProbe)
-        )
-        for probe in probes:
-            for left in reversed(range(spec.health.failures)):
-                found = await self._tools.ask(self._managed, probe, spec.health.timeout)
-                if found.verdict in (Verdict.WELL, Verdict.NO_LINK):
-                    break
-                if not left:
-                    return (f"it is not well: {found.detail}",)
-                await asyncio.sleep(min(spec.health.interval, AGAIN))
-        return ()
 
     async def _commit(self) -> None:
         ground = await self._ground()
         await self._work(self._locked, partial(disk.commit, ground, self.journal))
 
-    def _locked(self, change: Callable[[], None]) -> None:
-        with self._tools.lock:
-            change()
-
     async def _make_permanent(self) -> None:
-        package = await self._judged()
-        version = self._version(self.journal.target)
-        boot = version.place.with_name("start")
+        boot = self._version(self.journal.target).place.with_name("start")
         config = (await self._config_file(self.journal.target)).removesuffix(".config")
-        await self._node.make_permanent(str(boot), config, relup.modules_purged(package.script))
+        await self._node.make_permanent(str(boot), config)
 
     async def _tidy(self) -> None:
         ground = await self._ground()
@@ -331,17 +201,16 @@ class Transaction:
         j, luggage = self.journal, self._luggage
         tree = ground.tree()
         if luggage.tarball is not None and j.phase is Phase.BEGUN:
-            with open(self._ledger.folder / luggage.tarball, "rb") as file:
-                contents = read_tarball(file)
+            contents = disk.read_package(self._ledger.folder / luggage.tarball, ground.root)
             with disk.as_owner(ground.root):
                 return judge(contents, tree, j.origin, luggage.name, luggage.flavour, platform.machine())
         with disk.as_owner(ground.root):
             return judge_installed(tree, j.origin, j.target)
 
     async def _evaluate(self, version: str) -> bytes:
-        return await configuring.evaluate(
-            self._version(version), self._folder(version), self._tools.commands, self._tools.pool
-        )
+        await self._managed.alone()
+        folder, home = self._folder(version), self._managed.folder
+        return await configuring.evaluate(self._version(version), folder, home, self._tools.commands, self._tools.pool)
 
     async def _config_file(self, version: str) -> str:
         """A file that the node can read, with the configuration that this version would boot with."""
@@ -371,10 +240,7 @@ class Transaction:
             old, new = (str(releases / version / "consolidated") for version in (before, now))
             await self._node.load_protocols(old, new)
 
-    async def _work(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
-
-    _ACTS: ClassVar[Mapping[Act, Callable[["Transaction"], Awaitable[None]]]] = {
+    _ACTS: ClassVar[Mapping[Act, Callable[[Any], Awaitable[None]]]] = {
         Act.UNPACK: _unpack,
         Act.CONFIGURE: _configure,
         Act.REGISTER: _register,

@@ -18,6 +18,7 @@ from relctld.beam.flavour import (
     inspect,
     versions,
 )
+from relctld.beam.layout import ReleaseError
 
 ERTS = "13.1.5"
 RELX_SCRIPT = f"""#!/bin/sh
@@ -95,6 +96,39 @@ def test_each_flavour_by_its_files(flavour: Flavour, tmp_path: Path) -> None:
         assert (release.flavour, release.name, release.boot_version) == (flavour, "web", "1.2.0")
         assert release.command[:2] == (str(root / command[0]), command[1])
         assert (release.erts_version, release.epmd) == (ERTS, root / f"erts-{ERTS}/bin/epmd")
+
+
+def later(flavour: Flavour) -> dict[str, str]:
+    """The files that version 1.3.0 adds, which no file selects."""
+    files = FLAVOURS[flavour][0]
+    new = {name.replace("1.2.0", "1.3.0"): text.replace("1.2.0", "1.3.0") for name, text in files.items()}
+    return {name: text for name, text in new.items() if "1.3.0" in name}
+
+
+@pytest.mark.parametrize("selected", [True, False])
+@pytest.mark.parametrize("flavour", Flavour)
+def test_a_version_that_no_file_selects(flavour: Flavour, selected: bool, tmp_path: Path) -> None:
+    root = tree(tmp_path / "web", FLAVOURS[flavour][0] | later(flavour))
+    if not selected:  # as a first install, before it is decided
+        (root / "releases" / "start_erl.data").unlink()
+        if flavour is Flavour.RELX:
+            (root / "bin" / "web").unlink()
+    for wanted, name in ((None, None), (flavour, None), (None, "web"), (flavour, "web")):
+        release = inspect(root, wanted, name, version="1.3.0")
+        assert (release.flavour, release.name, release.boot_version) == (flavour, "web", "1.3.0")
+    match flavour:
+        case Flavour.RELX:
+            assert release.command == (str(root / "bin" / "web-1.3.0"), "foreground")
+        case Flavour.MIX:
+            assert release.env["RELEASE_VSN"] == "1.3.0"
+        case Flavour.DISTILLERY:
+            assert release.env == {"REL_VSN": "1.3.0", "ERTS_VSN": ERTS}
+        case Flavour.PLAIN:
+            assert str(root / "releases" / "1.3.0" / "start") in release.command
+    if selected:
+        assert inspect(root).boot_version == "1.2.0"
+    with pytest.raises(DamagedRelease if selected else ReleaseError):
+        inspect(root, flavour, version="1.4.0")
 
 
 def test_plain_is_launched_as_start_erl_does(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relctld.beam.dist import channel, link
+from relctld.beam.dist import beat, link
 from relctld.beam.dist.frames import Message, Tick
 from relctld.beam.dist.handshake import Flag
 from relctld.beam.dist.link import CallFailed, CallTimeout, Kind, Link, LinkBusy, LinkLost, connect, prepare
@@ -193,7 +193,7 @@ def test_an_idle_link_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(linked: Link, node: Peer) -> None:
         assert [await node.heard(), await node.heard()] == [Tick(), Tick()]
 
-    monkeypatch.setattr(channel, "TICK_AFTER", 0.05)
+    monkeypatch.setattr(beat, "TICK_AFTER", 0.05)
     play(scene)
 
 

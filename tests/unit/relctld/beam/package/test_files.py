@@ -125,7 +125,10 @@ WORDS = [
     ('{load_object_code,{web,"1.1.0",[a,b]}}', "read the new code of web 1.1.0: a, b"),
     ("point_of_no_return", "point of no return: what fails from here on restarts the node"),
     ("{load,{a,brutal_purge,soft_purge}}", "load a, killing processes that still run older code of it"),
-    ("{remove,{a,soft_purge,brutal_purge}}", "remove a, refused if a process still runs older code of it"),
+    (
+        "{remove,{a,soft_purge,brutal_purge}}",
+        "remove a, refused if a process still runs older code of it, killing those that stay in what it replaces",
+    ),
     ("{purge,[a,b]}", "remove the old code of a, b, killing processes that still run it"),
     ("{suspend,[a,{b,infinity},{c,5000},{d,default}]}",
      "suspend the processes of a, b (infinity at most), c (5000 ms at most), d"),
@@ -158,13 +161,14 @@ def test_instructions_in_words(source: str, words: str) -> None:
 def test_what_a_script_does() -> None:
     found = script(
         '{apply,{m,f,[]}},{load_object_code,{web,"1.1.0",[a]}},point_of_no_return,{stop,[s]},{suspend,[{p,1},q]},'
-        "{load,{a,soft_purge,soft_purge}},{remove,{b,brutal_purge,soft_purge}},{purge,[c]},{apply,{m,g,[]}}"
+        "{load,{a,soft_purge,brutal_purge}},{remove,{b,brutal_purge,soft_purge}},{purge,[c]},{apply,{m,g,[]}}"
     )
     assert found.description == "why"
     assert [item[1][1] for item in relup.applies_before_pnr(found)] == ["f"]  # type: ignore[index]
     assert relup.modules_loaded(found) == ("a",)
     assert relup.modules_removed(found) == ("b",)
-    assert relup.modules_purged(found) == ("b", "c")
+    assert relup.modules_killing(found) == ("b", "c")
+    assert relup.modules_sparing(found) == relup.modules_purged(found) == ("a",)
     assert relup.suspended(found) == ("p", "q")
     assert relup.stopped(found) == ("s",)
     assert relup.restarts_emulator(script("restart_new_emulator,point_of_no_return"))

@@ -126,6 +126,18 @@ def test_a_version_that_is_installed(bed: Bed) -> None:
         assert raised.value.kind is kind
 
 
+def test_a_running_version_that_has_no_way_down(bed: Bed) -> None:
+    bed.new.relup(bed.new.script("1.0.0"))
+    tree = read_tree(install(bed.root, bed.new))
+    assert judge_installed(tree, "1.0.0", "1.1.0").back is None
+    why = "the relup of 1.1.0, which runs, has a way up from 1.0.0, but none down to it"
+    with pytest.raises(PackageError, match=why) as raised:
+        judge_installed(tree, "1.1.0", "1.0.0")
+    assert raised.value.kind is Kind.NO_WAY
+    assert "restart" in raised.value.hint
+    assert "make one" not in raised.value.hint
+
+
 def test_a_running_version_whose_rel_release_handler_deleted(bed: Bed) -> None:
     (bed.root / "releases/1.0.0/web.rel").unlink()
     bed.refused(Kind.UNKNOWN_VERSION, "nothing is known of the installed version 1.0.0: .* has no web.rel")

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import posixpath
 import random
 import tarfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from relctld.beam.package import tarball
 from relctld.beam.package.refusals import Kind, PackageError
-from relctld.beam.package.tarball import What
+from relctld.beam.package.tarball import What, read_tarball
 from tests.packages import Version, beam, contents, elf, info, pack
 
 
@@ -280,5 +281,20 @@ def test_any_bytes(tmp_path: Path, data: bytes) -> None:
 
 def test_a_module_that_is_too_large(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tarball, "MAX_BEAM", 50)
+    monkeypatch.setattr(tarball, "MAX_NEW", 0)
     found = contents(pack(path, {"lib/a-1/ebin/a.beam": beam("a")}))
     assert found.broken == {"lib/a-1/ebin/a.beam": "it is too large"}
+
+
+def test_what_is_installed_is_not_looked_into_and_of_the_rest_so_much_is_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"lib/a-1/ebin/{name}.beam": beam(name) for name in ("a", "b", "c")}
+    monkeypatch.setattr(tarball, "MAX_NEW", len(files["lib/a-1/ebin/b.beam"]))
+    with open(pack(path, files), "rb") as file:
+        found = read_tarball(file, known=lambda path: path.endswith("/a.beam"))
+    assert [posixpath.basename(name) for name in found.beams] == ["b.beam", "c.beam"]
+    assert not found.broken
+    kept = {posixpath.basename(member.path): member.data for member in found.members if member.what is What.FILE}
+    assert kept == {"a.beam": None, "b.beam": files["lib/a-1/ebin/b.beam"], "c.beam": None}
+    assert "data" not in repr(found.members)
