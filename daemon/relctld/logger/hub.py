@@ -172,9 +172,10 @@ class Hub:
                 case ["rotate", name] if name in self._feeds:
                     self._feeds[name].writer.log.rotate_asked = True
                     self._hand(self._feeds[name])
-                case ["mark", name] if name in self._feeds:
-                    self._feeds[name].look_for_marks()
-                    self._hand(self._feeds[name])
+                case ["mark", name]:
+                    if feed := self._feeds.get(name):  # else it looks when it is opened
+                        feed.look_for_marks()
+                        self._hand(feed)
                 case []:
                     pass
                 case _:
@@ -241,6 +242,7 @@ class Hub:
         deadline = time.monotonic() + _STOP_WITHIN
         for feed in self._feeds.values():
             feed.stopping = True
+            feed.look_for_marks()
             self._hand(feed)
         while any(f.busy for f in self._feeds.values()) and (left := deadline - time.monotonic()) > 0:
             self._turn(left)
