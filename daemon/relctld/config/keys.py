@@ -139,13 +139,13 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
     ),
     "release.log": (
         Key("max_size", _SIZE, AT_ONCE, "A log file of this size is rotated."),
-        Key("max_age", optional(_TIME), AT_ONCE, "A log file of this age is rotated.", idle=True),
+        Key("max_age", optional(duration(1)), AT_ONCE, "So old; `1h` and `1d`: at each full hour, each midnight."),
         Key("keep", _COUNT, AT_ONCE, "How many rotated files are kept."),
         Key("max_total", _SIZE, AT_ONCE, "How much the log files of the release may hold together."),
         Key("compress", _GZIP, AT_ONCE, "How rotated files are compressed."),
         Key("timestamps", flag(), AT_ONCE, "Put a time before each line."),
         Key("markers", flag(), AT_ONCE, "Write a line of our own at each start, end and upgrade of a VM."),
-        Key("journal", flag(), AT_ONCE, "Send the lines to systemd's journal too.", idle=True),
+        Key("journal", flag(), AT_ONCE, "Send the lines to systemd's journal too."),
         Key("on_full", _words(OnFull), AT_ONCE, "When the log can take no more: drop lines or block the node."),
     ),
     "release.crash": (
