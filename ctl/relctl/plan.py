@@ -17,6 +17,8 @@ _ELIXIR = re.compile(r"'?\bElixir\.([\w.]+)'?")
 
 def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: bool = False) -> list[str]:
     """All that will happen, by subject. `brief`: of the instructions only the first."""
+    if plan.get("way") in ("restart", "install"):
+        return _deployment_lines(release, plan, width)
     processes = _object(plan, "processes")
     rows = [
         ("applications", _applications(_object(plan, "applications"))),
@@ -45,6 +47,26 @@ def configuration_lines(word: Object, width: int | None = None) -> list[str]:
     if why := word.get("configuration_unknown"):
         return _folded(f"  configuration cannot be compared: {clean(why)}", 16, width)
     return _section("configuration", [_change(each) for each in _objects(word.get("configuration"))], width)
+
+
+def _deployment_lines(release: str, plan: Object, width: int | None) -> list[str]:
+    """A switch by restart, or a first install."""
+    before, after = plan.get("from"), clean(plan.get("to"))
+    then = "is started" if plan.get("starts") else "stays as it is, running or stopped"
+    if plan.get("starts") and before:
+        then = "is restarted"
+    mended = [clean(path) for path in _list(plan.get("mended"))]
+    rows = [
+        ("release", f"{clean(plan.get('flavour'))}, ERTS {clean(plan.get('erts'))}; {then}"),
+        ("applications", _applications(_object(plan, "applications")) if before else ""),
+        ("mended", _listed(mended)),
+        ("disk", f"{plural(_count(plan.get('files')), 'file')}, {size(_count(plan.get('disk_bytes')))}"),
+        ("way back", f"a restart into {clean(before)}" if before else "nothing installed"),
+    ]
+    lines = [f"{clean(release)}: {f'{clean(before)} to {after}' if before else after}"]
+    for what, text in rows:
+        lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
+    return lines
 
 
 def relup_lines(found: Object, width: int | None = None) -> list[str]:

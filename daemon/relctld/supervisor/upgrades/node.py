@@ -162,6 +162,11 @@ class NodeSide:
                 return wrong + lingering
             await asyncio.sleep(0.2)
 
+    async def booted(self, version: str, applications: Mapping[str, str]) -> tuple[str, ...]:
+        """What is wrong with a node that was started as this version. Raises NodeError, HandlerError."""
+        apps: Term = [(Atom(name), _string(vsn)) for name, vsn in applications.items()]
+        return replies.names(await self._ask(texts.BOOTED, {"Version": _string(version), "Apps": apps}, LOOK_WITHIN))
+
     async def processes(self, script: Script) -> Processes:
         """Whom it will suspend, whom it kills or may kill, and who is in its way. Raises NodeError, HandlerError."""
         bindings: dict[str, Term] = {

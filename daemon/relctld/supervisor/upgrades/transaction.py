@@ -21,7 +21,7 @@ from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
 from relctld.supervisor.upgrades.differences import differences
 from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger
-from relctld.supervisor.upgrades.node import BACK, Look, NodeSide
+from relctld.supervisor.upgrades.node import BACK, Look
 from relctld.supervisor.upgrades.stepping import Stepping
 from relctld.supervisor.upgrades.tools import Tools
 
@@ -33,7 +33,6 @@ class Transaction(Stepping):
         self, managed: Managed, ledger: Ledger, entry: Entry, tools: Tools, package: Package | None = None
     ) -> None:
         super().__init__(managed, ledger, entry, tools)
-        self._node = NodeSide(managed, tools.nodes)
         self._package = package
         self._recipe: Recipe | None = None
         self._given_up = False
@@ -181,10 +180,6 @@ class Transaction(Stepping):
         await self._node.repair(boot, config, self._node_env(self.journal.origin))
         await self._enter(replace(self.journal, repaired=True))
 
-    async def _restart(self) -> None:
-        epoch = self._managed.state.epoch
-        await self._tools.restart(self._managed.name, f"{self.journal.id}/restart-{epoch}")
-
     async def _clean(self) -> None:
         ground = await self._ground()
         await self._work(disk.clean, ground, self.journal)
@@ -282,7 +277,7 @@ class Transaction(Stepping):
         Act.CONFIGURE_BACK: _configure_back,
         Act.REINSTALL: _reinstall,
         Act.VERIFY_BACK: _verify_back,
-        Act.RESTART: _restart,
+        Act.RESTART: Stepping._restart,
         Act.CLEAN: _clean,
         Act.FORGET: _forget,
     }

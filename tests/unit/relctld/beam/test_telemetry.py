@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relctld.beam.kept import packed, unpacked
 from relctld.beam.running import Listed
 from relctld.beam.slowlane import (
     MOST_ALARMS,
@@ -131,16 +132,24 @@ def test_an_answer_that_is_none_is_a_sample_that_knows_nothing(term: Term) -> No
     assert decode_batch(term, None, 5.0) == Sample(at=5.0)
 
 
+def test_a_sample_is_kept_as_a_few_bytes() -> None:
+    later = sample(sample(), 99.0, reductions=(1 << 60, 0), wall_clock=(15_000, 0))
+    assert unpacked(packed(later)) == later
+    assert len(packed(later)) < 300
+
+
 @given(TERMS, TERMS)
 def test_any_answer_is_a_sample(first: Term, second: Term) -> None:
     json.dumps(beam_object(decode_batch(second, decode_batch(first, None, 0.0), 1.0), None, 1.0))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # two dozen terms each
 @given(st.lists(st.one_of(TERMS, st.sampled_from(answer())), min_size=len(TOLD), max_size=len(TOLD)))
 def test_any_items_are_a_sample(items: list[Term]) -> None:
     later = decode_batch(items, sample(), 2.0)
     json.dumps(beam_object(later, None, 1.0)).encode()
     reading(later)
+    assert unpacked(packed(later)) == later
 
 
 @given(st.dictionaries(st.sampled_from(list(SLOW)), TERMS), st.lists(TERMS))
