@@ -9,7 +9,7 @@ An appup that somebody wrote by hand is used as it stands, and never replaced.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relctld.beam.package.changes import Applications, applications
@@ -54,18 +54,21 @@ class UndecidedError(PackageError):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the operator decides: instructions for modules, applications to restart, and that ours replace theirs."""
+    """What the operator decides: instructions for modules, applications to restart, that ours replace theirs, and
+    that there is no way back.
+    """
 
     changes: Mapping[str, Change] = field(default_factory=dict)
     restarts: frozenset[str] = frozenset()
     force: bool = False
+    up_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
     """What was made. `files` by path below NEW's root; `made` and `kept` are applications, by where the appup is from.
 
-    `down` is None where an appup of theirs has no way back.
+    `down` is None where there is no way back: none is wanted, or an appup of theirs has none.
     """
 
     files: Mapping[str, bytes]
@@ -181,11 +184,14 @@ class _Making:
         pairs = {name: _Pair(name, self._old, self._new) for name in wanted if name not in found}
         structs = {module for pair in pairs.values() for module in pair.structs()}
         apps = [*self._before.values(), *self._after.values()]
-        around = Surroundings(frozenset(structs), frozenset(module for app in apps for module in app.modules))
+        released = frozenset(module for app in apps for module in app.modules)
+        around = Surroundings(frozenset(structs), released, back=not self._wishes.up_only)
         for name, pair in pairs.items():
             changes = {module: self._change(name, module, pair, around) for module in pair.apart()}
             self._changes |= changes
             found[name] = appups.scripts(changes, pair.before, pair.after)
+        if self._wishes.up_only:
+            return {name: replace(each, down=None) for name, each in found.items()}
         return found
 
     def _change(self, name: str, module: str, pair: _Pair, around: Surroundings) -> Change:
@@ -202,7 +208,8 @@ class _Making:
 
     def _appup(self, name: str, scripts: Scripts) -> bytes:
         before, after = self._apart.changed[name]
-        ups, downs = [(_text(before), scripts.up)], [(_text(before), scripts.down)]
+        ups = [(_text(before), scripts.up)]
+        downs = [] if scripts.down is None else [(_text(before), scripts.down)]
         return made_file(after, ups, downs, f"{name} {before} to {after}")
 
     # -- the relup ---------------------------------------------------------------------------------
@@ -217,7 +224,7 @@ class _Making:
         there, here = _libraries(self._after, self._new), _libraries(self._before, self._old)
         up = translate(Way.UP, ups, there, here)
         ways_back = [scripts[name].down for name in order]
-        if None in ways_back:
+        if self._wishes.up_only or None in ways_back:
             return up, None
         back = [_added(name, self._old) for name in self._apart.removed]
         gone = [[(Atom("remove_application"), Atom(name))] for name in self._apart.added]

@@ -38,7 +38,7 @@ def refused(old: Path, new: Path, kind: Kind, *words: str) -> None:
 def asked(old: Path, new: Path, **more: object) -> dict[str, object]:
     """What `python -m relctld.relup` answers."""
     question = {"old": str(old), "new": str(new), "from": "", "to": "", "out": None, "dir": None}
-    return relup.answer({**question, "as": {}, "restart": [], "force": False, "plan": False, **more})
+    return relup.answer({**question, "as": {}, "restart": [], "force": False, "up_only": False, "plan": False, **more})
 
 
 def test_trees_and_tarballs_are_the_same(tmp_path: Path) -> None:
