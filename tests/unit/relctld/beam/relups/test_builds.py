@@ -130,6 +130,13 @@ def test_what_was_built_again_with_the_same_version(tmp_path: Path) -> None:
     refused(before, after, Kind.OTHER_CONTENT, "lib/stdlib-4.2/ebin/stdlib.beam differs", "stdlib 4.2")
 
 
+def test_a_module_that_was_cut_short(tmp_path: Path) -> None:
+    old, new = versions()
+    new.files[f"{new.ebin}/web_srv.beam"] = beam("web_srv", b"other")[:-9]
+    before, after = install(tmp_path / "old", old), pack(tmp_path / "new.tar.gz", new.files)
+    refused(before, after, Kind.BAD_BEAM, "lib/web-1.1.0/ebin/web_srv.beam", "new.tar.gz", "no whole module")
+
+
 def test_no_sasl(tmp_path: Path) -> None:
     old, new = versions()
     new.files["releases/1.1.0/web.rel"] = rel("web", "1.1.0", {"kernel": "8.5.3", "stdlib": "4.2", "web": "1.1.0"})
