@@ -38,7 +38,7 @@ def refused(old: Path, new: Path, kind: Kind, *words: str) -> None:
 def asked(old: Path, new: Path, **more: object) -> dict[str, object]:
     """What `python -m relctld.relup` answers."""
     question = {"old": str(old), "new": str(new), "from": "", "to": "", "out": None, "dir": None}
-    return relup.answer({**question, "as": {}, "restart": [], "force": False, "plan": False, **more})
+    return relup.answer({**question, "as": {}, "restart": [], "force": False, "up_only": False, "plan": False, **more})
 
 
 def test_trees_and_tarballs_are_the_same(tmp_path: Path) -> None:
@@ -128,6 +128,13 @@ def test_what_was_built_again_with_the_same_version(tmp_path: Path) -> None:
     new.files["lib/stdlib-4.2/ebin/stdlib.beam"] = beam("stdlib", b"other")
     before, after = install(tmp_path / "old", old), install(tmp_path / "new", new)
     refused(before, after, Kind.OTHER_CONTENT, "lib/stdlib-4.2/ebin/stdlib.beam differs", "stdlib 4.2")
+
+
+def test_a_module_that_was_cut_short(tmp_path: Path) -> None:
+    old, new = versions()
+    new.files[f"{new.ebin}/web_srv.beam"] = beam("web_srv", b"other")[:-9]
+    before, after = install(tmp_path / "old", old), pack(tmp_path / "new.tar.gz", new.files)
+    refused(before, after, Kind.BAD_BEAM, "lib/web-1.1.0/ebin/web_srv.beam", "new.tar.gz", "no whole module")
 
 
 def test_no_sasl(tmp_path: Path) -> None:
