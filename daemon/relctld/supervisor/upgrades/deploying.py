@@ -40,7 +40,7 @@ from relctld.host.users import UnknownUserError
 from relctld.supervisor.journal import timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Surroundings
-from relctld.supervisor.upgrades import disk, memory
+from relctld.supervisor.upgrades import disk, memory, site
 from relctld.supervisor.upgrades.configuring import ConfiguringError
 from relctld.supervisor.upgrades.ledger import Luggage
 from relctld.supervisor.upgrades.memory import Taken
@@ -98,7 +98,7 @@ class Deployments(Offers):
         arrival: Arrival = await self._work(self._arrival, contents, tree, wanted, at_rest, same)
         origin = tree.boot_version if tree else NOTHING
         runs = state.state is State.RUNNING and self._runs(origin)
-        is_whole = tree is not None and disk.selects(tree) == arrival.version and not arrival.placement.new
+        is_whole = site.selects(tree) == arrival.version and not arrival.placement.new
         if is_whole and (runs or not self._wants_up()):
             if received and contents:
                 seen = memory.taken(origin, received.sha256, contents.members)
@@ -123,7 +123,7 @@ class Deployments(Offers):
 
     def _is_so(self, tree: Tree | None, same: Taken) -> bool:
         """Whether this tarball's version is chosen, whole, and runs if it shall."""
-        if tree is None or disk.selects(tree) != same.version:
+        if tree is None or site.selects(tree) != same.version:
             return False
         state = self._managed.state
         as_wanted = self._runs(same.version) and state.state is State.RUNNING if self._wants_up() else state.vm is None
