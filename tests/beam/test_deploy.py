@@ -17,13 +17,13 @@ from tests.releases import distillery
 from tests.releases.package import package
 from tests.running import need_root
 
-LONG = os.environ.get("RELCTL_TESTS") == "long"
-ONE = ["rapp", "mapp"] if LONG else ["rapp"]
+ONE = ["rapp", "mapp"] if os.environ.get("RELCTL_TESTS") == "long" else ["rapp"]
+"""The two hardly differ, and each test costs seconds: mapp is asked the first of them, and the rest in the long run."""
 
 pytestmark = pytest.mark.beam
 
 
-@pytest.fixture(scope="module", params=["rapp", "mapp"])
+@pytest.fixture(scope="module", params=ONE)
 def shared_site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """One for all tests of the module."""
     with deploying(str(request.param)) as site:
@@ -35,6 +35,18 @@ def site(shared_site: Site) -> Iterator[Site]:
     """The shared one; nothing is installed."""
     yield shared_site
     shared_site.clear()
+
+
+def test_a_mix_release_too() -> None:
+    with deploying("mapp") as site:
+        site.deploy("1.0.0").done()
+        site.is_at("1.0.0")
+        site.unchanged("1.0.0")
+        cookie = (site.root / "releases" / "COOKIE").read_text()
+        site.deploy("1.1.0").done()
+        site.is_at("1.1.0")
+        assert (site.root / "releases" / "COOKIE").read_text() == cookie
+        site.after_deaths("1.1.0")
 
 
 def test_into_nothing_over_a_version_and_twice(site: Site) -> None:
