@@ -35,11 +35,18 @@ def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: b
     lines = [f"{clean(release)}: {clean(plan.get('from'))} to {clean(plan.get('to'))}"]
     for what, text in rows:
         lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
-    lines += _section("configuration", [_change(each) for each in _objects(plan.get("configuration"))], width)
+    lines += configuration_lines(plan, width)
     steps = [_step(each) for each in _list(plan.get("instructions"))]
     if brief and len(steps) > _FEW_STEPS:
         steps = [*steps[: _FEW_STEPS - 1], f"and {len(steps) - _FEW_STEPS + 1} more: --plan shows all"]
     return lines + _section("instructions", steps, width)
+
+
+def configuration_lines(word: Object, width: int | None = None) -> list[str]:
+    """What becomes of the configuration, key by key; of a plan, or of a word on the way."""
+    if why := word.get("configuration_unknown"):
+        return _folded(f"  configuration cannot be compared: {clean(why)}", 16, width)
+    return _section("configuration", [_change(each) for each in _objects(word.get("configuration"))], width)
 
 
 def _deployment_lines(release: str, plan: Object, width: int | None) -> list[str]:

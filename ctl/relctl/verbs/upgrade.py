@@ -6,7 +6,7 @@ from typing import Any
 from relctl.client import Client
 from relctl.errors import CannotError, UsageError
 from relctl.phases import Phases
-from relctl.plan import plan_lines, version_lines
+from relctl.plan import configuration_lines, plan_lines, version_lines
 from relctl.render import Object, clean, duration, plural
 from relctl.values import duration as duration_of
 from relctl.verb import EXIT_DONE, Call, Parser, Verb
@@ -72,6 +72,8 @@ def _asked(call: Call, args: dict[str, Any]) -> Object:
     def hear(word: Object) -> None:
         if isinstance(plan := word.get("plan"), dict) and not out.json:
             out.lines(plan_lines(call.names[0], plan, out.width(), brief=True))
+        if not out.json:
+            out.lines(configuration_lines(word, out.width()))
         phases.hear(word)
 
     with Client(call.address()) as client:

@@ -86,7 +86,7 @@ MEANING: dict[Note, tuple[str, str]] = {
         "bytes, lines, why",
         "The log could not be written; output was dropped rather than the node blocked.",
     ),
-    Note.LOG_TROUBLE: ("error", "The log cannot be written just now."),
+    Note.LOG_TROUBLE: ("error", "The log cannot be written, rotated, cleared or compressed as it should."),
     Note.REMOTE_ATTACHED: ("by, pid", "An operator opened a remote shell; pid: the shell's."),
     Note.REMOTE_DETACHED: (
         "by, pid, seconds, why",

@@ -86,6 +86,9 @@ daemon's own `daemon/`; the JSON is an object of `relctl events --json`.
 from typing import Any, Final, NamedTuple
 
 VERSION: Final = 1
+
+OPERATIONS: Final = "operations.json"
+"""A file beside the sockets, there while relctld becomes its successor: nobody serves them, and soon somebody will."""
 MAX_FRAME: Final = 1 << 20
 
 OPS: Final = (

@@ -79,6 +79,17 @@ def say(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sock
             "relctl help downgrade",
         ),
         (["upgrade", "web", "1", "2"], "cannot upgrade: unexpected argument 2", "relctl help upgrade"),
+        (["relup", "old"], "cannot relup: name two builds: OLD and NEW", "relctl help relup"),
+        (
+            ["relup", "old", "/", "-o", "x"],
+            "cannot relup: -o writes a tarball from a tarball, without --dir",
+            "relctl help relup",
+        ),
+        (
+            ["relup", "old", "/", "--as", "m=x"],
+            "cannot relup: --as m=x: not MODULE=INSTRUCTION",
+            "an instruction is add, delete, load, soft, update, supervisor",
+        ),
         (["daemon"], "cannot daemon: say what: status, reexec or stop", "relctl help daemon"),
         (["completion"], "cannot completion: say which shell: bash, zsh, fish", "relctl help completion"),
     ],

@@ -199,7 +199,7 @@ def _ways(source: Source, tree: Tree, running: str, version: str) -> tuple[Relup
         raise PackageError(
             Kind.NO_RELUP,
             f"it has no relup, so nothing leads to it from {running}",
-            f"make one from {running} (`rebar3 relup`, `mix` with castle) and build again",
+            f"make one from {running}: `relctl relup OLD NEW` writes it for two builds",
         )
     ways = ", ".join(relup.ups) or "no version"
     raise PackageError(

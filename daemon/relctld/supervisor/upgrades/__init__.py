@@ -9,6 +9,7 @@ site.py         the same of a root that may be missing, empty or damaged, for a 
 node.py         what a node says, and all that is asked of it
 stepping.py     what every transaction does: look, decide, write down, do; again
 transaction.py  one hot upgrade: what it looks at, its acts
+taking.py       a tarball copied, whose disk may hang
 switching.py    one switch by restart: what it looks at, its acts
 offer.py        a tarball or a version taken in and judged for a hot upgrade, and the plan that comes of it
 deploying.py    the same for a switch by restart
@@ -17,5 +18,6 @@ launches.py     what a launch must know of them
 outcomes.py     how they end, for operators
 removing.py     a version goes
 versions.py     what is installed
+running.py      one that is under way, and those who wait for it
 registry.py     the upgrades of all releases; nobody else is called from outside
 """

@@ -17,7 +17,7 @@ from relctld.beam.package import relup
 from relctld.beam.package.relup import Script
 from relctld.beam.term.terms import Atom, Term
 from relctld.core.model import State
-from relctld.core.upgrade import Install, Journal, Life, Node
+from relctld.core.upgrade import Install, Journal, Life, Node, Phase
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.nodes.whereabouts import Nowhere
@@ -77,7 +77,7 @@ class NodeSide:
         if (now.epoch, now.incarnation) != (state.epoch, state.incarnation) or now.incarnation is None:
             return coming  # it changed while it was asked
         order = survey.order
-        if survey.current:
+        if survey.current and journal.phase is not Phase.BEGUN:  # before, its list may be another's
             self._nodes.runs(self._managed.name, survey.current)
         return Node(
             Life.UP,

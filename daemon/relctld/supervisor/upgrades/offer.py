@@ -4,9 +4,7 @@ Rule: what is wrong is told by a RefusedError, whole: why, and the next step.
 """
 
 import asyncio
-import os
 import platform
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +21,8 @@ from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
 from relctld.control.server import RefusedError
 from relctld.core.model import Flavour, State
-from relctld.host import staging, unpack
 from relctld.host import tree as files
-from relctld.host.fsuser import as_user
+from relctld.host import unpack
 from relctld.host.gate import Identity
 from relctld.host.staging import Received
 from relctld.supervisor.managed import Managed
@@ -37,13 +34,10 @@ from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground, as_owner
 from relctld.supervisor.upgrades.ledger import Ledger, Luggage
 from relctld.supervisor.upgrades.memory import Taken, taken
 from relctld.supervisor.upgrades.node import NodeError, NodeSide
+from relctld.supervisor.upgrades.taking import Tell, take_in
 from relctld.supervisor.upgrades.tools import Tools
 
-LARGEST = 4 << 30
 _LARGEST_RELEASES = 1 << 20
-_TELL_EVERY = 0.25
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,39 +156,19 @@ class Offers:
         if running and running != survey.permanent:
             why = f"{running} was installed in the node and never made permanent"
             raise RefusedError("impossible", f"{why}; a boot would bring {survey.permanent}", restart)
-        launched = self._managed.launched.version
-        if running != tree.boot_version and tree.releases is None:
-            running = launched or running  # it made up its list: mix ships no RELEASES
+        if running != tree.boot_version:  # its list is made up (mix ships none), torn, or another's
+            running = self._tools.nodes.known(self._managed.name).version or self._managed.launched.version or running
         if running != tree.boot_version:
             raise RefusedError("impossible", f"{running} runs, but a boot would bring {tree.boot_version}", restart)
         return running
 
     async def _receive(self, wanted: Wanted, root: Path | None) -> tuple[Received, Contents]:
-        received: Received = await self._work(self._copy, wanted)
+        received = await take_in(str(wanted.tarball), wanted.reader, self._ledger.folder, self._tell)
         if wanted.sha256 is not None and wanted.sha256.lower() != received.sha256:
             raise RefusedError("impossible", f"its sha256 is {received.sha256}, not the one that was given")
         self._tell({"step": "judging"})
         contents: Contents = await self._work(disk.read_package, received.path, root)
         return received, contents
-
-    def _copy(self, wanted: Wanted) -> Received:
-        assert wanted.tarball is not None
-        reader, folder = wanted.reader, self._ledger.folder
-        with as_user(reader.uid, reader.gid, reader.groups):
-            source = staging.open_source(Path(wanted.tarball))
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            total, told = os.fstat(source).st_size, 0.0
-
-            def tell(done: int) -> None:
-                nonlocal told
-                if time.monotonic() - told >= _TELL_EVERY:
-                    told = time.monotonic()
-                    self._loop.call_soon_threadsafe(self._tell, {"step": "reading", "bytes": done, "of": total})
-
-            return staging.receive(source, folder, LARGEST, tell)
-        finally:
-            os.close(source)
 
     def _judge(
         self, contents: Contents | None, tree: Tree, running: str, version: str | None, luggage: Luggage

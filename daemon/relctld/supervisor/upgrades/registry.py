@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,12 @@ from relctld.supervisor.upgrades.deploying import Deployment, Deployments
 from relctld.supervisor.upgrades.launches import Launches
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, under_way
 from relctld.supervisor.upgrades.making import entry_of, make, transaction_of, versions_of
-from relctld.supervisor.upgrades.offer import Offer, Tell, Wanted
+from relctld.supervisor.upgrades.offer import Offer, Wanted
 from relctld.supervisor.upgrades.outcomes import outcome_of, told
 from relctld.supervisor.upgrades.removing import finish, remove_version
+from relctld.supervisor.upgrades.running import Running
 from relctld.supervisor.upgrades.stepping import Stepping
+from relctld.supervisor.upgrades.taking import Tell
 from relctld.supervisor.upgrades.tools import Ask, Tools
 from relctld.supervisor.upgrades.versions import versions
 
@@ -50,21 +53,6 @@ RunHook = Callable[[Managed, Hook, Mapping[str, str]], Any]
 """Runs a release's hook; awaited, it is None or what went wrong."""
 
 Prepare = Callable[[ReleaseSpec, Place], Recipe]
-
-
-class _Running:
-    """An upgrade under way, and those who wait for its end."""
-
-    def __init__(self, transaction: Stepping, begun: float) -> None:
-        self.transaction = transaction
-        self.begun = begun
-        self.tells: list[Tell] = []
-        self.detail = ""
-        self.task: asyncio.Task[dict[str, Any]] | None = None
-
-    def tell(self, word: dict[str, Any]) -> None:
-        for each in tuple(self.tells):
-            each(word)
 
 
 class Upgrades:
@@ -93,7 +81,7 @@ class Upgrades:
         self._parts, self._history, self._run_hook, self._ask, self._save = parts, history, run_hook, ask, save
         self._loop = asyncio.get_running_loop()
         self.launches = Launches(state_dir, lambda name: name in self._running or name in self._unfinished)
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._preparing: dict[str, str] = {}
         self._tidied: dict[str, asyncio.Future[None]] = {}
         self._unfinished: frozenset[str] = frozenset()
@@ -125,11 +113,7 @@ class Upgrades:
     def shown(self, name: str) -> dict[str, Any] | None:
         """`upgrade` of `status --json`."""
         running = self._running.get(name)
-        if running is None:
-            return None
-        j = running.transaction.journal
-        body = {"from": j.origin, "to": j.target, "phase": str(j.phase), "since": j.since, "by": j.by}
-        return body | ({"detail": running.detail} if running.detail else {})
+        return None if running is None else running.shown()
 
     # -- asked for -----------------------------------------------------------------------------
 
@@ -247,12 +231,17 @@ class Upgrades:
         entry: Entry,
         begun: float | None,
         offer: Offer | Deployment | None = None,
-    ) -> _Running:
+    ) -> Running:
         j = taken_up(entry.journal, self._loop.time())
         entry = replace(entry, journal=j)
-        tools = replace(self._tools(managed), entered=self._entered, shown=lambda why: self._explain(managed.name, why))
+        tools = replace(
+            self._tools(managed),
+            entered=self._entered,
+            shown=lambda why: self._explain(managed.name, why),
+            told=partial(self._tell, managed.name),
+        )
         transaction = transaction_of(managed, ledger, entry, tools, offer)
-        running = _Running(transaction, begun or self._loop.time())
+        running = Running(transaction, begun or self._loop.time())
         self._running[managed.name] = running
         self._shell.post(UpgradeBegun(managed.name, Upgrading(j.id, j.target, j.by)))
         if begun is not None:
@@ -263,7 +252,7 @@ class Upgrades:
         running.task.add_done_callback(_seen)
         return running
 
-    async def _run(self, managed: Managed, ledger: Ledger, running: _Running) -> dict[str, Any]:
+    async def _run(self, managed: Managed, ledger: Ledger, running: Running) -> dict[str, Any]:
         transaction = running.transaction
         end = await self._to_its_end(managed.name, transaction)
         outcome = outcome_of(managed, transaction.journal, end, self._loop.time() - running.begun)
@@ -317,22 +306,12 @@ class Upgrades:
             fields = {"epoch": managed.state.epoch, "hook": str(Hook.POST_UPGRADE), "error": error}
             self._history.report(managed.name, Note.HOOK_FAILED, fields)
 
-    async def _joined(self, running: _Running, tell: Tell, *, wait: bool) -> dict[str, Any]:
+    async def _joined(self, running: Running, tell: Tell, *, wait: bool) -> dict[str, Any]:
         """The end of an upgrade for one who waits; who leaves does not end it."""
-        j = running.transaction.journal
-        if not wait or running.task is None:
+        if not wait:
+            j = running.transaction.journal
             return {"changed": True, "accepted": True, "from": j.origin, "to": j.target}
-        running.tells.append(tell)
-        try:
-            return told(j.release, await asyncio.shield(running.task))
-        except asyncio.CancelledError:
-            if running.task.cancelled():
-                if self._gives_way:
-                    await self._loop.create_future()  # for ever: our successor answers
-                raise RefusedError("failed", "relctld is stopping; a later one goes on with it") from None
-            raise
-        finally:
-            running.tells.remove(tell)
+        return await running.end(tell, gives_way=lambda: self._gives_way)
 
     def _entered(self, journal: Journal) -> None:
         running = self._running.get(journal.release)
@@ -341,6 +320,9 @@ class Upgrades:
             running.tell({"phase": str(journal.phase), "why": journal.why})
         fields = {"id": journal.id, "phase": str(journal.phase), "why": journal.why}
         self._history.report(journal.release, Note.UPGRADE_PHASE, fields)
+
+    def _tell(self, name: str, word: dict[str, Any]) -> None:
+        self._running[name].tell(word)
 
     def _explain(self, name: str, why: str) -> None:
         running = self._running.get(name)
@@ -364,6 +346,7 @@ class Upgrades:
             lock=self.launches.locks[managed.name],
             entered=lambda _: None,
             shown=lambda _: None,
+            told=lambda _: None,
         )
 
     def _recipe(self, managed: Managed) -> Recipe:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 from relctld.core.model import Op
 from relctld.core.probes import Finding, Probe
@@ -30,7 +31,7 @@ Order = Callable[[str, Op, str], asyncio.Future[None]]
 @dataclass(frozen=True, slots=True)
 class Tools:
     """`lock`: held by who launches the release, or decides what a launch brings. `entered`: told of each phase,
-    `shown`: of what keeps it from going on."""
+    `shown`: of what keeps it from going on, `told`: of what else who waits should see."""
 
     nodes: Nodes
     commands: Commands
@@ -42,3 +43,4 @@ class Tools:
     lock: threading.Lock
     entered: Callable[[Journal], None]
     shown: Callable[[str], None]
+    told: Callable[[dict[str, Any]], None]
