@@ -14,7 +14,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -108,6 +108,12 @@ def stand(shared_stand: Stand) -> Iterator[Stand]:
     """The shared one, given back as it was."""
     yield shared_stand
     shared_stand.restore()
+
+
+@pytest.fixture(scope="session")
+def built() -> Callable[[str], Path]:
+    """Builds a sample at 1.0.0, where that can be done."""
+    return _built
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,8 +52,9 @@ BACK = [*entering("restarting"), *entering("cleaning"), *(Death(when, "last.json
 
 
 @pytest.fixture(scope="module", params=["rapp", "mapp"] if LONG else ["rapp"])
-def shared_site(request: pytest.FixtureRequest) -> Iterator[Site]:
+def shared_site(request: pytest.FixtureRequest, built: Callable[[str], Path]) -> Iterator[Site]:
     """One for all tests of the module."""
+    built(str(request.param))
     with deploying(str(request.param)) as site:
         yield site
 
