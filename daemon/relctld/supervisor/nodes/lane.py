@@ -61,15 +61,14 @@ class Lane:
 
     @property
     def version(self) -> str | None:
-        """The version that release_handler says is running; None where it does not tell."""
+        """The version that runs, as far as it is known."""
         if self._runs is not None:
             return self._runs
-        known = (self._slow.releases if self._slow else None) or ()
-        by_status = {installed.status: installed.version for installed in reversed(known)}
-        return by_status.get("current") or by_status.get("permanent")
+        begun = self._managed.launched.version
+        return self._slow.version(begun) if self._slow else begun
 
     def runs(self, version: str) -> None:
-        """release_handler was asked by somebody else, and says this now; it is asked again soon."""
+        """Somebody else has found that this runs now; the node is asked again soon."""
         if version != self.version:
             self._runs, self._slow_at = version, float("-inf")
 

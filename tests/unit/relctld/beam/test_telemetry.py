@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relctld.beam.kept import packed, unpacked
+from relctld.beam.running import Listed
 from relctld.beam.slowlane import (
     MOST_ALARMS,
     MOST_APPLICATIONS,
@@ -153,6 +154,8 @@ def test_any_items_are_a_sample(items: list[Term]) -> None:
 
 @given(st.dictionaries(st.sampled_from(list(SLOW)), TERMS), st.lists(TERMS))
 def test_any_slow_answers_can_be_shown(answers: dict[str, Term], items: list[Term]) -> None:
+    decode_slow(answers).version(None)
+    decode_slow(dict.fromkeys(SLOW, items)).version("1")
     json.dumps(beam_object(sample(), decode_slow(answers), 1.0), ensure_ascii=False).encode()
     json.dumps(beam_object(sample(), decode_slow(dict.fromkeys(SLOW, items)), 1.0), ensure_ascii=False).encode()
 
@@ -162,12 +165,16 @@ def test_slow_answers() -> None:
         "applications": [(Atom("kernel"), [69], [56, 46, 53]), 7, (Atom("app"), b"x", b"1")],
         "alarms": [(Atom("disk"), [b"/"]), Atom("odd")],
         "releases": [([119], [49], [[107]], Atom("permanent")), ([], b"2", [], Atom("old")), (1, 2), ([], [], [], 1)],
+        "booted": ([119], [49]),
     })  # fmt: skip
     assert slow == Slow(
         (Application("kernel", "8.5"), Application("app", "1")),
         ('{disk,[<<"/">>]}', "odd"),
         (Installed("w", "1", "permanent"), Installed(None, "2", "old")),
+        "1",
+        (Listed("1", "permanent", frozenset({"k"})), Listed("2", "old", frozenset())),
     )
+    assert slow.version("2") == "1"
 
 
 def test_an_alarm_handler_of_its_own_is_not_known() -> None:
