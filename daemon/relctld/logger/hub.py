@@ -109,13 +109,16 @@ class Hub:
         self._watched.add(feed)
 
     def _look_after(self, now: float) -> None:
-        """Notice who is stuck, retry what failed, write counters; and forget who needs none of it."""
+        """Notice who is stuck, retry what failed, rotate what is old, write counters.
+
+        Who needs none of it is forgotten.
+        """
         next_look = now + 3600.0
         for feed in list(self._watched):
             if feed.stalled(now):
                 feed.taken_over()
                 self._arm(feed)
-            elif feed.failing and not feed.busy and now >= feed.retry_at and feed.begin(now):
+            elif not feed.busy and ((feed.failing and now >= feed.retry_at) or feed.overdue(now)) and feed.begin(now):
                 self._pool.submit(feed.work)
             feed.cool(now)
             feed.export(now)
@@ -132,9 +135,12 @@ class Hub:
         if not feed.left and not self._stopping:
             self._arm(feed)
         if feed.failing or feed.left or self._stopping:
-            self._given_back.append(feed)
-            with contextlib.suppress(BlockingIOError):  # full: then the main thread is awake anyhow
-                os.write(self._nudge, b"\0")
+            self._look_soon(feed)
+
+    def _look_soon(self, feed: Feed) -> None:
+        self._given_back.append(feed)
+        with contextlib.suppress(BlockingIOError):  # full: then the main thread is awake anyhow
+            os.write(self._nudge, b"\0")
 
     def _arm(self, feed: Feed) -> None:
         with contextlib.suppress(OSError, ValueError):  # closed meanwhile
@@ -147,7 +153,9 @@ class Hub:
             os.read(self._nudged, 4096)
         while self._given_back:
             feed = self._given_back.popleft()
-            if feed.left and self._feeds.get(feed.policy.name) is feed and not feed.busy:
+            if self._feeds.get(feed.policy.name) is not feed:
+                continue  # closed, before its compression ended
+            if feed.left and not feed.busy:
                 self._close(feed)
                 self._match()
             else:
@@ -213,7 +221,7 @@ class Hub:
 
     def _open(self, policy: LogPolicy, pipe_size: int) -> None:
         try:
-            feed = Feed(policy, self._gave_back, self._compressor.ask)
+            feed = Feed(policy, self._gave_back, self._compressor.ask, self._look_soon)
         except OSError as err:
             self._reopen_at = time.monotonic() + _RETRY_OPEN
             say("error", "cannot-open", policy.name, f"cannot open {policy.fifo_out}: {err.strerror or err}")

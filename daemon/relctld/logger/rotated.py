@@ -8,29 +8,38 @@ A time index goes with its log. One left alone, by a kill between the two, is re
 import contextlib
 import os
 import threading
-from collections import deque
+from collections.abc import Callable
 
 from relctld.logfiles import times
 from relctld.logfiles.names import Rotated, is_stem, listing
 
 from .policy import LogPolicy
-from .report import say
 
 _CHUNK = 1 << 18
 
 
 def retain(directory: str, policy: LogPolicy, current_size: int) -> None:
-    """Delete the oldest until `keep` and `max_total` hold, counting `current` as large as it may become."""
+    """Delete the oldest until `keep` and `max_total` hold, counting `current` as large as it may become.
+
+    One that cannot be deleted stands in no other's way; the OSError comes at the end.
+    """
     logs = listing(directory)
     sizes = [_size(directory, log) for log in logs]
     total = sum(sizes) + max(current_size, policy.limit or 0)
     keep = len(logs) if policy.keep is None else policy.keep
     room = total if policy.max_total is None else policy.max_total
-    for index, (log, size) in enumerate(zip(logs, sizes, strict=True)):
-        if len(logs) - index <= keep and total <= room:
+    left, trouble = len(logs), None
+    for log, size in zip(logs, sizes, strict=True):
+        if left <= keep and total <= room:
             break
-        delete(directory, log)
-        total -= size
+        try:
+            delete(directory, log)
+        except OSError as err:
+            trouble = err
+        else:
+            left, total = left - 1, total - size
+    if trouble is not None:
+        raise trouble
 
 
 def tidy(directory: str) -> None:
@@ -40,16 +49,17 @@ def tidy(directory: str) -> None:
         stem = name.removesuffix(times.SUFFIX)
         left_alone = stem != name and is_stem(stem) and stem not in stems
         if left_alone or name.endswith(".log.gz.tmp"):
-            os.unlink(os.path.join(directory, name))
+            with contextlib.suppress(OSError):  # a directory, say: whoever needs the name will tell
+                os.unlink(os.path.join(directory, name))
 
 
 def delete_oldest(directory: str) -> bool:
     """Make room on a full disk: delete the oldest rotated log, never the last one left. False if there was none."""
-    logs = listing(directory)
-    if len(logs) < 2:
-        return False
-    delete(directory, logs[0])
-    return True
+    for log in listing(directory)[:-1]:
+        with contextlib.suppress(OSError):
+            delete(directory, log)
+            return True
+    return False
 
 
 def delete(directory: str, log: Rotated) -> None:
@@ -101,14 +111,16 @@ class Compressor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._queue: deque[tuple[str, str]] = deque()  # (release, directory)
+        self._queue: dict[str, Callable[[str | None], None]] = {}  # by directory
         self._running = False
 
-    def ask(self, release: str, directory: str) -> None:
-        """Compress what is rotated in the directory, soon. May be asked again at any time."""
+    def ask(self, directory: str, told: Callable[[str | None], None]) -> None:
+        """Compress what is rotated in the directory, soon, then tell what was in the way, if anything.
+
+        May be asked again at any time.
+        """
         with self._lock:
-            if (release, directory) not in self._queue:
-                self._queue.append((release, directory))
+            self._queue[directory] = told
             if self._running:
                 return
             self._running = True
@@ -124,12 +136,24 @@ class Compressor:
                 if not self._queue:
                     self._running = False
                     return
-                release, directory = self._queue.popleft()
-            try:
-                for log in listing(directory):
-                    if log.name.endswith(".log"):
-                        compress(directory, log)
-            except FileNotFoundError:
-                pass  # deleted meanwhile
-            except Exception as err:  # noqa: BLE001  one release's trouble must not end compression for all
-                say("warning", "cannot-compress", release, str(err))
+                directory = next(iter(self._queue))
+                told = self._queue.pop(directory)
+            told(_compress_all(directory))
+
+
+def _compress_all(directory: str) -> str | None:
+    """Compress what is rotated in the directory; why that was not done with the last one that failed."""
+    trouble = None
+    try:
+        waiting = [log for log in listing(directory) if log.name.endswith(".log")]
+    except OSError as err:
+        return f"cannot compress {directory}: {err.strerror}"
+    for log in waiting:
+        try:
+            compress(directory, log)
+        except FileNotFoundError:
+            pass  # deleted meanwhile
+        except Exception as err:  # noqa: BLE001  trouble with one log must not end compression for all
+            why = err.strerror if isinstance(err, OSError) else f"{type(err).__name__}: {err}"
+            trouble = f"cannot compress {os.path.join(directory, log.name)}: {why}"
+    return trouble

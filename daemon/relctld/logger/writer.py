@@ -13,18 +13,18 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple
 
 from relctld.logfiles.names import listing
 
-from . import kernel, marks, rotated
+from . import kernel, marks
 from .claimed import Claimed, Gap
 from .lines import CUT, LONGEST_LINE, behind_lines, compose, stamp
 from .logfile import LogFile
 from .policy import LogPolicy
-from .report import say, utc
+from .report import utc
 from .tally import Tally
+from .upkeep import Upkeep
 
 _SLICE = 1 << 16  # what is composed at a time
 
@@ -39,15 +39,12 @@ class _Due(NamedTuple):
 class Writer:
     """Moves what is claimed of one release. `progress`: when it last got on (monotonic)."""
 
-    def __init__(
-        self, policy: LogPolicy, claimed: Claimed, lock: threading.Lock, compress: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, policy: LogPolicy, claimed: Claimed, lock: threading.Lock, upkeep: Upkeep) -> None:
         self.log = LogFile(policy.name)
-        self.tally = Tally(policy, claimed)
+        self.tally = Tally(policy, claimed, upkeep)
         self.progress = 0.0
-        self._claimed, self._lock, self._compress = claimed, lock, compress
+        self._claimed, self._lock, self._upkeep = claimed, lock, upkeep
         self._due: deque[_Due] = deque()
-        self._ready_for = ""  # the directory that was looked through
         self._recovered = False
 
     def look_for_marks(self, policy: LogPolicy, out: int) -> None:
@@ -63,10 +60,7 @@ class Writer:
         if not self._recovered:
             self._recover(policy)
             self._recovered = True
-        if self._ready_for != policy.dir:
-            rotated.tidy(policy.dir)
-            self.look_after(policy)
-            self._ready_for = policy.dir
+        self._upkeep.prepare(policy, self.log.size)
 
     def _recover(self, policy: LogPolicy) -> None:
         """What did a former logger, killed while it wrote, still get into the log? Then go on exactly behind it."""
@@ -122,7 +116,9 @@ class Writer:
             full = full and written == count
         if full:
             if log.rotate():
-                self.look_after(policy)
+                with self._lock:
+                    claimed.follow(log.inode, log.size)  # before the former file can be compressed, and not found again
+                self._upkeep.rotated(policy, log.size)
             else:
                 log.ensure(policy.dir)
 
@@ -179,15 +175,6 @@ class Writer:
             self._claimed.marked = mark.number
             self._claimed.keep(0, column, self.log.inode, self.log.size)
             self._due.popleft()
-
-    def look_after(self, policy: LogPolicy) -> None:
-        """Something was rotated: retention now, compression when there is time. Trouble with that stops no line."""
-        try:
-            rotated.retain(policy.dir, policy, self.log.size)
-        except OSError as err:
-            say("warning", "cannot-retain", policy.name, str(err))
-        if policy.compress:
-            self._compress(policy.name, policy.dir)
 
     def rewind(self, *, worn_only: bool = False) -> bool:
         """Fill the memory anew, if all of it is in the log."""

@@ -65,6 +65,7 @@ class Loggers:
         self._missing = 0
         self._seen: dict[str, tuple[int, Counters]] = {}
         self._yielding: frozenset[str] = frozenset()
+        self._vms: dict[str, tuple[str | None, int | None]] = {}
         journal.said = self._said
 
     def take_up(self) -> None:
@@ -84,9 +85,12 @@ class Loggers:
         return self._scribe.submit(self._plan, tuple(self._releases.values()))
 
     def stepped(self, managed: Managed) -> None:
-        """A VM that is to end must not wait for a log that can take no more."""
-        if managed.spec.log.on_full is OnFull.BLOCK and _ends(managed) != (managed.name in self._yielding):
-            self._yielding ^= {managed.name}
+        """A VM that is to end must not wait for a log that can take no more; the journal is told of a new one."""
+        name, vm = managed.name, _vm(managed)
+        yields = managed.spec.log.on_full is OnFull.BLOCK and _ends(managed)
+        if yields != (name in self._yielding) or vm != self._vms.get(name, (None, None)):
+            self._yielding = self._yielding | {name} if yields else self._yielding - {name}
+            self._vms[name] = vm
             self.plan()
 
     def _plan(self, releases: tuple[Managed, ...]) -> None:
@@ -285,6 +289,7 @@ class Loggers:
 def policy(managed: Managed) -> LogPolicy:
     """What the logger must know of a release."""
     spec = managed.spec.log
+    version, epoch = _vm(managed)
     return LogPolicy(
         name=managed.name,
         fifo_out=str(managed.folder / "out"),
@@ -297,7 +302,16 @@ def policy(managed: Managed) -> LogPolicy:
         on_full="block" if spec.on_full is OnFull.BLOCK and not _ends(managed) else "drop",
         timestamps=spec.timestamps,
         markers=spec.markers,
+        max_age=spec.max_age,
+        journal=spec.journal,
+        version=version,
+        epoch=epoch,
     )
+
+
+def _vm(managed: Managed) -> tuple[str | None, int | None]:
+    """Version and epoch of the VM whose lines go to the journal; both None where they do not."""
+    return (managed.launched.version, managed.state.epoch) if managed.spec.log.journal else (None, None)
 
 
 def _ends(managed: Managed) -> bool:
