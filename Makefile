@@ -1,7 +1,8 @@
 # Each target does all of its own set-up (.ci/setup): Debian packages as root, and .venv.
 #   make demo    relctl at work on a real release, in two minutes
 #   make test    everything: linters, types, unit tests, real processes, real releases (ARGS="-k name" for a part);
-#                RELCTL_TESTS=long takes both flavours, and every act, through every moment of death: twice as long
+#                RELCTL_TESTS=long takes both flavours, and every act, through every moment of death, and a node out of
+#                memory in a machine of its own (qemu): twice as long
 #   make chaos   500 rounds of kills, freezes and requests at random moments (ROUNDS=50 SEED=7)
 #   make bench   what relctld costs
 #   make lint    linters and types only

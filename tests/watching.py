@@ -14,6 +14,7 @@ from typing import Self
 
 _VM = b"beam.smp"
 _GATE = b"relctl-gate"
+_KTHREADD = b"2"
 _PAUSE = 0.02
 
 
@@ -82,6 +83,8 @@ class Watching:
             environ = _read(pid, "environ").split(b"\0")
         except OSError:
             return None
+        if environ == [b""] and parent != _KTHREADD:
+            return None  # for a moment of an exec the name is there already, and the environment not yet
         if self._mark not in environ:
             self._strangers[pid] = title
             return None

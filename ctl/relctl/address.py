@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, NoReturn
 
 from relctl.errors import UnreachableError, UsageError
+from relctld.wire.messages import OPERATIONS
 
 SYSTEM_SOCKET: Final = "/run/relctl/control.sock"
 MAX_PATH: Final = 107
@@ -40,6 +41,10 @@ class Address(NamedTuple):
     def events(self) -> str:
         """The path of the event socket, which lies beside the control socket."""
         return os.path.join(os.path.dirname(self.path), "events.sock")
+
+    def is_renewed(self) -> bool:
+        """Whether who listens there is about to become its successor: what was asked of it lies beside the socket."""
+        return os.path.exists(os.path.join(os.path.dirname(self.path), OPERATIONS))
 
     def check(self) -> int:
         """The pid of who listens, 0 where it cannot be seen; UnreachableError says why nobody does."""

@@ -2,7 +2,8 @@
 
 Rule 1: knows frames and time, nothing of verbs or of how things are shown.
 Rule 2: a request keeps its id however often it is sent; the daemon joins repeats, also across its own restart.
-Rule 3: nothing here waits for ever: `SILENCE` seconds without a word, and the daemon counts as unreachable.
+Rule 3: nothing here waits for ever: `SILENCE` seconds without a word, and the daemon counts as unreachable; while it
+        becomes its successor in place, `RENEWED_WITHIN`.
 """
 
 import os
@@ -22,6 +23,8 @@ REPEAT: Final = 2.0
 """Seconds of silence after which a request is sent again."""
 SILENCE: Final = 5.0
 """Seconds of silence after which the daemon counts as unreachable."""
+RENEWED_WITHIN: Final = 60.0
+"""Seconds of silence after which that is true of one that is just being renewed, with all of its releases."""
 TICK: Final = 0.25
 """Seconds between two calls of `tick`."""
 
@@ -79,7 +82,10 @@ class Client:
             if wait.is_over():
                 raise TimeUpError(accepted=wait.accepted)
             if wait.is_silent():
-                raise self._why_silent(wait)
+                error = self._why_silent(wait)  # raises where nobody listens any more
+                if wait.patience == RENEWED_WITHIN or not self.address.is_renewed():
+                    raise error
+                wait.patience = RENEWED_WITHIN
             if tick is not None:
                 tick()
 
@@ -110,18 +116,19 @@ class Client:
             return UnreachableError(why, f"the socket was chosen by {self.address.origin}")
         heard = "nothing more" if wait.accepted else "nothing"
         return UnreachableError(
-            f"relctld does not answer ({heard} for {SILENCE:g} s on {self.address.path})", _DEAF_HINT
+            f"relctld does not answer ({heard} for {wait.patience:g} s on {self.address.path})", _DEAF_HINT
         )
 
 
 class _Wait:
-    """The times of one request: when to send, when to give up."""
+    """The times of one request: when to send, when to give up. `patience`: seconds of silence that are borne."""
 
     def __init__(self, request: Request, deadline: float | None, tick: float | None) -> None:
         self.request = request
         self.accepted = False
         self.garbage = ""
         self._deadline, self._tick = deadline, tick
+        self.patience = SILENCE
         self._heard = self._now = time.monotonic()
         self._sent: float | None = None
 
@@ -134,7 +141,7 @@ class _Wait:
 
     def poll(self, socket: "zmq.Socket[bytes]") -> bool:
         """Wait until there is something to read or to do; whether there is something to read."""
-        due = [max(self._sent or self._now, self._heard) + REPEAT, self._heard + SILENCE]
+        due = [max(self._sent or self._now, self._heard) + REPEAT, self._heard + self.patience]
         due += [self._deadline] if self._deadline is not None else []
         due += [self._now + self._tick] if self._tick else []
         patience = max(0.0, min(due) - self._now)
@@ -147,7 +154,7 @@ class _Wait:
     def hear(self) -> None:
         """The daemon said something about this request."""
         self.accepted = True
-        self._heard = self._now
+        self._heard, self.patience = self._now, SILENCE
 
     def is_over(self) -> bool:
         """Is the deadline past?"""
@@ -155,7 +162,7 @@ class _Wait:
 
     def is_silent(self) -> bool:
         """Has nothing been heard for too long?"""
-        return self._now - self._heard >= SILENCE
+        return self._now - self._heard >= self.patience
 
 
 class Notices:

@@ -16,6 +16,7 @@ from relctld.beam.term.etf import decode
 from relctld.beam.term.terms import Atom
 from relctld.beam.term.written import written
 from tests.beam.oracle import Oracle, oracle
+from tests.relups import comparable
 
 pytestmark = pytest.mark.beam
 
@@ -115,30 +116,6 @@ def systools(vm: Oracle, way: Way, scripts: list[list[Any]], there: list[Library
     mode = "up" if way is Way.UP else "dn"
     asked = f"systools_rc:translate_scripts({mode}, {written(scripts)}, {records(there)}, {records(here)})"
     return decode(vm.value(asked))
-
-
-def comparable(script: list[Any]) -> list[Any]:
-    """With what hangs together sorted: there systools' order is that of a hash table, within what the needs allow."""
-    found: list[Any] = []
-    reads: list[Any] = []
-    run: list[str] = []
-    for each in [*script, None]:
-        if isinstance(each, tuple) and each[0] in ("load", "remove", "purge"):
-            run.append(repr(each))
-            continue
-        if run:
-            found.append(sorted(run))
-            run = []
-        match each:
-            case (("suspend" | "resume") as kind, items) | (("code_change") as kind, _, items):
-                found.append((kind, each[1] if kind == "code_change" else "", sorted(map(repr, items))))
-            case ("load_object_code", (name, version, modules)):
-                reads.append((name, version, sorted(modules)))
-            case None:
-                pass
-            case _:
-                found.append(each)
-    return [sorted(reads), *found]
 
 
 def obeys(script: list[Any], scripts: list[list[Any]], way: Way) -> bool:

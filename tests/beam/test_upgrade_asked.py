@@ -77,6 +77,18 @@ def test_a_plan_names_who_is_busy_and_masks_a_secret_that_changes(stand: Stand) 
     assert unheard(stand)
 
 
+def test_before_the_install_the_configuration_is_shown_key_by_key(stand: Stand) -> None:
+    done = stand.upgrade("1.1.0")
+    done.done()
+    before, _, after = done.out.partition("installed in the node")
+    for change in ("limit: 10 to 20", "+ {name} added: ", "- {name} legacy: true"):
+        assert change.format(name=stand.name) in before, done.out
+    assert "configuration" not in after
+    assert SECRET not in done.out + done.err
+    back = stand.downgrade()
+    assert "limit: 20 to 10" in back.out.partition("installed in the node")[0], back.out
+
+
 def test_a_secret_is_masked_in_plan_events_and_logs(stand: Stand) -> None:
     added = stand.upgrade("1.1.0", "--json")
     added.done()

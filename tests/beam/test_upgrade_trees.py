@@ -12,6 +12,7 @@ from relctld.beam.package.releases import read_releases
 from tests.beam.supervised import OTHER_USER
 from tests.beam.upgrading import Stand, standing
 from tests.running import need_root
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
 
@@ -60,6 +61,39 @@ def test_a_list_that_was_damaged_before_the_boot_is_mended(stand: Stand) -> None
     assert stand.daemon.ask("versions", {"release": "web"})["releases_error"]
     stand.upgrade("1.1.0").done()
     stand.after_deaths("1.1.0")
+
+
+@pytest.mark.parametrize("kind", ["another's", "torn"])
+def test_what_runs_is_not_what_a_list_says_that_the_node_was_booted_with(stand: Stand, kind: str) -> None:
+    """The list is release_handler's word. `torn`: whoever made a version permanent was cut short after it."""
+    path, named = stand.root / "releases" / "RELEASES", "0.1.0"
+    text = DAMAGE["another's"] or ""
+    if kind == "torn":
+        stand.upgrade("1.1.0").done()
+        stand.downgrade().done()
+        named, text = (
+            "1.1.0",
+            path.read_text().replace("permanent", "…").replace("old", "permanent").replace("…", "old"),
+        )
+    path.write_text(text)
+    epoch = stand.daemon.status("web")["epoch"]
+    stand.kill_vm()
+    stand.daemon.wait_for("web", 90, epoch=epoch + 1)
+    said = stand.well()
+    assert said["version"] == said["boot_version"] == "1.0.0"
+
+    def told() -> list[str]:
+        beam = stand.daemon.status("web")["beam"] or {}
+        return [each["version"] for each in beam.get("releases") or [] if each["status"] == "permanent"]
+
+    wait_until(lambda: told() == [named], 60, what=lambda: f"release_handler's word; it is {told()}")
+    assert stand.daemon.status("web")["version"] == "1.0.0"
+    marks = {v["version"]: v["running"] for v in stand.daemon.ask("versions", {"release": "web"})["versions"]}
+    assert [version for version, runs in marks.items() if runs] == ["1.0.0"]
+    stand.upgrade("=1.1.0" if kind == "torn" else "1.1.0").done()
+    stand.is_at("1.1.0")
+    stand.downgrade().done()
+    stand.is_at("1.0.0")
 
 
 @pytest.mark.parametrize("shared_stand", ["mapp"], indirect=True)

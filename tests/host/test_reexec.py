@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from relctl.client import SILENCE
 from tests.asking import Asker
 from tests.builds import build
 from tests.fakes import fake
@@ -251,6 +252,23 @@ def test_how_a_vm_ended_meanwhile_is_known(relctld: Fleet, tmp_path: Path) -> No
     for name, number in names.items():
         now = held.daemon.wait_for(name, state="running", epoch=2)
         assert now["last_exit"] == now["last_exit"] | {"pid": pids[name], "signal": number.name, "cause": "killed"}
+
+
+def test_who_asks_meanwhile_waits_for_the_successor_however_long_it_takes_to_come_up(
+    relctld: Fleet, tmp_path: Path
+) -> None:
+    held = Held(relctld, tmp_path, {"web": fake(tmp_path / "web")})
+    held.hold.touch()
+    asked = [held.daemon.spawn_relctl("daemon", "reexec")]
+    wait_until(Path(f"{held.hold}.reached").exists, 30, what="the successor")
+    asked += [held.daemon.spawn_relctl(*words) for words in (["daemon", "status"], ["restart", "web"])]
+    end = time.monotonic() + SILENCE + 1.0
+    wait_until(lambda: time.monotonic() > end)
+    held.hold.unlink()
+    for client in asked:
+        said, trouble = client.communicate(timeout=30)
+        assert client.returncode == 0, (said, trouble)
+    assert held.daemon.status("web")["epoch"] == 2
 
 
 def test_told_to_stop_meanwhile_it_stops_with_its_nodes(relctld: Fleet, tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ import pytest
 from tests.systemd.bed import why_not
 from tests.systemd.installed import lay_out
 
+collect_ignore = [] if os.environ.get("RELCTL_TESTS") == "long" else ["test_memory.py"]
+"""A machine without virtualisation takes minutes."""
+
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:

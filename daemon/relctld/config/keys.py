@@ -157,8 +157,8 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("timeout", _TIME, AT_ONCE, "How long a step of a hot upgrade may take; then the VM is restarted."),
         Key("soak", duration(0), AT_ONCE, "How long it must be well to become permanent."),
         Key("on_failure", _words(OnFailure), AT_ONCE, "Go back when it is ill after the install, or leave it so."),
-        Key("allow_restart", flag(), AT_ONCE, "Whether it may restart the VM.", idle=True),
-        Key("keep_versions", _POSITIVE, AT_ONCE, "How many versions stay on disk.", idle=True),
+        Key("allow_restart", flag(), AT_ONCE, "Whether it may restart the VM where no relup leads to the target."),
+        Key("keep_versions", _POSITIVE, AT_ONCE, "How many versions stay on disk; the way back does."),
     ),
     "release.limits": (
         Key("nofile", optional(integer(1, 1 << 30)), VM, "Open files, soft and hard."),

@@ -24,6 +24,7 @@ from relctld.core.lifecycle import to_keep
 from relctld.core.model import ReleaseState, Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host.process import boot_id
+from relctld.wire.messages import OPERATIONS
 
 _VERSION = 1
 _MOST = (1 << 63) - 1  # of an epoch: what the store takes
@@ -87,15 +88,15 @@ def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
 def write_operations(run_dir: Path, body: Mapping[str, Any]) -> None:
     """What the successor must know of requests. Raises OSError."""
     reach(Failpoint.BEFORE_OPERATIONS)
-    _write(run_dir / "operations.json", {"v": _VERSION, "boot": boot_id(), **body})
+    _write(run_dir / OPERATIONS, {"v": _VERSION, "boot": boot_id(), **body})
     reach(Failpoint.AFTER_OPERATIONS)
 
 
 def take_operations(run_dir: Path) -> dict[str, Any]:
     """What a former self wrote; `{}` where there is nothing of this boot, and at the second call."""
-    body = _read(run_dir / "operations.json")
+    body = _read(run_dir / OPERATIONS)
     with contextlib.suppress(OSError):
-        os.unlink(run_dir / "operations.json")
+        os.unlink(run_dir / OPERATIONS)
     return body
 
 

@@ -7,7 +7,7 @@ DIR/current.times is renamed with `current` to DIR/STEM.times, stays when the lo
 
 All are 8 bytes, little-endian. A record is added before a write, at most once in `EVERY`: the bytes from its offset up
 to the next record's were written at its time or less than `EVERY` later. The clock is the host's, and may jump back.
-An index may be missing, end in half a record, or know less than its log: it narrows a search and decides nothing.
+An index may be missing, end in half a record, or begin later than its log: it narrows a search and decides nothing.
 A record that claims an offset behind one added later is void: the log was shortened between them.
 """
 
@@ -40,32 +40,38 @@ def path_of(directory: str, name: str) -> str:
     return os.path.join(directory, name + SUFFIX)
 
 
-def begin(path: str, inode: int, size: int) -> None:
-    """A log of this inode and size was opened: remove an index that is not its own."""
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | _FLAGS)
-        try:
-            own = size > 0 and os.pread(fd, _HEAD.size, 0) == _HEAD.pack(_MAGIC, inode)
-        finally:
-            os.close(fd)
-        if own:
-            return
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+def begin(path: str, log: os.stat_result) -> None:
+    """A log was opened: remove an index that is not its own, or that a crash of the host left behind its log."""
+    records = read(path, log.st_ino) if log.st_size else []
+    if not records or records[-1].micros + 2 * EVERY < log.st_mtime_ns // 1000:
+        _remove(path)
 
 
 def add(path: str, inode: int, record: Record) -> None:
-    """Add a record; make the index where there is none. Trouble with it stops no line, so nothing is raised."""
-    with contextlib.suppress(OSError):
+    """Add a record; make the index where there is none. Trouble with it stops no line, so nothing is raised.
+
+    What could not be noted would seem older than it is, and not be found: then there had better be no index.
+    """
+    data = _RECORD.pack(*record)
+    try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
         try:
             size = os.fstat(fd).st_size
             if size < _HEAD.size:
-                os.pwrite(fd, _HEAD.pack(_MAGIC, inode) + _RECORD.pack(*record), 0)
-            else:
-                os.pwrite(fd, _RECORD.pack(*record), size - size % _RECORD.size)  # over what a full disk tore
+                data, size = _HEAD.pack(_MAGIC, inode) + data, 0
+            written = os.pwrite(fd, data, size - size % _RECORD.size)
         finally:
             os.close(fd)
+        if written == len(data):
+            return
+    except OSError:
+        pass
+    _remove(path)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def read(path: str, inode: int | None = None) -> list[Record]:

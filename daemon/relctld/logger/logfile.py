@@ -76,7 +76,7 @@ class LogFile:
         if self.fd >= 0 and directory == self.directory:
             if os.fstat(self.fd).st_size < self.size:  # seen before the next write, which would leave a hole
                 self._to_end()
-                times.begin(self._times, self.inode, self.size)
+                times.begin(self._times, os.fstat(self.fd))
                 self._stamped = 0
             if now - self._checked < _CHECK_EVERY:
                 return
@@ -105,7 +105,7 @@ class LogFile:
         self._newest = max(self._newest, logs[-1].stem) if logs else self._newest
         self._checked = time.monotonic()
         self._to_end()
-        times.begin(self._times, self.inode, self.size)
+        times.begin(self._times, os.fstat(self.fd))
         self._stamped = 0
         if self.size:
             first = times.read(self._times, self.inode)[:1]

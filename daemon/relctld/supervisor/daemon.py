@@ -34,6 +34,7 @@ from relctld.host.reaper import Reaper
 from relctld.host.signals import Signals
 from relctld.host.systemd import Notifier
 from relctld.host.terminal import Terminals
+from relctld.host.workers import Workers
 from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.door import open_door
@@ -111,8 +112,8 @@ class Daemon:
     def _assemble(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: log.error("surprise", **_in_words(context)))
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
-        self._errands = ThreadPoolExecutor(_ERRANDS, thread_name_prefix="errand")
+        self._pool = Workers(_WORKERS, "worker")
+        self._errands = Workers(_ERRANDS, "errand")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
         self._notifier = Notifier(self._environ)
         self._signals = Signals(loop)
@@ -145,6 +146,7 @@ class Daemon:
             state_dir=self._first_config.state_dir,
             pool=self._errands,
             prepare=self._launcher.recipe,
+            surroundings=self._launcher.surroundings,
             shell=self._shell,
             nodes=self._nodes,
             commands=commands,
@@ -154,7 +156,7 @@ class Daemon:
             ask=self._interpreter.asking.ask,
             save=self._interpreter.save,
         )
-        self._launcher.candidate, self._launcher.settle = self._upgrades.candidate, self._upgrades.settle
+        self._upgrades.launches.attend(self._launcher)
         self._facts = FactFinder(self._errands)
         self._loggers = Loggers(
             self._run_dir, self._reaper, self._journal, self._pool, self._scribe, self._shell.releases

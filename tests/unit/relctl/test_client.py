@@ -13,7 +13,7 @@ from relctl import client as module
 from relctl.address import Address
 from relctl.client import Client, Follower
 from relctl.errors import CannotError, TimeUpError, UnreachableError
-from relctld.wire.messages import Progress, Reply, Request
+from relctld.wire.messages import OPERATIONS, Progress, Reply, Request
 from tests.unit.relctl.fake import FakeDaemon, Said, garbage, problem, result, silence
 from tests.waiting import wait_until
 
@@ -90,6 +90,32 @@ def test_a_silent_daemon_does_not_answer(sock: Path, address: Address) -> None:
         client.ask("status", {})
     assert caught.value.problem.message == f"relctld does not answer (nothing for 0.7 s on {sock})"
     assert 3 <= len(daemon.requests) <= 4
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_a_daemon_that_becomes_its_successor_is_waited_for(sock: Path, address: Address) -> None:
+    renewed = sock.with_name(OPERATIONS)
+    renewed.touch()
+
+    def script(request: Request) -> Iterator[Said]:
+        if len(daemon.requests) > 6:  # that is longer than silence would be waited for
+            renewed.unlink(missing_ok=True)
+            yield Reply(request.id, {"renewed": True})
+
+    with FakeDaemon(sock, script) as daemon, Client(address) as client:
+        assert client.ask("status", {}) == {"renewed": True}
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_a_successor_that_never_comes_is_not_waited_for_without_end(
+    sock: Path, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEWED_WITHIN", 1.5)
+    sock.with_name(OPERATIONS).touch()
+    with FakeDaemon(sock, silence) as daemon, Client(address) as client, pytest.raises(UnreachableError) as caught:
+        client.ask("status", {})
+    assert "does not answer (nothing for " in caught.value.problem.message
+    assert len(daemon.requests) > 6
 
 
 @pytest.mark.usefixtures("_hasty")

@@ -123,9 +123,12 @@ class _Making:
 
     def made(self) -> Made:
         _check_same(self._old, self._new)
-        self._check_wishes()
+        self._check_relup()
         given = {name: self._given(name) for name in self._apart.changed}
         wanted = [name for name, scripts in given.items() if scripts is None]
+        own = [name for name in wanted if name not in _EMULATOR]
+        if unknown := sorted(self._wishes.restarts.difference(own)):
+            raise PackageError(Kind.BAD_RELUP, f"--restart {unknown[0]}: no appup is to be made for it")
         found = self._scripts(wanted)
         self._check_moved()
         unused = sorted(self._wishes.changes.keys() - self._changes.keys())
@@ -133,7 +136,6 @@ class _Making:
             raise PackageError(Kind.BAD_RELUP, f"--as {unused[0]}: no appup that is to be made has that module")
         if self._doubts:
             raise UndecidedError(tuple(self._doubts))
-        own = [name for name in wanted if name not in _EMULATOR]
         files = {f"{_ebin(self._new, name)}/{name}.appup": self._appup(name, found[name]) for name in own}
         scripts = {name: found.get(name) or given[name] for name in self._apart.changed}
         up, down = self._relup({name: each for name, each in scripts.items() if each is not None})
@@ -144,7 +146,7 @@ class _Making:
         return Made(
             files,
             tuple(own),
-            tuple(name for name in given if name not in own),
+            tuple(name for name, scripts in given.items() if scripts is not None),
             self._apart,
             self._changes,
             Script(version, "", tuple(up)),
@@ -194,6 +196,8 @@ class _Making:
             self._doubts += (Doubt(name, module, each) for each in why)
         elif own is not usual and not {own, usual} <= _CHANGES:
             raise PackageError(Kind.BAD_RELUP, f"--as {module}={own}: it is not in both builds, so {usual} is meant")
+        elif own is Change.UPDATE and after and not after.has_code_change:
+            raise PackageError(Kind.BAD_RELUP, f"--as {module}={own}: it has no code_change", "soft needs none")
         return own or usual
 
     def _appup(self, name: str, scripts: Scripts) -> bytes:
@@ -222,10 +226,7 @@ class _Making:
 
     # -- checks ------------------------------------------------------------------------------------
 
-    def _check_wishes(self) -> None:
-        unknown = sorted(self._wishes.restarts - self._apart.changed.keys())
-        if unknown:
-            raise PackageError(Kind.BAD_RELUP, f"--restart {unknown[0]}: it is no application that changed")
+    def _check_relup(self) -> None:
         path = f"releases/{self._new.rel.version}/relup"
         data = self._new.small(path)
         if data is not None and not is_ours(data) and not self._wishes.force:

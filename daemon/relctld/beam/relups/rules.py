@@ -21,6 +21,7 @@ _ANSWERS = frozenset({
     "badrecord", "badarg",
 })  # fmt: skip
 """First elements of tuples that are no state: what callbacks answer, names of processes, errors."""
+_MODES = frozenset({"state_functions", "handle_event_function", "state_enter"})
 _SHOWN = 3
 
 Records = Mapping[str, tuple[str, ...]] | None
@@ -105,6 +106,8 @@ def _state(before: Module, after: Module, around: Surroundings, records: Asked) 
 
 def _shapes(before: Module, after: Module, around: Surroundings, records: Asked) -> Iterator[str]:
     without = f"and no code_change of its own ({after.behaviour}) brings the state along"
+    if after.behaviour == "gen_statem" and not after.has_code_change and (before.names ^ after.names) & _MODES:
+        yield "its callback_mode is another, which a gen_statem asks for again only where there is a code_change"
     old, new = (found or {} for found in records())
     other = [name for name in old if name in before.names and new.get(name, old[name]) != old[name]]
     if other:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import tempfile
 from pathlib import Path
 
@@ -43,15 +45,64 @@ def test_half_a_record_is_overwritten(tmp_path: Path) -> None:
     assert times.read(path) == [(1, 0), (3, 700)]
 
 
+class Log:
+    """A log, and its index."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "current"
+        self.path.touch()
+        self.index = times.path_of(str(folder), "current")
+
+    def write(self, at: int, data: str = "line\n", *, noted: bool = True) -> None:
+        if noted:
+            found = self.path.stat()
+            times.add(self.index, found.st_ino, Record(at, found.st_size))
+        with self.path.open("a") as file:
+            file.write(data)
+        os.utime(self.path, ns=(at * 1000, at * 1000))
+
+    def begin(self) -> list[Record]:
+        times.begin(self.index, self.path.stat())
+        return times.read(self.index)
+
+
 def test_begin_keeps_only_what_is_of_this_log(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.write(1_000_000)
+    log.write(1_900_000, noted=False)
+    assert log.begin() == [(1_000_000, 0)]
+    log.path.rename(tmp_path / "elsewhere")
+    log.path.touch()
+    assert log.begin() == []
+
+
+def test_an_inode_is_soon_used_again(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.write(1_000_000)
+    os.truncate(log.path, 0)
+    assert log.begin() == []
+
+
+def test_an_index_that_a_crash_of_the_host_left_behind_would_hide_lines(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.write(1_000_000)
+    log.write(9_000_000, noted=False)
+    assert log.begin() == []
+
+
+def test_so_would_one_that_could_not_be_written(tmp_path: Path) -> None:
     path = index(tmp_path, (1, 0))
-    times.begin(path, INODE, 10)
-    assert times.read(path) == [(1, 0)]
-    times.begin(path, INODE, 0)  # an inode is soon used again
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40, limit[1]))
+        index(tmp_path, (2, 500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
     assert not Path(path).exists()
-    index(tmp_path, (1, 0))
-    times.begin(path, INODE + 1, 10)
-    assert not Path(path).exists()
+    index(tmp_path, (3, 700))
+    assert times.read(path) == [(3, 700)]
 
 
 def test_follows_no_link_and_minds_no_directory(tmp_path: Path) -> None:
@@ -59,13 +110,13 @@ def test_follows_no_link_and_minds_no_directory(tmp_path: Path) -> None:
     target.write_text("cookie")
     path = Path(times.path_of(str(tmp_path), "current"))
     path.symlink_to(target)
-    index(tmp_path, (1, 0))
     assert times.read(str(path)) == []
+    index(tmp_path, (1, 0))
+    assert not path.is_symlink()
     assert target.read_text() == "cookie"
-    path.unlink()
     path.mkdir()
     index(tmp_path, (1, 0))
-    times.begin(str(path), INODE, 10)
+    times.begin(str(path), os.stat(tmp_path))
     assert times.read(str(path)) == []
 
 

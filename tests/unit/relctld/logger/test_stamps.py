@@ -54,6 +54,7 @@ def test_it_is_rotated_with_its_log(written: Written) -> None:
 
 def test_a_successor_goes_on_with_it(written: Written) -> None:
     written.write(1000.0, 10)
+    os.utime(written.log.path, (1000.0, 1000.0))
     written.log.close()
     written.log = LogFile("web")
     written.log.ensure(str(written.folder))

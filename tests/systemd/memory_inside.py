@@ -1,0 +1,95 @@
+"""What `test_memory.py` has done inside the machine; prints what it saw there, as JSON. Standard library only."""
+
+import json
+import subprocess
+import time
+from typing import Any
+
+WITHIN = 600.0
+GREEDY_PORT = """
+P = open_port({spawn_executable, "/usr/bin/python3"}, [exit_status, {args, ["-c", "x = b'x' * (1 << 30)"]}]),
+receive {P, {exit_status, S}} -> S end.
+"""
+GREEDY_NODE = """
+spawn(fun() -> F = fun(G, L) -> G(G, [binary:copy(<<7>>, 8 bsl 20) | L]) end, F(F, []) end).
+"""
+
+
+def said(*argv: str) -> str:
+    """What a command prints, both ways."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip()
+
+
+def status() -> dict[str, Any]:
+    """Of the release; its state is None while relctld does not answer."""
+    try:
+        found: dict[str, Any] = json.loads(said("relctl", "--json", "status"))["releases"][0]
+    except (ValueError, KeyError):
+        return {"state": None}
+    return found
+
+
+def running(epoch: int) -> dict[str, Any]:
+    """The status of this VM of the release, once it runs and is linked."""
+    end = time.monotonic() + WITHIN
+    while True:
+        now = status()
+        if now["state"] == "running" and now["epoch"] == epoch and now["beam"]:
+            return now
+        assert time.monotonic() < end, (now, said("journalctl", "--no-pager", "-o", "cat"))
+        time.sleep(0.5)
+
+
+def shown(unit: str, name: str) -> str:
+    """A property of a unit."""
+    return said("systemctl", "show", "-P", name, unit)
+
+
+def group_of(pid: int) -> str:
+    """The directory of its cgroup."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        return "/sys/fs/cgroup" + file.read().strip().rpartition(":")[2]
+
+
+def read(path: str) -> str:
+    """A small file."""
+    with open(path) as file:
+        return file.read().strip()
+
+
+def evaluate(text: str) -> str:
+    """What the node answers."""
+    return said("relctl", "eval", "--timeout", "300s", "papp", text)
+
+
+def main() -> None:
+    """A port program, then the node itself, asks for more memory than the release may have."""
+    started = said("systemctl", "start", "relctld")
+    assert not started, (started, said("journalctl", "--no-pager", "-o", "cat"))
+    first = running(1)
+    daemon, group = shown("relctld", "MainPID"), group_of(first["pid"])
+    told: dict[str, Any] = {
+        "limits": [read(f"{group}/{name}") for name in ("memory.max", "cpu.weight", "pids.max")],
+        "warnings": json.loads(said("relctl", "--json", "daemon", "status"))["config"]["warnings"],
+        "port program": evaluate(GREEDY_PORT),
+        "killed so far": read(f"{group}/memory.events").partition("oom_kill ")[2].split()[0],
+        "node lives": running(1)["pid"] == first["pid"],
+    }
+    evaluate(GREEDY_NODE)
+    second = running(2)
+    events = [json.loads(line) for line in said("relctl", "--json", "events", "papp").splitlines()]
+    told |= {
+        "pids": [first["pid"], second["pid"]],
+        "last exit": second["last_exit"],
+        "restarts": second["restarts_total"],
+        "events": [event for event in events if event["event"] == "exited"],
+        "relctld": [daemon, shown("relctld", "MainPID"), shown("relctld", "NRestarts"), shown("relctld", "Result")],
+        "logger": shown("relctl-logger", "NRestarts"),
+        "kernel": f"oom_memcg={group.removeprefix('/sys/fs/cgroup')}," in said("dmesg"),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
