@@ -2,7 +2,6 @@
 
 Rule 1: a default stands in the dataclass of its table (`schema.TABLES`), never here.
 Rule 2: `AT_ONCE`: a reload acts on a change. `VM`: the release's next VM does. `DAEMON`: the next relctld does.
-Rule 3: a key that is accepted and not acted on yet is `idle`: a warning says so. To make it act, unmark it.
 
 In a table that holds free names (`env`) the key is `ANY`.
 """
@@ -53,7 +52,6 @@ class Key:
     acts: Acts
     doc: str
     field: str = ""
-    idle: bool = False
     required: bool = False
 
     @property
