@@ -150,7 +150,8 @@ def test_the_last_lines_before_an_exit(relctld: Fleet, tmp_path: Path) -> None:
     for _ in ("with relctld", "without"):
         *before, last = daemon.relctl("logs", "web", "--crash").stdout.splitlines()
         assert "Z relctl: exited (epoch 1, pid " in last
-        assert [line.split()[1] for line in before if "relctl:" not in line] == ["boot", "panic"]
+        said = [line.split()[1] for line in before if "relctl:" not in line]
+        assert said[:2] == ["boot", "panic"]  # the next VM may have spoken before the exit was marked
         if daemon.process:
             daemon.kill()
 
