@@ -174,6 +174,18 @@ def test_applications_that_come_and_go(tmp_path: Path) -> None:
     assert back[-1] == "call application:unload(come)"
 
 
+def test_an_elixir_module_by_its_own_name(tmp_path: Path) -> None:
+    old, new = versions()
+    for version, code in ((old, b"old"), (new, b"new")):
+        version.files[f"{version.ebin}/Elixir.Web.beam"] = beam("Elixir.Web", code, nif=True)
+        version.files[f"{version.ebin}/web.app"] = application(
+            "web", version.version, ["web_app", "web_srv", "Elixir.Web"]
+        )
+    before, after = install(tmp_path / "old", old), install(tmp_path / "new", new)
+    assert asked(before, after)["ok"] is False
+    assert asked(before, after, **{"as": {"Web": "load"}})["ok"] is True
+
+
 def test_a_module_that_moved(tmp_path: Path) -> None:
     old, new = versions()
     new.applications["lib"] = "1.0"
