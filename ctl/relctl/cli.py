@@ -28,6 +28,8 @@ VERBS: Final = {
     "versions": "upgrade",
     "upgrade": "upgrade",
     "downgrade": "upgrade",
+    "deploy": "upgrade",
+    "remove": "upgrade",
     "relup": "relup",
     "logs": "logs",
     "events": "events",

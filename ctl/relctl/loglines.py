@@ -11,7 +11,7 @@ import re
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Final
 
@@ -100,5 +100,10 @@ def _as_json(name: str, at: int, line: bytes) -> bytes:
     """`base64` holds the very bytes where `line`, being text, cannot."""
     text = line.decode("utf-8", "replace")
     exact = {} if text.encode() == line else {"base64": base64.b64encode(line).decode("ascii")}
-    when = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at // _SECOND))} if at else {}
+    when = {"at": _utc(at // _SECOND)} if at else {}
     return json_line({"release": name, **when, "line": text, **exact})
+
+
+@lru_cache(maxsize=1)
+def _utc(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -19,14 +19,16 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 from relctl.address import Address
-from relctl.client import Client, Follower
 from relctl.errors import CannotError, UnreachableError
 from relctl.values import micros
 from relctld.logfiles import exits, tail
 from relctld.logfiles.places import files_of
+
+if TYPE_CHECKING:
+    from relctl.client import Client, Follower
 
 CHUNK: Final = 1 << 18
 """Bytes read from files at a time."""
@@ -81,6 +83,8 @@ class Door:
 
     def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any] | None:
         """The result; None where it is away, and waited for."""
+        from relctl.client import Client, Follower  # noqa: PLC0415 -- start-up: files are read without ZeroMQ
+
         if self._client is None:
             self._client = Client(self.address)
         if not self.patient:
@@ -151,7 +155,7 @@ class Asking:
 
     def begin(self, window: Window) -> None:
         """Go to where the window begins."""
-        wanted = {key: value for key, value in window._asdict().items() if value not in (None, False)}
+        wanted = {key: value for key, value in window._asdict().items() if value is not None and value is not False}
         try:
             self._first = self._ask({**wanted, "stamps": True})
         except UnreachableError as error:

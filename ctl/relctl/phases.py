@@ -20,6 +20,7 @@ class _Words(NamedTuple):
 
 _PHASES: Final = {
     "begun": _Words("unpacking and configuring", "unpacked and configured"),
+    "switching": _Words("starting the new version", "the new version started"),
     "installing": _Words("installing in the node", "installed in the node"),
     "installed": _Words("verifying", "verified"),
     "soaking": _Words("soaking", "soaked"),

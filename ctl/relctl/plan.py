@@ -17,6 +17,8 @@ _ELIXIR = re.compile(r"'?\bElixir\.([\w.]+)'?")
 
 def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: bool = False) -> list[str]:
     """All that will happen, by subject. `brief`: of the instructions only the first."""
+    if plan.get("way") in ("restart", "install"):
+        return _deployment_lines(release, plan, width)
     processes = _object(plan, "processes")
     rows = [
         ("applications", _applications(_object(plan, "applications"))),
@@ -33,11 +35,38 @@ def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: b
     lines = [f"{clean(release)}: {clean(plan.get('from'))} to {clean(plan.get('to'))}"]
     for what, text in rows:
         lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
-    lines += _section("configuration", [_change(each) for each in _objects(plan.get("configuration"))], width)
+    lines += configuration_lines(plan, width)
     steps = [_step(each) for each in _list(plan.get("instructions"))]
     if brief and len(steps) > _FEW_STEPS:
         steps = [*steps[: _FEW_STEPS - 1], f"and {len(steps) - _FEW_STEPS + 1} more: --plan shows all"]
     return lines + _section("instructions", steps, width)
+
+
+def configuration_lines(word: Object, width: int | None = None) -> list[str]:
+    """What becomes of the configuration, key by key; of a plan, or of a word on the way."""
+    if why := word.get("configuration_unknown"):
+        return _folded(f"  configuration cannot be compared: {clean(why)}", 16, width)
+    return _section("configuration", [_change(each) for each in _objects(word.get("configuration"))], width)
+
+
+def _deployment_lines(release: str, plan: Object, width: int | None) -> list[str]:
+    """A switch by restart, or a first install."""
+    before, after = plan.get("from"), clean(plan.get("to"))
+    then = "is started" if plan.get("starts") else "stays as it is, running or stopped"
+    if plan.get("starts") and before:
+        then = "is restarted"
+    mended = [clean(path) for path in _list(plan.get("mended"))]
+    rows = [
+        ("release", f"{clean(plan.get('flavour'))}, ERTS {clean(plan.get('erts'))}; {then}"),
+        ("applications", _applications(_object(plan, "applications")) if before else ""),
+        ("mended", _listed(mended)),
+        ("disk", f"{plural(_count(plan.get('files')), 'file')}, {size(_count(plan.get('disk_bytes')))}"),
+        ("way back", f"a restart into {clean(before)}" if before else "nothing installed"),
+    ]
+    lines = [f"{clean(release)}: {f'{clean(before)} to {after}' if before else after}"]
+    for what, text in rows:
+        lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
+    return lines
 
 
 def relup_lines(found: Object, width: int | None = None) -> list[str]:
@@ -51,7 +80,7 @@ def relup_lines(found: Object, width: int | None = None) -> list[str]:
     for what, text in rows:
         lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
     lines += _section("instructions", [_step(each) for each in _list(found.get("instructions"))], width)
-    back = [_step(each) for each in _list(found.get("back"))] or ["none: an appup that is there leads only upwards"]
+    back = [_step(each) for each in _list(found.get("back"))] or ["none but a restart"]
     return lines + _section("way back", back, width)
 
 

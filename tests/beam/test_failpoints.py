@@ -144,6 +144,8 @@ REACHED_BY: dict[Failpoint, tuple[str, ...]] = {
     Failpoint.AFTER_GOOD_CONFIG: ("reload",),
     Failpoint.BEFORE_LOG_PLAN: ("boot", "reload"),
     Failpoint.AFTER_LOG_PLAN: ("boot",),
+    Failpoint.BEFORE_MARK: ("crash", "boot", "restart"),
+    Failpoint.AFTER_MARK: ("restart", "boot", "crash"),
     Failpoint.BEFORE_STATE: ("boot", "crash", "restart", "stop"),
     Failpoint.AFTER_STATE: ("boot", "crash", "restart", "stop"),
     Failpoint.BEFORE_WANT: ("start", "stop"),

@@ -15,7 +15,9 @@ from relctld.beam.relups.translate import Library, Way, translate
 from relctld.beam.term.etf import decode
 from relctld.beam.term.terms import Atom
 from relctld.beam.term.written import written
+from tests.beam.conftest import LONG
 from tests.beam.oracle import Oracle, oracle
+from tests.relups import comparable
 
 pytestmark = pytest.mark.beam
 
@@ -117,30 +119,6 @@ def systools(vm: Oracle, way: Way, scripts: list[list[Any]], there: list[Library
     return decode(vm.value(asked))
 
 
-def comparable(script: list[Any]) -> list[Any]:
-    """With what hangs together sorted: there systools' order is that of a hash table, within what the needs allow."""
-    found: list[Any] = []
-    reads: list[Any] = []
-    run: list[str] = []
-    for each in [*script, None]:
-        if isinstance(each, tuple) and each[0] in ("load", "remove", "purge"):
-            run.append(repr(each))
-            continue
-        if run:
-            found.append(sorted(run))
-            run = []
-        match each:
-            case (("suspend" | "resume") as kind, items) | (("code_change") as kind, _, items):
-                found.append((kind, each[1] if kind == "code_change" else "", sorted(map(repr, items))))
-            case ("load_object_code", (name, version, modules)):
-                reads.append((name, version, sorted(modules)))
-            case None:
-                pass
-            case _:
-                found.append(each)
-    return [sorted(reads), *found]
-
-
 def obeys(script: list[Any], scripts: list[list[Any]], way: Way) -> bool:
     """What a module needs is loaded before it upwards, after it downwards, unless they need each other."""
     long = [expanded(each) for part in scripts for each in part]
@@ -153,7 +131,9 @@ def obeys(script: list[Any], scripts: list[list[Any]], way: Way) -> bool:
     return all((place[n] < place[m]) == (way is Way.UP) for m, n in pairs)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=2000 if LONG else 100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(scripts=appups(), way=st.sampled_from(Way))
 def test_whatever_the_appups_say(vm: Oracle, scripts: list[list[Any]], way: Way) -> None:
     there, here = libraries(MODULES, "2"), libraries({"web": ["m1", "w0"], "db": ["d1"], **GONE}, "1")

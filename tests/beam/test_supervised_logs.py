@@ -66,7 +66,8 @@ def test_no_tick_is_missing_after_the_vm_relctld_and_the_logger_were_killed(papp
     ticked_on(daemon, 20)
     daemon.relctl("stop", "web")
 
-    wait_until(lambda: "\npapp stopped\n" in text(daemon), what=lambda: text(daemon)[-200:])
+    ended = "\npapp stopped\nrelctl: exited (epoch 2, "
+    wait_until(lambda: ended in text(daemon), what=lambda: text(daemon)[-200:])
     runs = ticks(text(daemon))
     assert [run[0] for run in runs] == [1, 1]
     for run in runs:

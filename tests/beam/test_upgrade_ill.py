@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.beam.upgrading import Stand, standing
+from tests.beam.upgrading import KEPT, Stand, standing
 
 LONG = os.environ.get("RELCTL_TESTS") == "long"
 SAMPLES = ["rapp", "mapp"] if LONG else ["mapp"]
@@ -118,7 +118,7 @@ def test_what_the_judge_finds_is_refused_before_anything_happens(
 ) -> None:
     before = stand.daemon.status("web")
     stand.upgrade(vsn).refused(*words)
-    assert not stand.ledger.exists() or {path.name for path in stand.ledger.iterdir()} <= {"last.json"}
+    assert not stand.ledger.exists() or {path.name for path in stand.ledger.iterdir()} <= KEPT
     stand.untouched()
     assert way_back(before, stand.is_at("1.0.0")) == SAME
 

@@ -42,18 +42,21 @@ WITHIN = 60.0
 
 READY = {"rapp": "mfa:rapp_srv:ready", "mapp": "mfa:Elixir.Mapp.Server:ready"}
 COUNTER = {"rapp": "rapp_srv", "mapp": "'Elixir.Mapp.Server'"}
+KEPT = {"last.json", "installed.json"}
+"""What stays of an upgrade in the state directory."""
 _DYING = Path(__file__).parent / "dying"
 
 
 @dataclass(frozen=True)
 class Death:
-    """When a relctld kills itself; see dying/sitecustomize.py."""
+    """When a relctld kills itself, or fills the disk of the file `fill`; see dying/sitecustomize.py."""
 
     when: str
     name: str
     phase: str = ""
     count: int = 1
     event: str = "os.rename"
+    fill: str = ""
 
     def __str__(self) -> str:
         times = f" {self.count}" if self.count > 1 else ""
@@ -247,7 +250,7 @@ class Stand:
         left = [path for path in self.tree() if ".relctl" in path]
         assert not left, f"left in the tree: {left}"
         kept = sorted(path.name for path in self.ledger.iterdir()) if self.ledger.exists() else []
-        assert set(kept) <= {"last.json"}, "something of an upgrade is left in the state directory"
+        assert set(kept) <= KEPT, "something of an upgrade is left in the state directory"
 
     @property
     def ledger(self) -> Path:
@@ -337,12 +340,13 @@ def standing(
         stand = Stand(name, host, place(build(name), where / name), epmds.free_port(), keys)
         if prepared:
             prepared(name, stand.root)
-        stack.callback(_end, host)
+        stack.callback(end, host)
         stand.start()
         yield stand
 
 
-def _end(host: Host) -> None:
+def end(host: Host) -> None:
+    """relctld, and whatever its releases left."""
     host.daemon.close()
     for process in host.processes():
         with contextlib.suppress(psutil.NoSuchProcess):

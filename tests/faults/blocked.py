@@ -1,6 +1,7 @@
 """What can be blocked for a daemon, and how its answers are timed meanwhile."""
 
 import contextlib
+import ctypes
 import os
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ from tests.asking import Asker
 from tests.running import Relctld
 
 BLOCKED_FOR = 10.0
+_FAN_CLASS_CONTENT, _FAN_CLOEXEC, _FAN_MARK_ADD, _FAN_ACCESS_PERM, _AT_FDCWD = 4, 1, 1, 0x20000, -100
 
 
 def run(*command: object) -> None:
@@ -44,6 +46,22 @@ def frozen(at: Path) -> Iterator[None]:
         yield
     finally:
         run("fsfreeze", "--unfreeze", at)
+
+
+@contextmanager
+def unreadable(file: Path) -> Iterator[None]:
+    """Every read of this file waits in the kernel until the end: who must permit it (fanotify(7)) says nothing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    watcher = libc.fanotify_init(_FAN_CLASS_CONTENT | _FAN_CLOEXEC, os.O_RDONLY)
+    assert watcher >= 0, os.strerror(ctypes.get_errno())
+    try:
+        marked = libc.fanotify_mark(
+            watcher, _FAN_MARK_ADD, ctypes.c_uint64(_FAN_ACCESS_PERM), _AT_FDCWD, os.fsencode(file)
+        )
+        assert marked == 0, os.strerror(ctypes.get_errno())
+        yield
+    finally:
+        os.close(watcher)
 
 
 @contextmanager

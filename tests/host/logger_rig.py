@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from relctld.logfiles.names import listing
 from relctld.logger.policy import Counters, LogPolicy, read_counters, write_plan
 from tests.waiting import wait_until
 
@@ -61,14 +63,23 @@ class Rig:
         os.close(fd)
 
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        clock = self.run / "clock"
+        module = ["tests.host.clocked_logger", str(clock)] if clock.exists() else ["relctld.logger"]
         with (self.run / "stderr").open("ab") as stderr:
             self.logger = subprocess.Popen(
-                [sys.executable, "-m", "relctld.logger", "--run-dir", str(self.run)],
+                [sys.executable, "-m", *module, "--run-dir", str(self.run)],
                 stderr=stderr,
                 env={**os.environ, **environment},
             )
         self.processes.append(self.logger)
         return self.logger
+
+    def set_clock(self, now: float) -> None:
+        """Have the logger's wall clock show this, seconds since the epoch; first before it starts."""
+        ahead = (int(now * 1e9) - time.time_ns()).to_bytes(8, sys.byteorder, signed=True)
+        fd = os.open(self.run / "clock", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.pwrite(fd, ahead, 0)
+        os.close(fd)
 
     def kill(self) -> None:
         assert self.logger is not None
@@ -95,8 +106,8 @@ class Rig:
     def files(self, name: str) -> list[Path]:
         """Oldest first, `current` last."""
         folder = Path(self.policies[name].dir)
-        rotated = sorted(folder.glob("*Z.log*")) if folder.exists() else []
-        return [f for f in [*rotated, folder / "current"] if f.exists()]
+        rotated = listing(str(folder)) if folder.exists() else []
+        return [f for f in [*(folder / log.name for log in rotated), folder / "current"] if f.exists()]
 
     def logged(self, name: str) -> bytes:
         """All that the log holds. Call when nothing rotates or compresses."""

@@ -8,7 +8,6 @@ from heapq import merge
 from operator import itemgetter
 from typing import Final
 
-from relctl.client import Client
 from relctl.errors import CannotError, UsageError
 from relctl.loglines import Lines, shape
 from relctl.logsource import Door, Source, Window, choose
@@ -109,6 +108,8 @@ def _check(options: Namespace) -> None:
 
 
 def _rotate(call: Call) -> int:
+    from relctl.client import Client  # noqa: PLC0415 -- start-up: files are read without ZeroMQ
+
     tally = Tally("rotate", call.names, call.out)
     try:
         with Client(call.address()) as client:

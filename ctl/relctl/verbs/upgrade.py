@@ -6,8 +6,8 @@ from typing import Any
 from relctl.client import Client
 from relctl.errors import CannotError, UsageError
 from relctl.phases import Phases
-from relctl.plan import plan_lines, version_lines
-from relctl.render import Object, clean, duration
+from relctl.plan import configuration_lines, plan_lines, version_lines
+from relctl.render import Object, clean, duration, plural
 from relctl.values import duration as duration_of
 from relctl.verb import EXIT_DONE, Call, Parser, Verb
 
@@ -15,6 +15,14 @@ from relctl.verb import EXIT_DONE, Call, Parser, Verb
 def _upgrade_arguments(parser: Parser) -> None:
     parser.add_argument("release", nargs="?", metavar="RELEASE", help="the release")
     parser.add_argument("what", nargs="?", metavar="VERSION|TARBALL", help="an installed version, or a tarball's path")
+    parser.add_argument("--sha256", metavar="HEX", help="refuse a tarball with another checksum")
+    parser.add_argument("--allow-restart", action="store_true", help="restart it where no relup leads there")
+    _common(parser)
+
+
+def _deploy_arguments(parser: Parser) -> None:
+    parser.add_argument("release", nargs="?", metavar="RELEASE", help="the release")
+    parser.add_argument("what", nargs="?", metavar="TARBALL", help="a tarball's path")
     parser.add_argument("--sha256", metavar="HEX", help="refuse a tarball with another checksum")
     _common(parser)
 
@@ -39,8 +47,14 @@ def _upgrade(call: Call) -> int:
     if call.verb == "upgrade" and options.what is None:
         raise UsageError("no version and no tarball named", f"relctl versions {options.release} lists the versions")
     args: dict[str, Any] = {"release": options.release, "plan": options.plan, "wait": not options.no_wait}
+    if call.verb == "deploy" and options.what is None:
+        raise UsageError("no tarball named", "relctl help deploy")
+    if getattr(options, "allow_restart", False):
+        args["allow_restart"] = True
     if options.what is not None:
-        is_path = call.verb == "upgrade" and (os.sep in options.what or options.what.endswith((".tar.gz", ".tgz")))
+        is_path = call.verb == "deploy" or (
+            call.verb == "upgrade" and (os.sep in options.what or options.what.endswith((".tar.gz", ".tgz")))
+        )
         args |= {"tarball": os.path.abspath(options.what)} if is_path else {"version": options.what}
     if options.soak is not None:
         args["soak_s"] = options.soak
@@ -58,6 +72,8 @@ def _asked(call: Call, args: dict[str, Any]) -> Object:
     def hear(word: Object) -> None:
         if isinstance(plan := word.get("plan"), dict) and not out.json:
             out.lines(plan_lines(call.names[0], plan, out.width(), brief=True))
+        if not out.json:
+            out.lines(configuration_lines(word, out.width()))
         phases.hear(word)
 
     with Client(call.address()) as client:
@@ -89,14 +105,45 @@ def _show(call: Call, result: Object) -> None:
     name, out = call.names[0], call.out
     if isinstance(plan := result.get("plan"), dict):
         out.lines(plan_lines(name, plan, out.width()))
+    elif not result.get("changed") and call.verb == "deploy":
+        out.line(f"{name}: {clean(os.path.basename(call.options.what))} is deployed already")
     elif not result.get("changed"):
         out.line(f"{name}: {clean(call.options.what or 'it')} runs already")
     elif result.get("accepted"):
-        out.line(f"{name}: {clean(result.get('from'))} to {clean(result.get('to'))} is under way")
+        out.line(f"{name}: {_way(result)} is under way")
     else:
-        done = out.paint(f"{call.verb}d", "green")
-        way = f"{clean(result.get('from'))} to {clean(result.get('to'))}"
+        by_restart = result.get("way") == "restart" and call.verb != "deploy"
+        done = out.paint(_DONE[call.verb], "green")
+        way = f"{_way(result)}{', by a restart' if by_restart else ''}"
         out.line(f"{name}: {done} {way} ({duration(result.get('seconds'))})")
+
+
+_DONE = {"upgrade": "upgraded", "downgrade": "downgraded", "deploy": "deployed"}
+
+
+def _way(result: Object) -> str:
+    before, after = result.get("from"), clean(result.get("to"))
+    return f"{clean(before)} to {after}" if before and before != result.get("to") else after
+
+
+def _remove_arguments(parser: Parser) -> None:
+    parser.add_argument("release", nargs="?", metavar="RELEASE", help="the release")
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="an installed version")
+
+
+def _remove(call: Call) -> int:
+    release, version = call.options.release, call.options.version
+    if release is None or version is None:
+        raise UsageError("no release named" if release is None else "no version named", "relctl help remove")
+    call.names = [release]
+    with Client(call.address()) as client:
+        result = client.ask("remove", {"release": release, "version": version})
+    if call.out.json:
+        call.out.object(result)
+    else:
+        gone = plural(len(result.get("removed", [])), "path")
+        call.out.line(f"{release}: {call.out.paint('removed', 'green')} {clean(version)} ({gone})")
+    return EXIT_DONE
 
 
 def _versions(call: Call) -> int:
@@ -132,7 +179,29 @@ version of one that is installed.
 
 Returns when it has ended, one way or the other. Ctrl-C ends the waiting only; an
 upgrade goes on without its operator, and without relctld, whose successor takes it up.
-An upgrade to the version that runs changes nothing and is no error."""
+An upgrade to the version that runs changes nothing and is no error.
+
+Where no relup leads from the version that runs, or it cannot be used, --allow-restart
+(or `upgrade.allow_restart`) does what `relctl deploy` would."""
+
+_DEPLOY = """\
+The first install of a release, and the switch to another version by a restart: for what
+has no relup, and for Ansible, Chef and others that call the same again and again. The
+same tarball again changes nothing, and says so.
+
+Judged as an upgrade is, before anything is touched; unpacked beside what is there;
+the configuration that operators keep in the tree stays. Then the VM ends and one of the
+new version is started, though no file selects that yet. When it is ready, verified,
+and was well for a while (`upgrade.soak`), all files that choose a version choose it.
+Whatever fails, the version before is started again, and nothing of the attempt is left;
+where there was none, nothing is installed. What an operator stopped stays stopped.
+
+A tree that is damaged is mended by the tarball that it was made of."""
+
+_REMOVE = """\
+Deletes a version with all that belongs to it alone: never a library or an ERTS that
+another version has in common with it, never what runs or what a boot would bring.
+`upgrade.keep_versions` does the same by itself after each upgrade and deployment."""
 
 _DOWNGRADE = """\
 The same transaction downwards: to an installed version, or to the one that was
@@ -146,7 +215,7 @@ VERBS = {
     "upgrade": Verb(
         "upgrade",
         "Upgrade a running release without stopping it",
-        "RELEASE (VERSION | TARBALL) [--plan] [--soak D] [--sha256 HEX] [--no-wait]",
+        "RELEASE (VERSION | TARBALL) [--plan] [--soak D] [--sha256 HEX] [--allow-restart] [--no-wait]",
         _UPGRADE,
         _upgrade_arguments,
         _upgrade,
@@ -158,6 +227,22 @@ VERBS = {
         _DOWNGRADE,
         _downgrade_arguments,
         _upgrade,
+    ),
+    "deploy": Verb(
+        "deploy",
+        "Install a release, or switch it by a restart",
+        "RELEASE TARBALL [--plan] [--soak D] [--sha256 HEX] [--no-wait]",
+        _DEPLOY,
+        _deploy_arguments,
+        _upgrade,
+    ),
+    "remove": Verb(
+        "remove",
+        "Delete a version that is not needed",
+        "RELEASE VERSION",
+        _REMOVE,
+        _remove_arguments,
+        _remove,
     ),
     "versions": Verb(
         "versions",

@@ -16,6 +16,7 @@ from itertools import islice
 from sys import intern
 from typing import Final, NamedTuple
 
+from relctld.beam.running import Listed, running_version
 from relctld.beam.term.shown import shown, text
 from relctld.beam.term.terms import Atom, Term
 
@@ -40,6 +41,7 @@ SLOW: Final[dict[str, Question]] = {
         "gen_event", "call", [Atom("alarm_handler"), Atom("alarm_handler"), Atom("get_alarms"), 2000], 3.0
     ),
     "releases": Question("gen_server", "call", [Atom("release_handler"), Atom("which_releases"), 4000], 5.0),
+    "booted": Question("init", "script_id", [], 3.0),
 }
 """The questions of the slow lane by the field of `Slow` that answers them."""
 
@@ -61,11 +63,21 @@ class Installed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """The answers of the slow lane; None for what the node could not tell (no sasl, a busy process)."""
+    """The answers of the slow lane; None for what the node could not tell (no sasl, a busy process).
+
+    `booted`: the version of the boot script · `listed`: the releases once more, with their libraries.
+    """
 
     applications: tuple[Application, ...] | None = None
     alarms: tuple[str, ...] | None = None
     releases: tuple[Installed, ...] | None = None
+    booted: str | None = None
+    listed: tuple[Listed, ...] = ()
+
+    def version(self, begun: str | None) -> str | None:
+        """The version that runs; `begun`: the one that relctld knows of."""
+        applications = {each.name: each.version for each in self.applications or ()}
+        return running_version(self.booted, self.listed, applications, begun)
 
 
 def decode_slow(answers: Mapping[str, Term], before: Slow | None = None) -> Slow:
@@ -75,6 +87,8 @@ def decode_slow(answers: Mapping[str, Term], before: Slow | None = None) -> Slow
         _applications(answers["applications"]) if "applications" in answers else known.applications,
         _alarms(answers["alarms"]) if "alarms" in answers else known.alarms,
         _releases(answers["releases"]) if "releases" in answers else known.releases,
+        _booted(answers["booted"]) if "booted" in answers else known.booted,
+        _listed(answers["releases"]) if "releases" in answers else known.listed,
     )
 
 
@@ -99,6 +113,20 @@ def _releases(term: object) -> tuple[Installed, ...] | None:
         match item:
             case (name, version, _, Atom() as status) if text(version):
                 found.append(Installed(text(name) or None, text(version) or "", text(status) or ""))
+    return tuple(found)
+
+
+def _booted(term: object) -> str | None:
+    return text(term[1]) if isinstance(term, tuple) and len(term) == 2 else None
+
+
+def _listed(term: object) -> tuple[Listed, ...]:
+    found = []
+    for item in islice(term, MOST_RELEASES) if isinstance(term, list) else ():
+        match item:
+            case (_, version, list(libraries), Atom() as status) if named := text(version):
+                known = (text(library) for library in islice(libraries, MOST_APPLICATIONS))
+                found.append(Listed(named, str(status), frozenset(intern(library) for library in known if library)))
     return tuple(found)
 
 

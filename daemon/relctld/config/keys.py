@@ -2,7 +2,6 @@
 
 Rule 1: a default stands in the dataclass of its table (`schema.TABLES`), never here.
 Rule 2: `AT_ONCE`: a reload acts on a change. `VM`: the release's next VM does. `DAEMON`: the next relctld does.
-Rule 3: a key that is accepted and not acted on yet is `idle`: a warning says so. To make it act, unmark it.
 
 In a table that holds free names (`env`) the key is `ANY`.
 """
@@ -53,7 +52,6 @@ class Key:
     acts: Acts
     doc: str
     field: str = ""
-    idle: bool = False
     required: bool = False
 
     @property
@@ -139,13 +137,13 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
     ),
     "release.log": (
         Key("max_size", _SIZE, AT_ONCE, "A log file of this size is rotated."),
-        Key("max_age", optional(_TIME), AT_ONCE, "A log file of this age is rotated.", idle=True),
+        Key("max_age", optional(duration(1)), AT_ONCE, "So old; `1h` and `1d`: at each full hour, each midnight."),
         Key("keep", _COUNT, AT_ONCE, "How many rotated files are kept."),
         Key("max_total", _SIZE, AT_ONCE, "How much the log files of the release may hold together."),
         Key("compress", _GZIP, AT_ONCE, "How rotated files are compressed."),
-        Key("timestamps", flag(), AT_ONCE, "Put a time before each line.", idle=True),
-        Key("markers", flag(), AT_ONCE, "Write a line of our own at each start and end of a VM.", idle=True),
-        Key("journal", flag(), AT_ONCE, "Send the lines to systemd's journal too.", idle=True),
+        Key("timestamps", flag(), AT_ONCE, "Put a time before each line."),
+        Key("markers", flag(), AT_ONCE, "Write a line of our own at each start, end and upgrade of a VM."),
+        Key("journal", flag(), AT_ONCE, "Send the lines to systemd's journal too."),
         Key("on_full", _words(OnFull), AT_ONCE, "When the log can take no more: drop lines or block the node."),
     ),
     "release.crash": (
@@ -157,8 +155,8 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("timeout", _TIME, AT_ONCE, "How long a step of a hot upgrade may take; then the VM is restarted."),
         Key("soak", duration(0), AT_ONCE, "How long it must be well to become permanent."),
         Key("on_failure", _words(OnFailure), AT_ONCE, "Go back when it is ill after the install, or leave it so."),
-        Key("allow_restart", flag(), AT_ONCE, "Whether it may restart the VM.", idle=True),
-        Key("keep_versions", _POSITIVE, AT_ONCE, "How many versions stay on disk.", idle=True),
+        Key("allow_restart", flag(), AT_ONCE, "Whether it may restart the VM where no relup leads to the target."),
+        Key("keep_versions", _POSITIVE, AT_ONCE, "How many versions stay on disk; the way back does."),
     ),
     "release.limits": (
         Key("nofile", optional(integer(1, 1 << 30)), VM, "Open files, soft and hard."),

@@ -30,7 +30,7 @@ def read_table(raw: Any, table: str, place: Place, notes: Notes, **fixed: str) -
         elif ANY in keys:
             values[name] = _variable(name, item, keys[ANY], place, notes)
         elif name in keys:
-            values[name] = _value(item, table, keys[name], place, notes)
+            values[name] = _value(item, keys[name], place, notes)
         else:
             notes.unknown(place, name, schema.known(table))
     for key in keys.values():
@@ -61,15 +61,12 @@ def read_release(raw: Any, place: Place, uid: int, notes: Notes) -> ReleaseSpec 
     return spec
 
 
-def _value(raw: Any, table: str, key: Key, place: Place, notes: Notes) -> Any:
+def _value(raw: Any, key: Key, place: Place, notes: Notes) -> Any:
     try:
-        value = key.kind.read(raw)
+        return key.kind.read(raw)
     except KindError as wrong:
         notes.problem(place, key.name, key.kind.explain(raw, wrong))
         return None
-    if key.idle and value != schema.default(table, key):
-        notes.warn(place, key.name, "has no effect in this version")
-    return value
 
 
 def _variable(name: str, raw: Any, key: Key, place: Place, notes: Notes) -> Any:

@@ -15,12 +15,13 @@ only, each release in one file. Names of releases: a letter or digit, then up to
 * **Duration**: a number with a unit, `ms`, `s`, `m`, `h` or `d`: `"500ms"`, `"1.5h"`. No sum, no sign.
 * **Size**: a number with a unit, `B`, `kB`, `MB`, `GB` (powers of 1000), `KiB`, `MiB` or `GiB` (powers of 1024).
 * **`"off"`** switches off an optional key; where it stands as the default the key is unset.
-* **Probe**: `process` (it is alive), `auto` (so far the same), `tcp:HOST:PORT` (an IPv6 address in brackets),
-  `http://HOST:PORT/PATH` (answered with a status from 200 to 399), `exec:COMMAND LINE` (split into words, no
-  shell; it ends with 0).
+* **Probe**: `node` (asked over its link), `process` (it is alive), `auto` (the node where a link is possible, else the
+  process), `tcp:HOST:PORT` (an IPv6 address in brackets), `http://HOST:PORT/PATH` (answered with a status from 200 to
+  399), `exec:COMMAND LINE` (split into words, no shell; it ends with 0), `mfa:M:F` (the node's own function says `true`
+  or `ok`).
 
 **Acts** says when a change does after `relctl reload`: *at once*, or with the next *restart* of the release, which
-`relctl status` lists as pending. Keys marked † are accepted, but this version does not act on them.
+`relctl status` lists as pending.
 
 | file | as root | as a user | systemd's word for it |
 |---|---|---|---|
@@ -47,7 +48,7 @@ def _table(table: str) -> str:
 def _row(table: str, key: Key) -> str:
     name = "*any name*" if key.name == ANY else f"`{key.name}`"
     cells = (
-        name + (" †" if key.idle else ""),
+        name,
         key.kind.expected,
         _default(table, key),
         key.acts.value,

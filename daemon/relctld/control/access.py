@@ -39,6 +39,8 @@ NEEDS: Mapping[str, Level] = MappingProxyType({
     "versions": Level.VIEW,
     "upgrade": Level.OPERATE,
     "downgrade": Level.OPERATE,
+    "deploy": Level.OPERATE,
+    "remove": Level.ADMIN,
     "doctor": Level.OPERATE,
     "doctor-fix": Level.ADMIN,
     "reload": Level.ADMIN,

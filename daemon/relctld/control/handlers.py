@@ -78,8 +78,10 @@ class Handlers:
                 return await self._reload(request, peer, progress)
             case "eval" | "rpc":
                 return await self._evaluate(request, peer, progress)
-            case "upgrade" | "downgrade":
+            case "upgrade" | "downgrade" | "deploy":
                 return await self._upgrade(request, peer, progress)
+            case "remove":
+                return await self._remove(request, peer, progress)
             case "versions":
                 return await self._services.upgrades.versions(self._one_name(args))
             case "doctor" | "doctor-fix":
@@ -208,6 +210,12 @@ class Handlers:
         by = (peer.uid, await self._services.user_name(peer.uid))
         asked = (request.id, by)
         return await upgrade_handlers.upgrade(self._services.upgrades, request.op, name, request.args, asked, progress)
+
+    async def _remove(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
+        name = self._one_name(request.args)
+        progress({"accepted": True})
+        by = await self._services.user_name(peer.uid)
+        return await upgrade_handlers.remove(self._services.upgrades, name, request.args, by)
 
     async def _doctor(self, request: Request, peer: Peer, progress: SendProgress) -> dict[str, Any]:
         names = self._named(request.args)

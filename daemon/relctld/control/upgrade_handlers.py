@@ -1,4 +1,4 @@
-"""`upgrade`, `downgrade` and `versions`: arguments checked, then asked of `Upgrades`."""
+"""`upgrade`, `downgrade`, `deploy`, `remove`, `versions`: arguments checked, then asked of `Upgrades`."""
 
 import re
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ class Upgrades(Protocol):
     async def upgrade(
         self, name: str, request_id: str, args: dict[str, Any], by: tuple[int, str], tell: SendProgress
     ) -> dict[str, Any]: ...
+    async def remove(self, name: str, version: str, by: str) -> dict[str, Any]: ...
     async def versions(self, name: str) -> dict[str, Any]: ...
 
 
@@ -27,7 +28,10 @@ async def upgrade(
     request: tuple[str, tuple[int, str]],
     tell: SendProgress,
 ) -> dict[str, Any]:
-    """An upgrade to a tarball or a version, a downgrade to a version or the one before. Raises RefusedError."""
+    """An upgrade to a tarball or a version, a downgrade to a version or the one before, a deployment of a tarball.
+
+    Raises RefusedError.
+    """
     tarball, version = _text(args, "tarball", _LONGEST_PATH), _text(args, "version", _LONGEST_VERSION)
     if tarball is not None and (op == "downgrade" or version is not None):
         raise RefusedError("usage", f"{op} takes a version" + ("" if op == "downgrade" else " or a tarball"))
@@ -35,6 +39,8 @@ async def upgrade(
         raise RefusedError("usage", "tarball is an absolute path")
     if op == "upgrade" and tarball is None and version is None:
         raise RefusedError("usage", "upgrade needs a version or a tarball")
+    if op == "deploy" and tarball is None:
+        raise RefusedError("usage", "deploy needs a tarball")
     digest = _text(args, "sha256", 64)
     if digest is not None and not re.fullmatch(r"[0-9A-Fa-f]{64}", digest):
         raise RefusedError("usage", "sha256 is 64 hexadecimal digits")
@@ -49,11 +55,21 @@ async def upgrade(
         "sha256": digest,
         "soak_s": None if soak is None else float(soak),
         "plan": args.get("plan") is True,
+        "deploy": op == "deploy",
+        "allow_restart": args.get("allow_restart") is True,
         "wait": args.get("wait") is not False,
     }
     request_id, by = request
     result = await upgrades.upgrade(name, request_id, checked, by, tell)
     return {"ok": True, "release": name, "op": op, **result}
+
+
+async def remove(upgrades: Upgrades, name: str, args: dict[str, Any], by: str) -> dict[str, Any]:
+    """Remove an installed version. Raises RefusedError."""
+    version = _text(args, "version", _LONGEST_VERSION)
+    if version is None:
+        raise RefusedError("usage", "remove needs a version")
+    return {"ok": True, "release": name, "op": "remove", **await upgrades.remove(name, version, by)}
 
 
 def _text(args: dict[str, Any], key: str, longest: int) -> str | None:

@@ -47,6 +47,7 @@ class Note(StrEnum):
     UPGRADE_PHASE = "upgrade-phase"
     UPGRADED = "upgraded"
     UPGRADE_FAILED = "upgrade-failed"
+    REMOVED = "removed"
     DOCTOR_FIXED = "doctor-fixed"
 
 
@@ -85,7 +86,7 @@ MEANING: dict[Note, tuple[str, str]] = {
         "bytes, lines, why",
         "The log could not be written; output was dropped rather than the node blocked.",
     ),
-    Note.LOG_TROUBLE: ("error", "The log cannot be written just now."),
+    Note.LOG_TROUBLE: ("error", "The log cannot be written, rotated, cleared or compressed as it should."),
     Note.REMOTE_ATTACHED: ("by, pid", "An operator opened a remote shell; pid: the shell's."),
     Note.REMOTE_DETACHED: (
         "by, pid, seconds, why",
@@ -103,17 +104,21 @@ MEANING: dict[Note, tuple[str, str]] = {
     Note.STORE_DAMAGED: ("path, error", "The state store was damaged and set aside; wants start from the config."),
     Note.STORE_FULL: ("error", "The state store cannot be written: changing verbs are refused, nodes run on."),
     Note.LOGGER_STARTED: ("pid", "relctld started a logger, for none ran."),
-    Note.UPGRADE_BEGUN: ("id, from, to, by", "A hot upgrade begins: judged, and written into its journal."),
+    Note.UPGRADE_BEGUN: (
+        "id, from, to, by",
+        "A hot upgrade or a deployment begins: judged, and written into its journal; `from` may be nothing.",
+    ),
     Note.UPGRADE_PHASE: (
         "id, phase, why",
-        "It entered a phase: installing, installed, soaking, committing; or, for what `why` says, undoing, "
-        "reinstalling, restarting, cleaning.",
+        "It entered a phase: installing or switching, installed, soaking, committing; or, for what `why` says, "
+        "undoing, reinstalling, restarting, cleaning.",
     ),
     Note.UPGRADED: ("id, from, to, by, seconds", "It is done, verified and permanent."),
     Note.UPGRADE_FAILED: (
         "id, from, to, by, seconds, why, runs",
         "It did not happen: the node runs what it ran, and nothing of the attempt is left.",
     ),
+    Note.REMOVED: ("versions, by", "Installed versions were removed, by an operator or for `keep_versions`."),
     Note.DOCTOR_FIXED: (
         "by, finding, detail, fixed, did or error",
         "`doctor --fix` mended something, or tried to.",

@@ -145,6 +145,8 @@ def _committing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     waits = not _is_late(j, now)
     if node.life is Life.UP and node.known and node.permanent != j.target and waits:
         return Do(Act.MAKE_PERMANENT)
+    if disk.swapped:
+        return Do(Act.TIDY)
     if j.starts and node.life is Life.COMING and waits:
         return Wait(j.until)
     return Finish(ok=True)
@@ -159,7 +161,7 @@ def _restarting(j: Journal, node: Node, now: float) -> Step:
 
 
 def _cleaning(j: Journal, disk: Disk, node: Node) -> Step:
-    if disk.left or (j.origin and disk.selects != j.origin):
+    if disk.left or disk.swapped:
         return Do(Act.CLEAN)
     if node.life is Life.UP and j.target != j.origin and j.target in node.known - disk.listed:
         return Do(Act.FORGET)

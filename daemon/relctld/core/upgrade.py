@@ -264,7 +264,7 @@ def _begun(j: Journal, disk: Disk, node: Node, now: float) -> Step:
         return Do(Act.UNPACK)
     if j.target not in disk.configured:
         return Do(Act.CONFIGURE)
-    if not {j.origin, j.target} <= disk.listed & node.known:
+    if not {j.origin, j.target} <= disk.listed & node.known or node.permanent != j.origin:
         return Do(Act.REGISTER)
     return _enter(j, Phase.INSTALLING)
 

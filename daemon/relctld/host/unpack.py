@@ -1,9 +1,11 @@
 """Unpacks what was judged into a release's tree: first aside, then into place, each step for good.
 
     ROOT/STAGING/lib/web-1.1.0/…       `extract`: all of it, checked against what was judged, and on the disk
+    ROOT/KEPT/lib/web-1.0.0/…          `replace`: damaged files, each kept as it was before another takes its place
     ROOT/lib/web-1.1.0/…               `move_in`: one rename per unit, the version's own directory last
 
-Rule 1: killed at any point and called again, `extract` and `move_in` come to the same end; `undo` leaves nothing.
+Rule 1: killed at any point and called again, `extract`, `replace` and `move_in` come to the same end; `undo` and
+        `put_back` leave nothing.
 Rule 2: the tarball is not parsed here: where each piece lies in the inflated stream was found out when it was judged,
         and its checksum says whether that is still so.
 
@@ -83,6 +85,31 @@ def move_in(root: Path, staging: str, units: Sequence[str]) -> None:
             elif not tree.is_there(fd, unit):
                 raise FileNotFoundError(errno.ENOENT, "neither unpacked nor in place", unit)
         tree.remove_below(fd, staging)
+
+
+def replace(root: Path, staging: str, kept: str, paths: Sequence[str]) -> None:
+    """Let what was extracted take the place of these files, and keep them; before `move_in`. Raises OSError."""
+    with tree.opened(root) as fd:
+        for path in paths:
+            if not tree.is_there(fd, f"{staging}/{path}"):
+                continue  # it is in place already
+            if tree.is_there(fd, path) and not tree.is_there(fd, f"{kept}/{path}"):
+                with tree.parent(fd, f"{kept}/{path}", make=True):
+                    pass
+                _move(fd, path, f"{kept}/{path}")
+            if tree.is_there(fd, path):
+                tree.remove_below(fd, path)
+            _move(fd, f"{staging}/{path}", path)
+
+
+def put_back(root: Path, kept: str, paths: Sequence[str]) -> None:
+    """Put what was replaced in its place again. Raises OSError."""
+    with tree.opened(root) as fd:
+        for path in paths:
+            if tree.is_there(fd, f"{kept}/{path}"):
+                tree.remove_below(fd, path)
+                _move(fd, f"{kept}/{path}", path)
+        tree.remove_below(fd, kept)
 
 
 def undo(root: Path, staging: str, units: Sequence[str]) -> None:

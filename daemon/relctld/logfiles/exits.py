@@ -1,7 +1,10 @@
 """Where a VM's output ends: behind the marker of its exit, else at the moment of it. Knows a directory.
 
-A marker is a line of relctl's own in the log (`log.markers`): `relctl: … exited …`. Where `log.timestamps` is set, it
-begins with a time, as all lines do.
+The marker (`log.markers`) is a line of relctl's own, which ends what the VM said:
+
+    relctl: exited (epoch 7, pid 4711) at 2026-11-22T11:20:00.123Z: killed, SIGKILL
+
+Where `log.timestamps` is set, it begins with a time, as all lines do.
 """
 
 import os
@@ -12,7 +15,8 @@ from . import contents, moments
 from .names import CURRENT, Rotated
 from .places import Cursor, cursor_at, later, seek_last, steadily
 
-_EXITED: Final = re.compile(rb"^(?:[-0-9]{10}T[:.0-9]{15}Z )?relctl: .*\bexited\b.*\n", re.MULTILINE)
+_EXITED: Final = re.compile(rb"(?:[-0-9]{10}T[:.0-9]{15}Z )?relctl: exited \(.*\n")
+_WORDS: Final = b"relctl: exited ("
 _LONGEST: Final = 4096  # bytes of a marker, at most
 _CHUNK: Final = 1 << 18
 _LATE: Final = 1_000_000  # microseconds within which a VM's last words are in the log
@@ -54,12 +58,12 @@ def _last_marker(path: str) -> int | None:
     with contents.opened(path) as file:
         while data := file.read(_CHUNK):
             text = kept + data
-            at = text.rfind(b"exited")
+            at = text.rfind(_WORDS)
             while at >= 0:
                 start = text.rfind(b"\n", 0, at) + 1
                 if start and (match := _EXITED.match(text, start)) is not None:
                     found = file.offset - len(text) + match.end()
                     break
-                at = text.rfind(b"exited", 0, start)
+                at = text.rfind(_WORDS, 0, start)
             kept = text[-_LONGEST:]
     return found

@@ -55,9 +55,11 @@ def next_stem(newest: str, now_micros: int) -> str:
 
 
 def listing(directory: str) -> list[Rotated]:
-    """The rotated logs of a directory, oldest first."""
+    """The rotated logs of a directory, oldest first. What bears such a name and is no file is not ours."""
+    with os.scandir(directory) as entries:
+        names = sorted(e.name for e in entries if _NAME.fullmatch(e.name) and e.is_file(follow_symlinks=False))
     found: dict[str, Rotated] = {}
-    for name in sorted(os.listdir(directory)):  # …Z.log comes before …Z.log.gz
+    for name in names:  # …Z.log comes before …Z.log.gz
         if match := _NAME.fullmatch(name):
             stem = match[1]
             found[stem] = found[stem]._replace(spare=name) if stem in found else Rotated(stem, name)

@@ -49,6 +49,11 @@ class Reader:
             self._packed = None
 
     @property
+    def holds_file(self) -> bool:
+        """Is a compressed file open?"""
+        return self._packed is not None
+
+    @property
     def cursor(self) -> Cursor:
         """The place behind what was read."""
         return {"after": self._after, "offset": self._offset, "head": self._head}
@@ -83,6 +88,7 @@ class Reader:
             if log.name == CURRENT or (room is not None and room <= len(part)):
                 break
             if size < limit:  # a rotated file grows no more
+                self.close()
                 self._after, self._offset, self._head = log.stem, 0, [0, 0]
         return Piece(b"".join(data), stamps)
 

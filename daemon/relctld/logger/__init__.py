@@ -22,8 +22,12 @@ same lock).
     claimed.py   the bounded buffer in memory, with its journal
     memory.py    a file in memory that outlives its process
     tally.py     the counters of one release
+    age.py       when a log is old
     logfile.py   DIR/current: open, check, where to cut, rotate
-    rotated.py   retention and compression of what was rotated
+    rotated.py   retention of what was rotated
+    compress.py  compression of it, in a process of its own; compressor.py starts and awaits that
+    upkeep.py    what is done with a log beside writing it
+    journal.py   what was logged, sent to systemd's journal
     pool.py      threads on demand
     kernel.py    FIFOs and the few system calls that `os` lacks
     report.py    one JSON line on stderr, sd_notify

@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable
 
 from . import kernel, rotated
-from .claimed import CAPACITY, Claimed
+from .claimed import CAPACITY, CHUNK, Claimed
 from .policy import LogPolicy
 from .report import say, wall
+from .upkeep import Told, Upkeep
 from .writer import Writer
 
 STALLED = 1.0  # seconds without progress after which the main thread takes over
-_LINGER = 0.0015  # seconds that a worker waits for more after a small move: batches small writes
-_SMALL = 1 << 16
+_LINGER = 0.002  # seconds that a worker waits for more once it has all: batches small writes
+_WARM = 1.0  # seconds that the memory of an idle release is kept
 _RETRY_FIRST, _RETRY_LAST = 0.2, 1.0  # seconds
+_LOOK_AT_AGE = 60.0  # seconds, at most, for the wall clock may jump
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -28,7 +30,11 @@ class Feed:
     """Where the bytes of one release are, and who is moving them."""
 
     def __init__(
-        self, policy: LogPolicy, gave_back: Callable[["Feed"], None], compress: Callable[[str, str], None]
+        self,
+        policy: LogPolicy,
+        gave_back: Callable[["Feed"], None],
+        compress: Callable[[str, Told], None],
+        look_soon: Callable[["Feed"], None],
     ) -> None:
         """Open the FIFO and what a former logger left. OSError when one of them cannot be."""
         self.policy = policy
@@ -39,7 +45,8 @@ class Feed:
             os.close(self.out)
             raise
         self.lock = threading.Lock()
-        self.writer = Writer(policy, self.claimed, self.lock, compress)
+        self.upkeep = Upkeep(policy, compress, lambda: look_soon(self))
+        self.writer = Writer(policy, self.claimed, self.lock, self.upkeep)
         self.busy = False  # a worker has it, or will
         self.again = False  # and is to look once more before it gives it back
         self.failing = False  # the last attempt failed, the next is due at `retry_at`
@@ -47,8 +54,10 @@ class Feed:
         self.stopping = False
         self.retry_at = 0.0  # monotonic
         self.share = CAPACITY  # bytes that may wait
+        self.pipe_size = kernel.PIPE_MAX
         self._delay = _RETRY_FIRST
         self._reason = 0  # the errno of the last failure
+        self._aged = (0.0, 0.0)  # `rotate_at` that was acted on, and when (monotonic) to do that again
         self._gave_back = gave_back
         self.look_for_marks()
 
@@ -122,21 +131,27 @@ class Feed:
 
     def _move_all(self) -> None:
         """Until `out` and `claimed` are empty; when stopping or leaving, what they hold now."""
-        moved: int | None = None
-        while moved != 0:
+        moved, before = -1, time.monotonic()
+        while moved:
             policy = self.policy
             self.writer.prepare(policy)
             self.writer.write(policy)
             self._well()
-            if moved is not None and self.stopping:
+            self.upkeep.wrote(policy)
+            if moved > 0 and self.stopping:
                 break
             self.writer.rewind(worn_only=True)
-            if moved is not None and moved < _SMALL:
-                time.sleep(_LINGER)
-            moved = self._claim()
+            now = self.writer.progress
+            if 0 < moved < CHUNK:
+                time.sleep(self._linger(moved, now - before))
+            moved, before = self._claim(), now
         if self.writer.log.rotate_if_due(policy):
-            self.writer.look_after(policy)
+            self.upkeep.rotated(policy, 0)
         self.left = self.writer.rewind() and self.leaving
+
+    def _linger(self, moved: int, seconds: float) -> float:
+        """Until the FIFO is half full again, at the pace of the latest move; the writer is never kept waiting."""
+        return min(_LINGER, seconds * self.pipe_size / (2 * moved))
 
     def _claim(self) -> int:
         with self.lock:
@@ -165,6 +180,20 @@ class Feed:
         """Has a worker been stuck in one call for too long?"""
         return self.busy and now - self.writer.progress >= STALLED
 
+    def overdue(self, now: float) -> bool:
+        """Is a rotation to be tried without anything to write? One that failed, or one for age.
+
+        That is said once a minute: a line that is not ended may be in the way.
+        """
+        log = self.writer.log
+        if self.failing or log.rotate_error:
+            return not self.failing and now >= log.rotate_after
+        at = log.rotate_at(self.policy)
+        if at is None or at > wall() or (at == self._aged[0] and now < self._aged[1]):
+            return False
+        self._aged = (at, now + _LOOK_AT_AGE)
+        return True
+
     def taken_over(self) -> None:
         """Say that the worker is stuck; it says itself when it no longer is."""
         if self.writer.tally.error is None:
@@ -190,9 +219,20 @@ class Feed:
         reason = self._reason if self.failing else 0
         return self.claimed.drop(reason, int(wall() * 1_000_000)) > 0
 
+    def cool(self, now: float) -> None:
+        """Give the memory of what was moved back, once nothing has come for a while."""
+        with self.lock:
+            if not self.busy and now - self.writer.progress >= _WARM:
+                self.claimed.give_back()
+
+    @property
+    def _lesser_error(self) -> str | None:
+        """What is in the way of something, but of no line."""
+        return self.writer.log.rotate_error or self.upkeep.error
+
     def export(self, now: float) -> None:
         """Write the counters, if they changed and it is time."""
-        self.writer.tally.export(self.policy, self.writer.log.rotate_error, now)
+        self.writer.tally.export(self.policy, self._lesser_error, now)
 
     def due(self, now: float) -> float | None:
         """When the main thread must look at it again without being asked; None: not before something comes."""
@@ -200,6 +240,13 @@ class Feed:
             if self.busy:
                 return now + STALLED if self.stalled(now) else self.writer.progress + STALLED
             times = [self.retry_at] if self.failing else []
-        if self.writer.tally.changed(self.writer.log.rotate_error):
+            if self.claimed.warm:
+                times.append(self.writer.progress + _WARM)
+        if self.writer.tally.changed(self._lesser_error):
             times.append(self.writer.tally.due_at)
+        if self.writer.log.rotate_error:
+            times.append(self.writer.log.rotate_after)
+        elif (at := self.writer.log.rotate_at(self.policy)) is not None:
+            left = max(at - wall(), 0.0)
+            times.append(self._aged[1] if at == self._aged[0] else now + min(left, _LOOK_AT_AGE))
         return min(times, default=None)

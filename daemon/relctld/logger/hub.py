@@ -12,11 +12,11 @@ import time
 from collections import deque
 
 from . import kernel
+from .compressor import Compressor
 from .feed import Feed
 from .policy import LogPolicy, read_plan
 from .pool import Pool
 from .report import notify, say
-from .rotated import Compressor
 
 _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 _STOP_WITHIN = 2.0  # seconds
@@ -109,14 +109,18 @@ class Hub:
         self._watched.add(feed)
 
     def _look_after(self, now: float) -> None:
-        """Notice who is stuck, retry what failed, write counters; and forget who needs none of it."""
+        """Notice who is stuck, retry what failed, rotate what is old, write counters.
+
+        Who needs none of it is forgotten.
+        """
         next_look = now + 3600.0
         for feed in list(self._watched):
             if feed.stalled(now):
                 feed.taken_over()
                 self._arm(feed)
-            elif feed.failing and not feed.busy and now >= feed.retry_at and feed.begin(now):
+            elif not feed.busy and ((feed.failing and now >= feed.retry_at) or feed.overdue(now)) and feed.begin(now):
                 self._pool.submit(feed.work)
+            feed.cool(now)
             feed.export(now)
             due = feed.due(now)
             if due is None:
@@ -131,9 +135,12 @@ class Hub:
         if not feed.left and not self._stopping:
             self._arm(feed)
         if feed.failing or feed.left or self._stopping:
-            self._given_back.append(feed)
-            with contextlib.suppress(BlockingIOError):  # full: then the main thread is awake anyhow
-                os.write(self._nudge, b"\0")
+            self._look_soon(feed)
+
+    def _look_soon(self, feed: Feed) -> None:
+        self._given_back.append(feed)
+        with contextlib.suppress(BlockingIOError):  # full: then the main thread is awake anyhow
+            os.write(self._nudge, b"\0")
 
     def _arm(self, feed: Feed) -> None:
         with contextlib.suppress(OSError, ValueError):  # closed meanwhile
@@ -146,7 +153,9 @@ class Hub:
             os.read(self._nudged, 4096)
         while self._given_back:
             feed = self._given_back.popleft()
-            if feed.left and self._feeds.get(feed.policy.name) is feed and not feed.busy:
+            if self._feeds.get(feed.policy.name) is not feed:
+                continue  # closed, before its compression ended
+            if feed.left and not feed.busy:
                 self._close(feed)
                 self._match()
             else:
@@ -164,9 +173,10 @@ class Hub:
                 case ["rotate", name] if name in self._feeds:
                     self._feeds[name].writer.log.rotate_asked = True
                     self._hand(self._feeds[name])
-                case ["mark", name] if name in self._feeds:
-                    self._feeds[name].look_for_marks()
-                    self._hand(self._feeds[name])
+                case ["mark", name]:
+                    if feed := self._feeds.get(name):  # else it looks when it is opened
+                        feed.look_for_marks()
+                        self._hand(feed)
                 case []:
                     pass
                 case _:
@@ -199,7 +209,7 @@ class Hub:
         memory = max(_LEAST_MEMORY, _MEMORY // max(len(self._wanted), 1))
         for name, policy in self._wanted.items():
             if name in self._feeds:
-                kernel.resize_pipe(self._feeds[name].out, share)
+                self._feeds[name].pipe_size = kernel.resize_pipe(self._feeds[name].out, share)
             else:
                 self._open(policy, share)
         for feed in self._feeds.values():
@@ -211,12 +221,12 @@ class Hub:
 
     def _open(self, policy: LogPolicy, pipe_size: int) -> None:
         try:
-            feed = Feed(policy, self._gave_back, self._compressor.ask)
+            feed = Feed(policy, self._gave_back, self._compressor.ask, self._look_soon)
         except OSError as err:
             self._reopen_at = time.monotonic() + _RETRY_OPEN
             say("error", "cannot-open", policy.name, f"cannot open {policy.fifo_out}: {err.strerror or err}")
             return
-        kernel.resize_pipe(feed.out, pipe_size)
+        feed.pipe_size = kernel.resize_pipe(feed.out, pipe_size)
         self._feeds[policy.name] = self._by_fd[feed.out] = feed
         self._epoll.register(feed.out, 0)
         self._hand(feed)  # who also finishes what a killed logger began
@@ -233,6 +243,7 @@ class Hub:
         deadline = time.monotonic() + _STOP_WITHIN
         for feed in self._feeds.values():
             feed.stopping = True
+            feed.look_for_marks()
             self._hand(feed)
         while any(f.busy for f in self._feeds.values()) and (left := deadline - time.monotonic()) > 0:
             self._turn(left)

@@ -14,10 +14,12 @@ from math import inf
 from relctld.logfiles import times
 from relctld.logfiles.names import CURRENT, listing, next_stem
 
+from .age import old_at
 from .kernel import same_file
 from .policy import LogPolicy
 from .report import say, wall
 
+_ROTATE_AGAIN = 1.0  # seconds after one that failed
 _CHECK_EVERY = 1.0  # seconds between two looks whether `current` is still ours
 
 
@@ -58,8 +60,10 @@ class LogFile:
         self.rotate_error: str | None = None
         self._newest = ""
         self._checked = 0.0
-        self._rotate_after = 0.0
+        self.rotate_after = 0.0  # monotonic
         self._stamped = 0  # wall clock in microseconds
+        self._begun = 0.0  # wall clock in seconds, when the first byte was written
+        self._old_at = (0.0, 0.0, 0.0)  # `age.old_at` of the last two, remembered
 
     @property
     def path(self) -> str:
@@ -70,17 +74,17 @@ class LogFile:
         """Have DIR/current open: anew if it was deleted, moved or replaced, at its end if it was truncated."""
         now = time.monotonic()
         if self.fd >= 0 and directory == self.directory:
+            if os.fstat(self.fd).st_size < self.size:  # seen before the next write, which would leave a hole
+                self._to_end()
+                times.begin(self._times, os.fstat(self.fd))
+                self._stamped = 0
             if now - self._checked < _CHECK_EVERY:
                 return
             if same_file(self.fd, self.path):
-                if os.fstat(self.fd).st_size < self.size:
-                    self._to_end()
-                    times.begin(self._times, self.inode, self.size)
-                    self._stamped = 0
                 self._checked = now
                 return
             say("warning", "log-replaced", self.release, f"{self.path} was moved or deleted; made anew")
-            self.rotate_error, self._rotate_after = None, 0.0
+            self.rotate_error, self.rotate_after = None, 0.0
         self.close()
         self.directory = directory
         self._open()
@@ -101,8 +105,11 @@ class LogFile:
         self._newest = max(self._newest, logs[-1].stem) if logs else self._newest
         self._checked = time.monotonic()
         self._to_end()
-        times.begin(self._times, self.inode, self.size)
+        times.begin(self._times, os.fstat(self.fd))
         self._stamped = 0
+        if self.size:
+            first = times.read(self._times, self.inode)[:1]
+            self._begun = first[0].micros / 1e6 if first else os.fstat(fd).st_mtime
 
     def _must_be_regular(self, mode: int) -> None:
         if not stat.S_ISREG(mode):
@@ -129,6 +136,8 @@ class LogFile:
     def stamp(self) -> None:
         """To be called before a write: its time goes into the index, at most once a second."""
         now = int(wall() * 1_000_000)
+        if self.size == 0:
+            self._begun = now / 1e6
         if not 0 <= now - self._stamped < times.EVERY:  # also when the clock was set back
             times.add(self._times, self.inode, times.Record(now, self.size))
             self._stamped = now
@@ -149,16 +158,34 @@ class LogFile:
     def _limit(self, policy: LogPolicy) -> float:
         if self.size == 0 and self.rotate_asked:
             self.rotate_asked = False  # an empty file is as good as a new one
-        if self._rotate_after and time.monotonic() < self._rotate_after:
+        if self.rotate_after and time.monotonic() < self.rotate_after:
             return inf  # rotation failed just now: a file that grows too large is better than none
-        if self.rotate_asked:
+        at = self.rotate_at(policy)
+        if self.rotate_asked or (at is not None and at <= wall()):
             return self.size
         return policy.limit or inf
 
+    def rotate_at(self, policy: LogPolicy) -> float | None:
+        """The wall clock when it is rotated for its age; None: it is empty, or may be of any age.
+
+        A log from the future was begun before the clock was set back: it counts from now. Any thread may ask.
+        """
+        if not policy.max_age or not self.size:
+            return None
+        self._begun = min(self._begun, wall())
+        if self._old_at[:2] != (self._begun, policy.max_age):
+            self._old_at = (self._begun, policy.max_age, old_at(self._begun, policy.max_age))
+        return self._old_at[2]
+
     def rotate_if_due(self, policy: LogPolicy) -> bool:
-        """Rotate without waiting for more to come, where that is asked for and the file ends with a whole line."""
-        limit = self._limit(policy)
-        if self.size == 0 or self.size < limit or not self.at_line_start():
+        """Rotate without waiting for more to come, where that is due and the file ends with a whole line."""
+        now = time.monotonic()
+        if self.size == 0 or self.size < self._limit(policy):
+            if now >= self.rotate_after:
+                self.rotate_error = None  # what failed is not asked for any more
+            return False
+        if not self.at_line_start():
+            self.rotate_after = now + _ROTATE_AGAIN if self.rotate_error else self.rotate_after
             return False
         return self.rotate()
 
@@ -175,12 +202,12 @@ class LogFile:
             os.rename(self.path, os.path.join(self.directory, stem + ".log"))
         except OSError as err:
             self.rotate_error = f"cannot rotate {self.path}: {err.strerror}"
-            self._rotate_after = time.monotonic() + 1.0
+            self.rotate_after = time.monotonic() + _ROTATE_AGAIN
             say("error", "cannot-rotate", self.release, self.rotate_error)
             return False
         with contextlib.suppress(OSError):  # a log without an index is searched by its name
             os.rename(self._times, times.path_of(self.directory, stem))
-        self._newest, self._rotate_after = stem, 0.0
+        self._newest, self.rotate_after = stem, 0.0
         self.rotate_error, self.rotate_asked = None, False
         self.close()
         self._open()

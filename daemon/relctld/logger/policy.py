@@ -27,6 +27,10 @@ class LogPolicy(NamedTuple):
     max_total: int | None = 1_000_000_000
     compress: Literal["gzip"] | None = "gzip"
     on_full: Literal["drop", "block"] = "drop"
+    max_age: float | None = None  # seconds, as `age` reads them
+    journal: bool = False  # its lines are sent to systemd's journal too,
+    version: str | None = None  # with these two of the VM that runs; both null where they are not
+    epoch: int | None = None
     timestamps: bool = False  # before each line
     markers: bool = True  # the daemon's marks are written
 
@@ -53,6 +57,7 @@ class Counters(NamedTuple):
     lines_dropped: int = 0
     error: str | None = None
     marked: int = 0
+    journal_dropped: int = 0  # bytes of the log that were not sent to the journal
 
 
 def write_plan(path: str, policies: list[LogPolicy]) -> None:
@@ -85,6 +90,12 @@ def _policy(**entry: Any) -> LogPolicy:
         value = getattr(policy, key)
         if value is not None and (type(value) is not int or value < 0):
             raise TypeError(f"{key}: expected a number of at least 0, or null")
+    if policy.max_age is not None and not (type(policy.max_age) in (int, float) and policy.max_age > 0):
+        raise TypeError("max_age: expected seconds, or null")
+    if type(policy.journal) is not bool:
+        raise TypeError("journal: expected true or false")
+    if type(policy.version) not in (str, type(None)) or type(policy.epoch) not in (int, type(None)):
+        raise TypeError("version: expected a string, epoch: a number, or null")
     if policy.compress not in ("gzip", None) or policy.on_full not in ("drop", "block"):
         raise ValueError("compress: gzip or null; on_full: drop or block")
     for key in ("timestamps", "markers"):

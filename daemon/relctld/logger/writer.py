@@ -13,18 +13,18 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple
 
 from relctld.logfiles.names import listing
 
-from . import kernel, marks, rotated
+from . import kernel, marks
 from .claimed import Claimed, Gap
 from .lines import CUT, LONGEST_LINE, behind_lines, compose, stamp
 from .logfile import LogFile
 from .policy import LogPolicy
-from .report import say, utc
+from .report import utc
 from .tally import Tally
+from .upkeep import Upkeep
 
 _SLICE = 1 << 16  # what is composed at a time
 
@@ -39,15 +39,12 @@ class _Due(NamedTuple):
 class Writer:
     """Moves what is claimed of one release. `progress`: when it last got on (monotonic)."""
 
-    def __init__(
-        self, policy: LogPolicy, claimed: Claimed, lock: threading.Lock, compress: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, policy: LogPolicy, claimed: Claimed, lock: threading.Lock, upkeep: Upkeep) -> None:
         self.log = LogFile(policy.name)
-        self.tally = Tally(policy, claimed)
+        self.tally = Tally(policy, claimed, upkeep)
         self.progress = 0.0
-        self._claimed, self._lock, self._compress = claimed, lock, compress
+        self._claimed, self._lock, self._upkeep = claimed, lock, upkeep
         self._due: deque[_Due] = deque()
-        self._ready_for = ""  # the directory that was looked through
         self._recovered = False
 
     def look_for_marks(self, policy: LogPolicy, out: int) -> None:
@@ -63,10 +60,7 @@ class Writer:
         if not self._recovered:
             self._recover(policy)
             self._recovered = True
-        if self._ready_for != policy.dir:
-            rotated.tidy(policy.dir)
-            self.look_after(policy)
-            self._ready_for = policy.dir
+        self._upkeep.prepare(policy, self.log.size)
 
     def _recover(self, policy: LogPolicy) -> None:
         """What did a former logger, killed while it wrote, still get into the log? Then go on exactly behind it."""
@@ -85,7 +79,7 @@ class Writer:
 
     def write(self, policy: LogPolicy) -> None:
         """All that is claimed, and the marks that are due."""
-        while True:
+        while self._due or not self._claimed.empty:
             with self._lock:
                 self._claimed.follow(self.log.inode, self.log.size)
                 due, gap = self._due[0] if self._due else None, self._claimed.gap
@@ -100,8 +94,8 @@ class Writer:
                 self._put(data, policy)
             elif gap.end and gap.start == self._claimed.head:
                 self._tell(gap, policy)
-            elif self._claimed.empty:
-                return
+            else:
+                return  # a mark waits for more to come
 
     def _passed(self) -> int:
         """How many bytes of all that ever came are in the log, or dropped before its end."""
@@ -122,7 +116,9 @@ class Writer:
             full = full and written == count
         if full:
             if log.rotate():
-                self.look_after(policy)
+                with self._lock:
+                    claimed.follow(log.inode, log.size)  # before the former file can be compressed, and not found again
+                self._upkeep.rotated(policy, log.size)
             else:
                 log.ensure(policy.dir)
 
@@ -180,19 +176,10 @@ class Writer:
             self._claimed.keep(0, column, self.log.inode, self.log.size)
             self._due.popleft()
 
-    def look_after(self, policy: LogPolicy) -> None:
-        """Something was rotated: retention now, compression when there is time. Trouble with that stops no line."""
-        try:
-            rotated.retain(policy.dir, policy, self.log.size)
-        except OSError as err:
-            say("warning", "cannot-retain", policy.name, str(err))
-        if policy.compress:
-            self._compress(policy.name, policy.dir)
-
     def rewind(self, *, worn_only: bool = False) -> bool:
-        """Give the memory back, or use it anew while more comes, if all of it is in the log."""
+        """Fill the memory anew, if all of it is in the log."""
         with self._lock:
             if not self._claimed.empty or (worn_only and not self._claimed.worn()):
                 return False
-            self._claimed.rewind(self.log.inode, self.log.size, give_back=not worn_only)
+            self._claimed.rewind(self.log.inode, self.log.size)
             return True

@@ -34,6 +34,7 @@ from relctld.host.reaper import Reaper
 from relctld.host.signals import Signals
 from relctld.host.systemd import Notifier
 from relctld.host.terminal import Terminals
+from relctld.host.workers import Workers
 from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.door import open_door
@@ -95,6 +96,7 @@ class Daemon:
         self._assemble()
         self._tell_beginning()
         self._roster.take_up(self._first_config)
+        self._loggers.take_up()
         self._upgrades.resume()
         await self._open_the_door()
         gc.freeze()  # what is there now stays: no need to look through it again and again
@@ -110,8 +112,8 @@ class Daemon:
     def _assemble(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: log.error("surprise", **_in_words(context)))
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
-        self._errands = ThreadPoolExecutor(_ERRANDS, thread_name_prefix="errand")
+        self._pool = Workers(_WORKERS, "worker")
+        self._errands = Workers(_ERRANDS, "errand")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
         self._notifier = Notifier(self._environ)
         self._signals = Signals(loop)
@@ -144,6 +146,7 @@ class Daemon:
             state_dir=self._first_config.state_dir,
             pool=self._errands,
             prepare=self._launcher.recipe,
+            surroundings=self._launcher.surroundings,
             shell=self._shell,
             nodes=self._nodes,
             commands=commands,
@@ -153,9 +156,11 @@ class Daemon:
             ask=self._interpreter.asking.ask,
             save=self._interpreter.save,
         )
-        self._launcher.candidate, self._launcher.settle = self._upgrades.candidate, self._upgrades.settle
+        self._upgrades.launches.attend(self._launcher)
         self._facts = FactFinder(self._errands)
-        self._loggers = Loggers(self._run_dir, self._reaper, self._journal, self._pool)
+        self._loggers = Loggers(
+            self._run_dir, self._reaper, self._journal, self._pool, self._scribe, self._shell.releases
+        )
         config, error = self._first_config, self._config_error
         self._reloader = Reloader(
             config, self._journal, self._errands, os.geteuid(), self._environ, error, self._containment.unenforced
@@ -166,11 +171,11 @@ class Daemon:
             interpreter=self._interpreter,
             store=self._store,
             scribe=self._scribe,
-            changed=self._plan_logs,
+            changed=self._loggers.plan,
             kept=self._kept,
         )
         self._roster.forgotten += [self._facts.forget, self._standbys.let_go]
-        self._shell.stepped += [self._is_quiet, self._standbys.stepped]
+        self._shell.stepped += [self._is_quiet, self._standbys.stepped, self._loggers.stepped]
         self._announcer = Announcer(self._shell, self._notifier, self._errands)
         self._ending = Ending(
             self._pool,
@@ -234,8 +239,7 @@ class Daemon:
         take_word(self._run_dir, self._server, self._parts, os.getpid())
         self._announcer.forget(self._kept.close())
         self._journal.publish = self._server.publish
-        await self._loop.run_in_executor(self._scribe, self._loggers.plan, tuple(self._shell.releases.values()))
-        self._loggers.start(self._shell.releases)
+        await self._loggers.start()
         self._up.set()
         self._notifier.ready()
         self._announcer.watchdog()
@@ -288,10 +292,6 @@ class Daemon:
     def _store_trouble(self, error: str | None) -> None:
         if error is not None:
             self._journal.report(None, Note.STORE_FULL, {"error": error})
-
-    def _plan_logs(self) -> None:
-        """By the scribe, so that no older plan comes after a newer one."""
-        self._scribe.submit(self._loggers.plan, tuple(self._shell.releases.values()))
 
     # -- reload --------------------------------------------------------------------------------
 

@@ -186,6 +186,7 @@ def release_object(
             "bytes_dropped": seen.counters.bytes_dropped,
             "lines_dropped": seen.counters.lines_dropped,
             "error": seen.counters.error,
+            "journal_bytes_dropped": seen.counters.journal_dropped,
         },
         "os": usage and {
             "rss_bytes": usage.rss_bytes,

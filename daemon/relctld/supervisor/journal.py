@@ -20,6 +20,9 @@ log = structlog.get_logger()
 Publish = Callable[[str | None, dict[str, Any]], None]
 """Sends a notice to those who listen: the release it is about, and the event."""
 
+Say = Callable[[str, Note, Mapping[str, Any], str], None]
+"""Has what belongs there said in a release's own log: the release, the event, its fields, when."""
+
 _TOLD_WITHIN = 0.01
 
 _LOUD = frozenset({Note.FAILED, Note.STUCK, Note.CONFIG_REFUSED, Note.STORE_DAMAGED, Note.STORE_FULL, Note.LOG_DROPPED})
@@ -43,10 +46,13 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         self._untold: deque[tuple[Callable[..., object], Note, dict[str, Any]]] = deque()
         self.publish: Publish = lambda _release, _event: None
+        self.said: Say = lambda _release, _note, _fields, _at: None
 
     def report(self, release: str | None, note: Note, fields: Mapping[str, Any]) -> None:
         """Tell an event. Only on the loop's thread."""
         at = timestamp()
+        if release is not None:
+            self.said(release, note, fields, at)
 
         def written(seq: int | None, error: str | None) -> None:
             if seq is not None and error is None:

@@ -30,7 +30,7 @@ from relctld.host.gate import COMM, Gate, Identity, raise_gate
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched, Recorded, write_vm
 from relctld.host.users import UnknownUserError
-from relctld.supervisor.recipe import Place, Recipe, environment, read_recipe
+from relctld.supervisor.recipe import Place, Recipe, Surroundings, environment, read_recipe, read_surroundings
 
 _CRASH_DIR_WITHIN = 0.1
 
@@ -137,6 +137,10 @@ class Launcher:
     def recipe(self, spec: ReleaseSpec, place: Place, version: str | None = None) -> Recipe:
         """What a launch would take now, be it of a version that no file selects. Raises as `read_recipe`."""
         return read_recipe(spec, place, self._environ, self._soft_nofile, version)
+
+    def surroundings(self, spec: ReleaseSpec) -> Surroundings:
+        """In which its commands run, whatever is installed. Raises as `read_surroundings`."""
+        return read_surroundings(spec, self._environ)
 
     def environment(self, spec: ReleaseSpec, identity: Identity) -> dict[str, str]:
         """The environment in which a release's commands run. Raises OSError and EnvFileError."""

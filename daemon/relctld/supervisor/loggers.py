@@ -14,21 +14,26 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from relctld import __version__
+from relctld.core.model import OnFull, ReleaseState, State
 from relctld.core.notes import Note
 from relctld.failpoints import Failpoint, reach
 from relctld.host import process
 from relctld.host.reaper import Reaper
 from relctld.host.systemd import without_systemd
+from relctld.logger import marks
 from relctld.logger.policy import Counters, LogPolicy, read_counters, write_plan
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.journal import Journal, timestamp
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.marks import Said, missed, said_of
 
 log = structlog.get_logger()
 
@@ -39,29 +44,84 @@ _REPLACED_AFTER = 0.5
 class Loggers:
     """Keeps exactly one logger at work."""
 
-    def __init__(self, run_dir: Path, reaper: Reaper, journal: Journal, pool: Executor) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        reaper: Reaper,
+        journal: Journal,
+        pool: Executor,
+        scribe: Executor,
+        releases: Mapping[str, Managed],
+    ) -> None:
         self._run_dir = run_dir
         self._reaper = reaper
         self._journal = journal
         self._pool = pool
+        self._scribe = scribe
+        self._releases = releases
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._ours: int | None = None
         self._missing = 0
         self._seen: dict[str, tuple[int, Counters]] = {}
+        self._yielding: frozenset[str] = frozenset()
+        self._vms: dict[str, tuple[str | None, int | None]] = {}
+        journal.said = self._said
 
-    def start(self, releases: Mapping[str, Managed]) -> None:
+    def take_up(self) -> None:
+        """The releases are there, and no event was dealt with yet: say what a former daemon did not come to say."""
+        self._planned = self.plan()
+        for managed in self._releases.values():
+            self._scribe.submit(self._catch_up, managed, managed.state)
+
+    async def start(self) -> None:
         """Start one if none runs; look again, and for lost output, from time to time."""
-        self._releases = releases
+        await asyncio.wrap_future(self._planned)
         self._look(at_once=True)
         self._renew()
 
-    def plan(self, releases: Iterable[Managed]) -> None:
-        """Tell the logger what to keep. Small files of the run directory; blocks, so in a worker thread."""
+    def plan(self) -> Future[None]:
+        """Tell the logger what to keep; by the scribe, so that no older plan comes after a newer one."""
+        return self._scribe.submit(self._plan, tuple(self._releases.values()))
+
+    def stepped(self, managed: Managed) -> None:
+        """A VM that is to end must not wait for a log that can take no more; the journal is told of a new one."""
+        name, vm = managed.name, _vm(managed)
+        yields = managed.spec.log.on_full is OnFull.BLOCK and _ends(managed)
+        if yields != (name in self._yielding) or vm != self._vms.get(name, (None, None)):
+            self._yielding = self._yielding | {name} if yields else self._yielding - {name}
+            self._vms[name] = vm
+            self.plan()
+
+    def _plan(self, releases: tuple[Managed, ...]) -> None:
+        """Small files of the run directory."""
         reach(Failpoint.BEFORE_LOG_PLAN)
         write_plan(str(self._run_dir / "logger.json"), [policy(managed) for managed in releases])
         reach(Failpoint.AFTER_LOG_PLAN)
         self._say("plan")
+
+    def _said(self, release: str, note: Note, fields: Mapping[str, Any], at: str) -> None:
+        """Some events stand in the release's own log too; after the plan, so that the logger knows the release."""
+        said, managed = said_of(note, fields, at), self._releases.get(release)
+        if said is not None and managed is not None:
+            self._scribe.submit(self._mark, managed, said)
+
+    def _catch_up(self, managed: Managed, state: ReleaseState) -> None:
+        known = frozenset(mark.key for mark in marks.read(str(managed.folder / marks.NAME)))
+        for said in missed(state, known, timestamp()):
+            self._mark(managed, said)
+
+    def _mark(self, managed: Managed, said: Said) -> None:
+        """Always, for it is the logger that knows whether they are wanted: a key changed later says nothing twice."""
+        now = time.time_ns() // 1000
+        reach(Failpoint.BEFORE_MARK)
+        try:
+            marks.add(str(managed.folder / marks.NAME), said.key, now, said.text, breaks=said.breaks)
+        except OSError as error:
+            log.warning("mark.unsaid", release=managed.name, error=str(error))
+            return
+        reach(Failpoint.AFTER_MARK)
+        self._say(f"mark {managed.name}")
 
     def rotate(self, name: str) -> str | None:
         """Ask for a rotation; None or why it cannot be asked for."""
@@ -72,8 +132,7 @@ class Loggers:
         if self._timer is not None:
             self._timer.cancel()
         if with_logger and self._ours is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._ours, 15)
+            self._scribe.submit(_terminate, self._ours)  # after what is to be said of the ends of the nodes
 
     @property
     def pid(self) -> int | None:
@@ -230,6 +289,7 @@ class Loggers:
 def policy(managed: Managed) -> LogPolicy:
     """What the logger must know of a release."""
     spec = managed.spec.log
+    version, epoch = _vm(managed)
     return LogPolicy(
         name=managed.name,
         fifo_out=str(managed.folder / "out"),
@@ -239,5 +299,25 @@ def policy(managed: Managed) -> LogPolicy:
         keep=spec.keep,
         max_total=spec.max_total,
         compress="gzip" if spec.compress else None,
-        on_full="block" if spec.on_full == "block" else "drop",
+        on_full="block" if spec.on_full is OnFull.BLOCK and not _ends(managed) else "drop",
+        timestamps=spec.timestamps,
+        markers=spec.markers,
+        max_age=spec.max_age,
+        journal=spec.journal,
+        version=version,
+        epoch=epoch,
     )
+
+
+def _vm(managed: Managed) -> tuple[str | None, int | None]:
+    """Version and epoch of the VM whose lines go to the journal; both None where they do not."""
+    return (managed.launched.version, managed.state.epoch) if managed.spec.log.journal else (None, None)
+
+
+def _ends(managed: Managed) -> bool:
+    return managed.state.state in (State.STOPPING, State.KILLING)
+
+
+def _terminate(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)

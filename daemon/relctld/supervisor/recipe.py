@@ -53,6 +53,22 @@ class Recipe:
     launched: Launched
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """In which a release's commands run, whatever is installed. `switch`: as in `Recipe`."""
+
+    env: Mapping[str, str]
+    identity: Identity
+    switch: Identity | None
+
+
+def read_surroundings(spec: ReleaseSpec, environ: Mapping[str, str]) -> Surroundings:
+    """Raises OSError, UnknownUserError, EnvFileError."""
+    identity = look_up(spec.user, spec.group)
+    env = environment(spec, identity, environ)
+    return Surroundings(env, identity, identity if spec.user or spec.group else None)
+
+
 def read_recipe(
     spec: ReleaseSpec, place: Place, environ: Mapping[str, str], soft_nofile: int, version: str | None = None
 ) -> Recipe:

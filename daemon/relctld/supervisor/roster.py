@@ -37,7 +37,7 @@ class Roster:
         interpreter: Interpreter,
         store: Store,
         scribe: Executor,
-        changed: Callable[[], None],
+        changed: Callable[[], object],
         kept: Kept,
     ) -> None:
         self._folder = run_dir / "releases"

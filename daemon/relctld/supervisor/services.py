@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from relctld.beam import crashdump
-from relctld.control.log_handlers import LOG_CHUNK, Asked, Part
+from relctld.control.log_handlers import Asked, Part
 from relctld.core.effects import Done, Refused
 from relctld.core.model import Op
 from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of
-from relctld.logfiles import exits, tail
+from relctld.logfiles import tail
 from relctld.supervisor.facts import FactFinder, release_object
 from relctld.supervisor.journal import event_object
 from relctld.supervisor.loggers import Loggers
+from relctld.supervisor.logreading import LogReading
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.parts import Parts
@@ -32,7 +33,6 @@ from relctld.supervisor.upgrades.registry import Upgrades
 _NAME_WITHIN = 0.5
 _LAST_LINES_WITHIN = 1.0
 _LAST_BYTES = 8192
-_MOST_STAMPS = 4096  # in one reply: a frame holds 1 MiB
 _LOGGED_WITHIN = 0.03
 _DUMP_HEAD = 4096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,6 +67,7 @@ class Services:
         self._loggers = loggers
         self._store = store
         self._errands = errands
+        self._logs = LogReading(errands)
         self._loop = asyncio.get_running_loop()
         self._user_names: dict[int, str] = {}
         self.parts = parts
@@ -166,7 +167,7 @@ class Services:
         """A part of a log; None: before an exit, and no VM exited. Raises OSError."""
         last = self._shell.releases[name].state.last_exit
         exited = None if last is None else (datetime.fromisoformat(last.at) - _EPOCH) // timedelta(microseconds=1)
-        return await self._loop.run_in_executor(self._errands, _read_log, str(self._log_folder(name)), asked, exited)
+        return await self._logs.read(str(self._log_folder(name)), asked, exited)
 
     def rotate(self, name: str) -> str | None:
         """Begin a new log file; None or why not."""
@@ -208,21 +209,6 @@ class Services:
         """Apply the changed config, or only say what that would change."""
         result: dict[str, Any] = await self._reload(plan, by)
         return result
-
-
-def _read_log(folder: str, asked: Asked, exited: int | None) -> Part | None:
-    start, end = asked.cursor, asked.end
-    if start is None:
-        if asked.crash:
-            window = exits.window_before_exit(folder, asked.lines or 0, exited)
-        else:
-            window = tail.window(folder, asked.lines, asked.since, asked.until)
-        if window is None:
-            return None
-        start, end = window
-    with tail.Reader(folder, start, end) as reader:
-        data, stamps = reader.read(LOG_CHUNK, stamped=asked.stamped)
-        return Part(data, stamps[:: len(stamps) // _MOST_STAMPS + 1], reader.cursor, end)
 
 
 def _dump_object(n: int, dump: crashdump.Dump) -> dict[str, Any]:

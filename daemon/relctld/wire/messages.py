@@ -6,8 +6,8 @@ Rule 3: who may ask for what is decided by `relctld.control.access`, never here.
 
 Protocol history
     1  first version: the operations of `OPS`; since then, without a new number: eval, rpc,
-       remote and its three, daemon-reexec, versions, upgrade, downgrade, doctor, doctor-fix;
-       since, until, crash, end, stamps of logs
+       remote and its three, daemon-reexec, versions, upgrade, downgrade, deploy, remove, doctor,
+       doctor-fix; since, until, crash, end, stamps of logs
 
 Frames on `control.sock` (ROUTER; one JSON frame each way, at most `MAX_FRAME` bytes):
 
@@ -47,9 +47,13 @@ Operations, their arguments and their results:
     versions        release                       {"versions": [{"version", "status", "running", "boots", …}], …}
     upgrade         release, tarball (a path) or  {"ok", "release", "op", "changed", "from", "to", "seconds", …}; with
                     version, sha256, soak_s,      plan {"changed": false, "plan": {…}}
-                    plan, wait: bool
+                    plan, wait,
+                    allow_restart: bool
     downgrade       release, version, soak_s,     as upgrade; without a version to the one before
                     plan, wait
+    deploy          release, tarball, sha256,     as upgrade; `changed` is false where it was deployed before
+                    soak_s, plan, wait
+    remove          release, version              {"ok", "release", "op", "changed", "version", "removed": [path]}
     doctor          names: [str]                  {"findings": [{"release", "finding", "severity", "detail", "mend",
                                                   "fixable"}]}: the worst first
     doctor-fix      names                         the same, with "fixed" and "did" or "error" where it was tried
@@ -64,7 +68,7 @@ written when.
 Progress of start, stop and restart: {"release", "state", "detail"} at each change of state, {"release", "result"}
 when one release is done (the same object stands in the reply).
 
-Progress of upgrade and downgrade: {"step": "reading", "bytes", "of"}, {"step": "judging"}, {"plan": {…}}, then
+Progress of upgrade, downgrade and deploy: {"step": "reading", "bytes", "of"}, {"step": "judging"}, {"plan": {…}}, then
 {"phase", "why"} at each phase of `relctld.core.upgrade`. An upgrade goes on without its client, and without its daemon:
 the same request to a successor joins it, or hears how it ended.
 
@@ -91,7 +95,7 @@ OPS: Final = (
     "status", "start", "stop", "restart", "logs", "rotate", "events", "crashes",
     "reload", "daemon-status", "daemon-stop", "daemon-reexec",
     "eval", "rpc", "remote", "remote-input", "remote-resize", "remote-close", "versions", "upgrade", "downgrade",
-    "doctor", "doctor-fix",
+    "deploy", "remove", "doctor", "doctor-fix",
 )  # fmt: skip
 
 KIND_EXIT: Final = {

@@ -41,7 +41,7 @@ def say(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sock
         (["-x"], "unknown option -x", "relctl help"),
         (["--socket"], "--socket needs a path", "relctl help"),
         (["stauts"], "cannot stauts: there is no such verb", "did you mean status?"),
-        (["deploy", "web", "2"], "cannot deploy: there is no such verb", "relctl help lists the verbs"),
+        (["frobnicate", "web", "2"], "cannot frobnicate: there is no such verb", "relctl help lists the verbs"),
         (["status", "--wach"], "cannot status: unknown option --wach", "did you mean --watch?"),
         (["restart", "web", "--al"], "cannot restart: unknown option --al", "did you mean --all?"),
         (["logs", "web", "--sinc", "1h"], "cannot logs: unknown option --sinc", "did you mean --since?"),
@@ -79,6 +79,17 @@ def say(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sock
             "relctl help downgrade",
         ),
         (["upgrade", "web", "1", "2"], "cannot upgrade: unexpected argument 2", "relctl help upgrade"),
+        (["relup", "old"], "cannot relup: name two builds: OLD and NEW", "relctl help relup"),
+        (
+            ["relup", "old", "/", "-o", "x"],
+            "cannot relup: -o writes a tarball from a tarball, without --dir",
+            "relctl help relup",
+        ),
+        (
+            ["relup", "old", "/", "--as", "m=x"],
+            "cannot relup: --as m=x: not MODULE=INSTRUCTION",
+            "an instruction is add, delete, load, soft, update, supervisor",
+        ),
         (["daemon"], "cannot daemon: say what: status, reexec or stop", "relctl help daemon"),
         (["completion"], "cannot completion: say which shell: bash, zsh, fish", "relctl help completion"),
     ],
@@ -171,12 +182,6 @@ def test_the_table_of_verbs_and_the_modules_agree(name: str) -> None:
     verb = load(name)
     assert verb.name == name
     assert all(action.help for action in parser_of(verb)._actions)
-
-
-@pytest.mark.parametrize("verb", ["deploy", "remove"])
-def test_verbs_of_later_versions_are_not_there(say: Say, verb: str) -> None:
-    assert say(verb)[0] == 2
-    assert f"  {verb} " not in say("help")[1]
 
 
 # -- as a process ----------------------------------------------------------------------------------

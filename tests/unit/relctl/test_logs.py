@@ -42,9 +42,11 @@ def test_bytes_pass_unchanged(relctl: Relctl, sock: Path) -> None:
 
 def test_how_many_lines(relctl: Relctl, sock: Path) -> None:
     text = bytearray(b"".join(b"%d\n" % n for n in range(500)))
-    with FakeDaemon(sock, growing(text)):
+    with FakeDaemon(sock, growing(text)) as daemon:
         assert relctl("logs", "web", "-n", "2").out == "498\n499\n"
         assert relctl("logs", "web").out.count("\n") == 100
+        relctl("logs", "web", "-n", "0")
+        assert daemon.requests[-1].args["lines"] == 0
 
 
 def test_long_answers_come_in_pieces(relctl: Relctl, sock: Path) -> None:

@@ -21,6 +21,7 @@ from tests.unit.relctl.samples import data
 ROTATED = "2026-01-31T12-00-00.000000Z"
 NOON = micros_of(ROTATED)
 SECOND = 1_000_000
+EXITED = "relctl: exited (epoch 7, pid 4711) at 2026-11-22T11:20:00.123Z: killed, SIGKILL"
 
 
 class Logs:
@@ -104,12 +105,12 @@ def test_json_says_when(relctl: Relctl, web: Logs) -> None:
 def test_before_the_last_exit(relctl: Relctl, web: Logs) -> None:
     nothing = "relctl: cannot logs web: no VM of it exited, as far as its log and its last exit tell\n"
     assert relctl("logs", "web", "--crash") == Done(5, "", nothing)
-    web.write("web", "panic\nrelctl: VM 12 exited: killed (SIGKILL)\nrelctl: VM 13 started\n7\n", at=70)
-    assert relctl("logs", "web", "--crash", "-n", "2").out == "panic\nrelctl: VM 12 exited: killed (SIGKILL)\n"
+    web.write("web", f"panic\n{EXITED}\nrelctl: starting (epoch 8) at …\n7\nno relctl: exited (x\n", at=70)
+    assert relctl("logs", "web", "--crash", "-n", "2").out == f"panic\n{EXITED}\n"
 
 
 def test_before_the_last_exit_that_relctld_knows_of(relctl: Relctl, sock: Path, web: Logs) -> None:
-    web.write("web", "relctl: VM 12 exited: long ago\n", at=80)
+    web.write("web", f"{EXITED}\n", at=80)
     web.write("web", "panic\n", at=90)
     web.write("web", "boot\n", at=95)
 

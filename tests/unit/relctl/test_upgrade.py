@@ -25,16 +25,16 @@ TOLD = "\n".join(
 )
 
 
-def upgrading(*phases: tuple[str, str], end: Reply | None = None) -> Any:
-    """Says the plan and these phases, then ends well, or with `end`; the empty one never."""
+def upgrading(*phases: tuple[str, str] | dict[str, Any], end: Reply | None = None) -> Any:
+    """Says the plan, and these phases and other words, then ends well, or with `end`."""
 
     def script(request: Request) -> Iterator[Said]:
         yield Progress(request.id, {"accepted": True})
         yield Progress(request.id, {"step": "reading", "bytes": 5, "of": 10})
         yield Progress(request.id, {"step": "judging"})
         yield Progress(request.id, {"plan": {"from": "1.0.0", "to": "1.1.0"}})
-        for phase, why in phases:
-            yield Progress(request.id, {"phase": phase, "why": why})
+        for word in phases:
+            yield Progress(request.id, word if isinstance(word, dict) else {"phase": word[0], "why": word[1]})
         if end is None:
             yield Reply(request.id, {**DONE, "op": request.op})
         else:
@@ -93,6 +93,15 @@ def test_plan_phases_and_end_are_told_in_order(relctl: Relctl, sock: Path) -> No
         "  ✓ made permanent (0.0 s)",
         "web: upgraded 1.0.0 to 1.1.0 (2.9 s)",
     ]
+
+
+def test_the_configuration_is_told_before_the_install(relctl: Relctl, sock: Path) -> None:
+    change = {"application": "web", "key": "limit", "before": "10", "after": "20"}
+    with FakeDaemon(sock, upgrading(("installing", ""), {"configuration": [change]}, ("installed", ""))):
+        assert "  configuration\n      web limit: 10 to 20\n  ✓ installed" in relctl("upgrade", "web", "1.1.0").out
+        assert "configuration" not in relctl("--json", "upgrade", "web", "1.1.0").out
+    with FakeDaemon(sock, upgrading(("installing", ""), {"configuration_unknown": "no such file\x1b"})):
+        assert "  configuration cannot be compared: no such file\\x1b\n" in relctl("upgrade", "web", "1.1.0").out
 
 
 def test_what_goes_wrong_is_told_where_it_does(relctl: Relctl, sock: Path) -> None:

@@ -230,6 +230,17 @@ directories ("kernel-8.5") of applications that did not change: of their modules
 An empty ConfigFile: the environment is not looked at, for what runs for a while may change it.
 {[Text], [Text]}: what is wrong, and who still runs old code, which may leave it in a moment."""
 
+BOOTED: Final = """
+(fun() ->
+    {_, Booted} = init:script_id(),
+    Loaded = [{App, Vsn} || {App, _, Vsn} <- application:loaded_applications()],
+    Say = fun(Format, Args) -> unicode:characters_to_binary(io_lib:format(Format, Args)) end,
+    Others = [Say("~ts is ~ts, not ~ts", [App, Other, Vsn])
+        || {App, Vsn} <- Apps, {_, Other} <- [lists:keyfind(App, 1, Loaded)], Other =/= Vsn],
+    [Say("it was booted by ~ts, not ~ts", [Booted, Version]) || Booted =/= Version] ++ lists:sublist(Others, 20)
+end)()."""
+"""Version: string; Apps: [{atom, string}]. [Text]: what is wrong with a node that was started as this version."""
+
 PROTOCOLS: Final = """
 (fun() ->
     case file:list_dir(To) of

@@ -26,7 +26,8 @@ from relctld.core.model import Flavour
 
 # e_machine of ELF, for platform.machine(). Where it is not known, no file is refused for it.
 MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243, "ppc64le": 21, "s390x": 22, "i686": 3, "armv7l": 40}
-_CLEAN = ("start_clean.rel", "no_dot_erlang.rel")
+CLEAN = ("start_clean.rel", "no_dot_erlang.rel")
+"""Of boots without the release's own applications."""
 _SHOWN = 5  # names in a message
 
 
@@ -53,11 +54,11 @@ class Package:
 
 def judge(contents: Contents, tree: Tree, running: str, wanted_name: str, flavour: Flavour, machine: str) -> Package:
     """A tarball against the tree; `running` is the version that the node runs, `machine` that of os.uname()."""
-    version = _version_in(contents, wanted_name)
+    version = version_in(contents, wanted_name)
     if version == running:
         raise PackageError(Kind.SAME_VERSION, f"{version} runs already")
-    _check_flavour(contents, version, flavour, wanted_name)
-    _check_machine(contents, MACHINES.get(machine))
+    check_flavour(contents, version, flavour, wanted_name)
+    check_machine(contents, MACHINES.get(machine))
     placement = place(contents, tree.root, version)
     return _judged(Source(tree.root, contents), tree, running, version, placement)
 
@@ -74,14 +75,14 @@ def judge_installed(tree: Tree, running: str, version: str) -> Package:
 
 def _judged(source: Source, tree: Tree, running: str, version: str, placement: Placement) -> Package:
     before = tree.rel(running)
-    after = tree.rel(version) if source.is_installed else _rel(source, tree.name, version)
+    after = tree.rel(version) if source.is_installed else rel_in(source, tree.name, version)
     if "sasl" not in before.applications:
         raise PackageError(
             Kind.NO_WAY, f"{running} runs without sasl, whose release_handler upgrades", "add sasl to the release"
         )
     relup, script, back = _ways(source, tree, running, version)
     _check_erts(before, after, script)
-    _check_complete(source, tree, before, after)
+    check_complete(source, tree.flavour, before, after)
     _check_script(source, after, script)
     installed = Source(tree.root, None)
     return Package(
@@ -102,12 +103,12 @@ def _judged(source: Source, tree: Tree, running: str, version: str, placement: P
 # -- which version ---------------------------------------------------------------------------------
 
 
-def _version_in(contents: Contents, wanted: str) -> str:
-    """The one version of this release that a tarball holds; of several, the one it would boot."""
+def version_in(contents: Contents, wanted: str | None) -> str:
+    """The one version of this release (None: of whichever it is) in a tarball; of several, the one it would boot."""
     found: dict[str, str] = {}
     for path, data in contents.small.items():
         folder, file = posixpath.split(path)
-        if file.endswith(".rel") and file not in _CLEAN and folder.startswith("releases/"):
+        if file.endswith(".rel") and file not in CLEAN and folder.startswith("releases/"):
             rel = read_rel(data)
             if rel.version != posixpath.basename(folder):
                 raise PackageError(Kind.DAMAGED, f"{path} is of version {rel.version}")
@@ -119,7 +120,7 @@ def _version_in(contents: Contents, wanted: str) -> str:
             f"it holds no releases/VERSION/NAME.rel, but {', '.join(top) or 'nothing'}",
             "make it with `rebar3 tar`, or with mix and the release's step :tar",
         )
-    own = [version for version, name in found.items() if name == wanted]
+    own = [version for version, name in found.items() if wanted in (None, name)]
     if not own:
         raise PackageError(Kind.OTHER_RELEASE, f"it holds release {next(iter(found.values()))}, not {wanted}")
     if len(own) == 1:
@@ -130,30 +131,39 @@ def _version_in(contents: Contents, wanted: str) -> str:
     raise PackageError(Kind.NO_RELEASE, f"it holds several versions: {', '.join(own[:_SHOWN])}")
 
 
-def _rel(source: Source, name: str, version: str) -> Rel:
-    """That of a version in a tarball; `_version_in` found it by its name, and that its release is ours."""
+def rel_in(source: Source, name: str, version: str) -> Rel:
+    """That of a version in a tarball; `version_in` found it by its name, and that its release is ours."""
     data = source.small(f"releases/{version}/{name}.rel")
     if data is None:
         raise PackageError(Kind.INCOMPLETE, f"releases/{version}/{name}.rel is missing")
     return read_rel(data)
 
 
-def _check_flavour(contents: Contents, version: str, flavour: Flavour, name: str) -> None:
+def flavour_of(contents: Contents, version: str, name: str) -> Flavour:
+    """Which tool made it, by a file that only that one writes."""
     paths = {member.path for member in contents.members}
-    marks = {
+    return next((flavour for flavour, file in _marks(version, name).items() if file in paths), Flavour.PLAIN)
+
+
+def _marks(version: str, name: str) -> dict[Flavour, str]:
+    return {
         Flavour.MIX: f"releases/{version}/env.sh",
         Flavour.DISTILLERY: f"releases/{version}/{name}.sh",
         Flavour.RELX: f"bin/{name}-{version}",
     }
-    mark = marks.get(flavour)
-    if mark and mark not in paths:
-        made = next((other for other, file in marks.items() if file in paths), None)
-        by = f"; it is a {made} release" if made else ""
+
+
+def check_flavour(contents: Contents, version: str, flavour: Flavour, name: str) -> None:
+    """That it was made by the tool that is expected. Raises PackageError."""
+    mark = _marks(version, name).get(flavour)
+    if mark and mark not in {member.path for member in contents.members}:
+        made = flavour_of(contents, version, name)
+        by = f"; it is a {made} release" if made is not Flavour.PLAIN else ""
         raise PackageError(Kind.OTHER_FLAVOUR, f"it is no {flavour} release of {name}: {mark} is missing{by}")
 
 
-def _check_machine(contents: Contents, ours: int | None) -> None:
-    """Of an ERTS and of each application that has ELF files, at least one is for this machine."""
+def check_machine(contents: Contents, ours: int | None) -> None:
+    """Raises PackageError. Of an ERTS and of each application that has ELF files, at least one is for this machine."""
     units: dict[str, dict[int, str]] = {}
     for path, machine in contents.machines.items():
         depth = 2 if path.startswith("lib/") else 1
@@ -189,7 +199,7 @@ def _ways(source: Source, tree: Tree, running: str, version: str) -> tuple[Relup
         raise PackageError(
             Kind.NO_RELUP,
             f"it has no relup, so nothing leads to it from {running}",
-            f"make one from {running} (`rebar3 relup`, `mix` with castle) and build again",
+            f"make one from {running}: `relctl relup OLD NEW` writes it for two builds",
         )
     ways = ", ".join(relup.ups) or "no version"
     raise PackageError(
@@ -242,12 +252,12 @@ def _check_erts(before: Rel, after: Rel, script: Script) -> None:
         )
 
 
-def _check_complete(source: Source, tree: Tree, before: Rel, rel: Rel) -> None:
-    """A cold boot of the version would find what it needs."""
+def check_complete(source: Source, flavour: Flavour, before: Rel | None, rel: Rel) -> None:
+    """A cold boot of the version would find what it needs; what it has in common with `before` is not looked at."""
     needed = [f"releases/{rel.version}/start.boot"]
-    if tree.flavour is Flavour.RELX:
+    if flavour is Flavour.RELX:
         needed.append(f"bin/{rel.name}-{rel.version}")
-    if source.has(f"erts-{before.erts}/bin/erlexec"):
+    if flavour is Flavour.PLAIN or (before and source.has(f"erts-{before.erts}/bin/erlexec")):
         needed.append(f"erts-{rel.erts}/bin/erlexec")
     needed += (f"{rel.folder(name)}/ebin/{name}.app" for name in rel.applications)
     missing = [path for path in needed if not source.has(path)]
@@ -255,7 +265,7 @@ def _check_complete(source: Source, tree: Tree, before: Rel, rel: Rel) -> None:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise PackageError(Kind.INCOMPLETE, f"{missing[0]} is missing{more}", "build the release again")
     for name, version in rel.applications.items():
-        if before.applications.get(name) != version:
+        if before is None or before.applications.get(name) != version:
             _check_application(source, rel, name)
 
 

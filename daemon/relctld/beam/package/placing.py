@@ -7,6 +7,13 @@ installed half, a file that a full disk cut short stays so. Here both are refuse
     releases/{RELEASES,start_erl.data,COOKIE,…}     never: they are of the installed system, not of a version
     releases/OTHER/**                               never
     all else (bin/NAME, …)                          new, or kept as it is on disk
+
+For a restart (`Mending`) more is possible, since nothing runs from the tree while it is changed:
+
+    bin/NAME of relx                                never: it chooses the version
+    releases/COOKIE                                 new, or kept as it is on disk
+    releases/VSN/{sys.config,vm.args,env.sh,…}      new, or kept as operators changed it
+    what differs otherwise                          refused, but replaced where it is known to be damage
 """
 
 from __future__ import annotations
@@ -24,6 +31,10 @@ from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.tarball import Contents, Member, What
 
 _BLOCK = 4096
+CONFIG = frozenset(
+    {"sys.config", "sys.config.src", "vm.args", "vm.args.src", "remote.vm.args", "env.sh", "runtime.exs"}
+)
+"""Of releases/VSN: what operators change."""
 _VERSIONED = re.compile(r"(lib/[^/]+|erts-[^/]+|releases/[^/]+)/.+")
 
 
@@ -32,32 +43,53 @@ class Placement:
     """`new` is to be unpacked, `existing` is there with the same content, `skipped` is neither unpacked nor compared.
 
     `units` are the paths to move into place: each covers all that is new below it; releases/VERSION comes last.
-    `space` is what the new members take on disk, in bytes.
+    `replaced` are files among the new that take the place of damaged ones, `space` is what all new members take on
+    disk, in bytes.
     """
 
     new: tuple[Member, ...] = ()
     existing: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     space: int = 0
 
 
-def place(contents: Contents, root: Path, version: str) -> Placement:
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """What is placed for a restart. `chooser`: the path of a file that chooses the version, which is never placed.
+
+    `at_rest`: nothing runs from the tree, so an empty file is damage; `known`: so is all that differs, for the same
+    tarball was installed before.
+    """
+
+    chooser: str
+    at_rest: bool
+    known: bool
+
+
+def place(contents: Contents, root: Path, version: str, mending: Mending | None = None) -> Placement:
     """What to do with each member. Raises PackageError where an installed file differs."""
     tree = _Installed(root)
     new: list[Member] = []
     existing: list[str] = []
     skipped: list[str] = []
     different: list[str] = []
+    replaced: list[str] = []
     units: set[str] = set()
     for member in contents.members:
-        if _is_foreign(member, version):
+        if _is_foreign(member, version, mending):
             skipped.append(member.path)
         elif (unit := tree.missing(member.path)) is not None:
             new.append(member)
             units.add(unit)
         elif tree.is_same(member):
             existing.append(member.path)
+        elif mending and posixpath.basename(member.path) in CONFIG and member.path.startswith(f"releases/{version}/"):
+            skipped.append(member.path)
+        elif mending and mending.at_rest and (mending.known or tree.is_empty(member)):
+            new.append(member)
+            replaced.append(member.path)
         elif _VERSIONED.fullmatch(member.path):
             different.append(member.path)
         else:
@@ -71,11 +103,13 @@ def place(contents: Contents, root: Path, version: str) -> Placement:
         )
     ordered = sorted(units, key=lambda unit: (unit.split("/")[0] == "releases", unit))
     space = sum(_BLOCK * (1 + -(-member.size // _BLOCK)) for member in new)
-    return Placement(tuple(new), tuple(existing), tuple(skipped), tuple(ordered), space)
+    return Placement(tuple(new), tuple(existing), tuple(skipped), tuple(ordered), tuple(replaced), space)
 
 
-def _is_foreign(member: Member, version: str) -> bool:
+def _is_foreign(member: Member, version: str, mending: Mending | None) -> bool:
     """Of the installed system, or of another version."""
+    if mending and member.path in (mending.chooser, "releases/COOKIE"):
+        return member.path == mending.chooser
     top, _, below = member.path.partition("/")
     if top != "releases" or not below:
         return False
@@ -113,6 +147,11 @@ class _Installed:
         if not stat.S_ISDIR(mode):
             raise PackageError(Kind.OTHER_CONTENT, f"{path} is installed as a link or a file, not as a directory")
         return True
+
+    def is_empty(self, member: Member) -> bool:
+        """Whether a file is there without its content: a disk was full, or lost it."""
+        found = os.lstat(self._root / member.path)
+        return member.what is What.FILE and stat.S_ISREG(found.st_mode) and found.st_size == 0
 
     def is_same(self, member: Member) -> bool:
         """Whether what is installed is what the member holds; modes may differ."""

@@ -58,20 +58,24 @@ def read_tree(
     flavour: Flavour | None = None,
     name: str | None = None,
     env: Mapping[str, str] = MappingProxyType({}),
+    version: str | None = None,
 ) -> Tree:
-    """The tree at `root`; `env` is that of the release. Raises ReleaseError, as `inspect`, where it cannot boot."""
-    release = inspect(root, flavour, name, env=env)
+    """The tree at `root`; `env` is that of the release. Raises ReleaseError, as `inspect`, where it cannot boot.
+
+    With a `version` that one is asked for, whatever the files select, and said to be the one that boots.
+    """
+    release = inspect(root, flavour, name, env=env, version=version)
     rels, damaged = {}, {}
-    for version in versions(root):
-        file = _rel_file(version.files, release.name)
-        data = file and read_file(release.root / "releases" / version.version / file)
+    for each in versions(root):
+        file = _rel_file(each.files, release.name)
+        data = file and read_file(release.root / "releases" / each.version / file)
         if not data:
-            damaged[version.version] = f"releases/{version.version} has no {release.name}.rel"
+            damaged[each.version] = f"releases/{each.version} has no {release.name}.rel"
             continue
         try:
-            rels[version.version] = _named(read_rel(data), version.version)
+            rels[each.version] = _named(read_rel(data), each.version)
         except PackageError as error:
-            damaged[version.version] = str(error)
+            damaged[each.version] = str(error)
     releases, fault = _releases(release.root)
     return Tree(
         release.root,

@@ -1,7 +1,7 @@
 """The appup of one application, by its modules in two builds.
 
-    up      what comes, then what changes, each behind what it calls of the others; supervisors; what goes
-    down    the same downwards: supervisors first, for what they no longer name goes at the end
+    what comes · what changes, each behind what it calls of the others · supervisors, whose init/1 calls any of these ·
+    what goes: up and, with what comes and what goes exchanged, down
 
 A module names those that it calls as what it needs: systools then suspends callers first, and loads what they call
 first. Only modules of the same application are named, so the appup holds without the others.
@@ -32,7 +32,7 @@ class Scripts:
 def scripts(changes: Mapping[str, Change], before: Mapping[str, Module], after: Mapping[str, Module]) -> Scripts:
     """`changes`: what is done upwards with each module that is not the same in both."""
     down = {name: _TURNED.get(change, change) for name, change in changes.items()}
-    return Scripts(_script(changes, after, up=True), _script(down, before, up=False))
+    return Scripts(_script(changes, after), _script(down, before))
 
 
 def restarted(application: str) -> Scripts:
@@ -45,16 +45,16 @@ def new_emulator() -> Scripts:
     return Scripts([Atom("restart_new_emulator")], [Atom("restart_new_emulator")])
 
 
-def _script(changes: Mapping[str, Change], code: Mapping[str, Module], *, up: bool) -> list[Any]:
+def _script(changes: Mapping[str, Change], code: Mapping[str, Module]) -> list[Any]:
     """`code` are the modules that it leads to."""
     moved = sorted(name for name, change in changes.items() if change not in (Change.DELETE, Change.SUPERVISOR))
     needs = {name: sorted({called for called, _, _ in code[name].calls} & set(moved) - {name}) for name in moved}
-    ordered = list(reversed(sorted_by_need(moved, needs)))
+    ordered = sorted_by_need(moved[::-1], needs)[::-1]
     ordered.sort(key=lambda name: changes[name] is not Change.ADD)
     moves = [_move(name, changes[name], needs[name]) for name in ordered]
     supervisors = [_supervisor(name) for name in sorted(changes) if changes[name] is Change.SUPERVISOR]
     gone = [(Atom("delete_module"), Atom(name)) for name in sorted(changes) if changes[name] is Change.DELETE]
-    return [*moves, *supervisors, *gone] if up else [*supervisors, *moves, *gone]
+    return [*moves, *supervisors, *gone]
 
 
 def _move(name: str, change: Change, needs: list[str]) -> Any:

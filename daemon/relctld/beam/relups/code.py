@@ -29,7 +29,7 @@ ARITIES: Final = (
 
 MAX_LITERALS: Final = 64 << 20  # bytes
 
-_LABEL, _FUNC_INFO, _END, _TEST_HEAP, _WAIT, _LINE = 1, 2, 3, 16, 25, 153
+_LABEL, _FUNC_INFO, _END, _TEST_HEAP, _WAIT, _ON_LOAD, _LINE = 1, 2, 3, 16, 25, 149, 153
 _TAGS = "uiaxyfhz"
 
 
@@ -46,23 +46,25 @@ class Code:
     """What the instructions show.
 
     `tuples`: those that it makes or matches, (first element, an atom; size). `waits`: it receives, and waits for ever.
+    `on_load`: it runs code when it is loaded, which its attributes do not tell.
     `passes`: the functions that do nothing but answer {ok, …} with their arguments from the second on, (name, arity).
     """
 
     tuples: frozenset[tuple[str, int]]
     waits: bool
+    on_load: bool
     passes: frozenset[tuple[str, int]]
 
 
 def read_code(chunk: bytes, atoms: Sequence[str]) -> Code:
     """Raises UnknownCodeError."""
     tuples: set[tuple[str, int]] = set()
-    waits = False
+    waits = on_load = False
     passes: set[tuple[str, int]] = set()
     function, body = ("", 0), list[Instruction]()
     try:
         for op, operands in _instructions(chunk):
-            waits = waits or op == _WAIT
+            waits, on_load = waits or op == _WAIT, on_load or op == _ON_LOAD
             if found := _tuple(op, operands, atoms):
                 tuples.add(found)
             if op in (_FUNC_INFO, _END):
@@ -72,7 +74,7 @@ def read_code(chunk: bytes, atoms: Sequence[str]) -> Code:
                 body.append((op, operands))
     except (IndexError, struct.error) as error:
         raise UnknownCodeError from error
-    return Code(frozenset(tuples), waits, frozenset(passes))
+    return Code(frozenset(tuples), waits, on_load, frozenset(passes))
 
 
 def _instructions(chunk: bytes) -> Iterator[Instruction]:

@@ -7,7 +7,7 @@ Rule 2: what cannot be read is None, never a guess: `rules` takes it for the wor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from struct import unpack_from
 from typing import Any, Final
@@ -107,7 +107,7 @@ def read_module(data: bytes) -> Module:
         md5=beam.md5,
         role=role,
         behaviour=behaviour,
-        is_native=beam.is_native,
+        is_native=beam.is_native or (code is not None and code.on_load),
         exports=exports,
         calls=calls,
         names=frozenset(atoms).union(str(term) for term in literals if isinstance(term, Atom)),
@@ -162,7 +162,7 @@ def _with_literals(code: Code, literals: list[Term], functions: set[str]) -> Cod
     """Without the {Function, Arity} that Elixir lists in each module."""
     tuples = [term for term in literals if isinstance(term, tuple) and term and isinstance(term[0], Atom)]
     meant = [t for t in tuples if not (len(t) == 2 and t[0] in functions and type(t[1]) is int)]
-    return Code(code.tuples.union((str(term[0]), len(term)) for term in meant), code.waits, code.passes)
+    return replace(code, tuples=code.tuples.union((str(term[0]), len(term)) for term in meant))
 
 
 def _struct(module: str, literals: list[Term]) -> frozenset[str]:

@@ -13,7 +13,8 @@ import structlog
 
 from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
 from relctld.beam.dist.refusals import LinkRefused
-from relctld.beam.dist.spawn import Pattern
+from relctld.beam.dist.spawn import Pattern, prepare
+from relctld.beam.kept import packed, unpacked
 from relctld.beam.slowlane import SLOW, Slow, decode_slow
 from relctld.beam.telemetry import FAST_TIMEOUT, Sample, batch, beam_object, decode_batch, reading
 from relctld.core.notes import Note
@@ -34,6 +35,8 @@ NO_LINK_EVERY = 60.0
 SOON = 0.5
 
 _BATCH = Pattern(batch)
+_SLOW = tuple(prepare(question.module, question.function, question.args) for question in SLOW.values())
+_SLOW_TIMEOUT = max(question.timeout for question in SLOW.values())
 
 
 class Lane:
@@ -44,7 +47,7 @@ class Lane:
         self._watch = watch
         self._journal = journal
         self._loop = asyncio.get_running_loop()
-        self._sample: Sample | None = None
+        self._kept: bytes | None = None
         self._slow: Slow | None = None
         self._slow_at = float("-inf")
         self._runs: str | None = None
@@ -58,28 +61,32 @@ class Lane:
 
     @property
     def version(self) -> str | None:
-        """The version that release_handler says is running; None where it does not tell."""
+        """The version that runs, as far as it is known."""
         if self._runs is not None:
             return self._runs
-        known = (self._slow.releases if self._slow else None) or ()
-        by_status = {installed.status: installed.version for installed in reversed(known)}
-        return by_status.get("current") or by_status.get("permanent")
+        begun = self._managed.launched.version
+        return self._slow.version(begun) if self._slow else begun
 
     def runs(self, version: str) -> None:
-        """release_handler was asked by somebody else, and says this now; it is asked again soon."""
+        """Somebody else has found that this runs now; the node is asked again soon."""
         if version != self.version:
             self._runs, self._slow_at = version, float("-inf")
 
     def shown(self) -> dict[str, Any] | None:
         """`beam` of `status --json`."""
-        if self._sample is None:
+        sample = self._sample
+        if sample is None:
             return None
-        return beam_object(self._sample, self._slow, self._loop.time() - self._sample.at, self._thresholds.raised)
+        return beam_object(sample, self._slow, self._loop.time() - sample.at, self._thresholds.raised)
+
+    @property
+    def _sample(self) -> Sample | None:
+        return None if self._kept is None else unpacked(self._kept)
 
     async def _run(self) -> None:
         await asyncio.sleep(random.uniform(SOON, 2 * SOON))  # noqa: S311 it spreads questions, it guards nothing
         while True:
-            begun, pause, first = self._loop.time(), EVERY, self._sample is None
+            begun, pause, first = self._loop.time(), EVERY, self._kept is None
             try:
                 await self._measure()
             except Nowhere as nowhere:
@@ -89,7 +96,7 @@ class Lane:
                 log.debug("measure.failed", release=self._managed.name, error=str(error))
             except Exception:
                 log.exception("surprise", release=self._managed.name)
-            if self._sample is None and begun - self._begun < BOOTS_WITHIN:
+            if self._kept is None and begun - self._begun < BOOTS_WITHIN:
                 pause = BOOTING_EVERY
             elif first:
                 pause *= random.random()  # noqa: S311 the same: a hundred answers at a time take memory
@@ -103,16 +110,17 @@ class Lane:
             self._watch.overloaded = f"overloaded: no answer at normal priority within {FAST_TIMEOUT:g} s"
             raise
         self._watch.overloaded = ""
-        self._take(decode_batch(term, self._sample, self._loop.time()))
+        before = self._sample
+        self._take(before, decode_batch(term, before, self._loop.time()))
         if self._loop.time() - self._slow_at >= SLOW_EVERY:
             self._slow_at = self._loop.time()
             await self._ask_slowly(link)
 
-    def _take(self, sample: Sample) -> None:
-        if self._sample is not None and self._sample.boot != sample.boot:
+    def _take(self, before: Sample | None, sample: Sample) -> None:
+        if before is not None and before.boot != sample.boot:
             self._thresholds, self._slow, self._slow_at = Watch(), None, float("-inf")
             self._runs = None
-        self._sample = sample
+        self._kept = packed(sample)
         if sample.boot is not None:
             self._watch.recognise(sample.boot)
         self._thresholds, crossings = judge(self._thresholds, reading(sample), self._loop.time())
@@ -122,14 +130,9 @@ class Lane:
             self._journal.report(self._managed.name, note, {"epoch": self._managed.state.epoch, **fields})
 
     async def _ask_slowly(self, link: Link) -> None:
-        answers, heard = {}, self._runs
-        for key, question in SLOW.items():
-            try:
-                answers[key] = await link.call(
-                    question.module, question.function, question.args, timeout=question.timeout
-                )
-            except (CallFailed, CallTimeout):  # no sasl, or busy
-                continue
+        heard = self._runs
+        outcomes = zip(SLOW, await link.run_all(_SLOW, timeout=_SLOW_TIMEOUT), strict=True)
+        answers = {key: said for key, said in outcomes if not isinstance(said, BaseException)}  # no sasl, or busy
         self._slow = decode_slow(answers, self._slow)
         if self._runs == heard:
             self._runs = None

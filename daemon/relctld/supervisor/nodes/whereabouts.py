@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext
+from sys import intern
 
 from relctld.beam.dist import tls
 from relctld.beam.dist.arguments import living, values_of
@@ -65,7 +66,7 @@ def locate(vm: Vm, spec: ReleaseSpec, launched: Launched) -> Whereabouts:
     flags, env = living(vm.pid)
     node = _name(flags, spec, launched)
     doors, certain = _doors(vm.pid, flags)
-    own = f"relctld@{node.partition('@')[2]}"
+    own = intern(f"relctld@{node.partition('@')[2]}")  # of all nodes of one host the same
     places = Places(
         root=spec.root,
         flavour=Flavour(launched.flavour or Flavour.PLAIN),
@@ -118,7 +119,7 @@ def _doors(pid: int, flags: Sequence[str]) -> tuple[tuple[tuple[str, int], ...],
 
 
 def _door(listener: Listener) -> tuple[str, int]:
-    host = _LOCAL[listener.family] if listener.address in _ANY else listener.address
+    host = _LOCAL[listener.family] if listener.address in _ANY else intern(listener.address)
     return host, listener.port
 
 

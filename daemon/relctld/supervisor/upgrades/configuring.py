@@ -103,7 +103,7 @@ async def evaluate(version: Version, folder: Path, home: Path, commands: Command
             if outcome.late or (version.flavour is Flavour.MIX and outcome.status.code != 0):
                 raise ConfiguringError(f"its configuration cannot be evaluated: {_why(outcome)}")
             source = folder / "sys.config"
-        data = await loop.run_in_executor(pool, _read, source, version.identity)
+        data = await loop.run_in_executor(pool, read, source, version.identity)
     except FileNotFoundError as error:
         raise ConfiguringError(f"its configuration cannot be evaluated: {error.filename} is missing") from error
     except OSError as error:
@@ -154,8 +154,8 @@ def _command(version: Version, folder: Path) -> tuple[tuple[str, ...], dict[str,
     return (str(version.root / "bin" / version.name), "eval", _ELIXIR), env
 
 
-def _read(path: Path, identity: Identity) -> bytes:
-    """With the eyes of the release's user, for it lies where that one writes. Raises OSError."""
+def read(path: Path, identity: Identity) -> bytes:
+    """A configuration, with the eyes of the release's user, for it lies where that one writes. Raises OSError."""
     with as_user(identity.uid, identity.gid, identity.groups):
         fd = open_regular(path, os.O_NOFOLLOW)
     with open(fd, "rb") as file:

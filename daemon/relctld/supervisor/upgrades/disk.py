@@ -44,8 +44,11 @@ def as_owner(root: Path) -> Iterator[None]:
         yield
 
 
-def read_package(tarball: Path, root: Path) -> Contents:
-    """Our copy of a tarball, for a tree that has some of it. Raises OSError, PackageError."""
+def read_package(tarball: Path, root: Path | None) -> Contents:
+    """Our copy of a tarball, for a tree that has some of it; without one, all of it. Raises OSError, PackageError."""
+    if root is None:
+        with open(tarball, "rb") as file:
+            return read_tarball(file)
     with open(tarball, "rb") as file, as_owner(root):
         return read_tarball(file, known=lambda path: os.path.lexists(root / path))
 
@@ -62,10 +65,10 @@ class Ground:
     def root(self) -> Path:
         return Path(self.luggage.root)
 
-    def tree(self) -> Tree:
-        """What is installed. Raises ReleaseError."""
+    def tree(self, version: str | None = None) -> Tree:
+        """What is installed, for a boot by the files or of this version. Raises ReleaseError."""
         with as_owner(self.root):
-            return read_tree(self.root, self.luggage.flavour, self.luggage.name, self.env)
+            return read_tree(self.root, self.luggage.flavour, self.luggage.name, self.env, version)
 
 
 def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> Disk:
@@ -83,7 +86,7 @@ def look(ground: Ground, journal: Journal, evaluated: Callable[[str], bool]) -> 
         configured=frozenset({version for version in swapped if _is_swapped_in(root, version)} | plain),
         swapped=bool(swapped),
         listed=listed,
-        left=any(there) or staged or journal.target in listed - _listed_before(ground.luggage),
+        left=any(there) or staged or journal.target in listed - listed_before(ground.luggage),
     )
 
 
@@ -104,7 +107,7 @@ def unpack(ground: Ground, package: Package, tarball: Path) -> None:
 
 def register(ground: Ground, journal: Journal) -> None:
     """Write a RELEASES that is whole and has both versions. Raises OSError, PackageError."""
-    _write_releases(ground, [journal.origin, journal.target], permanent=journal.origin)
+    _write_releases(ground, ground.tree(), [journal.origin, journal.target], permanent=journal.origin)
 
 
 def swap_in(ground: Ground, version: str, data: bytes) -> None:
@@ -118,7 +121,7 @@ def swap_in(ground: Ground, version: str, data: bytes) -> None:
     files.write(ground.root, place, data, 0o640, ground.group)
 
 
-def _listed_before(luggage: Luggage) -> frozenset[str]:
+def listed_before(luggage: Luggage) -> frozenset[str]:
     if luggage.releases is None:
         return frozenset()
     return frozenset(entry.version for entry in read_releases(luggage.releases.encode()))
@@ -156,26 +159,30 @@ def clean(ground: Ground, journal: Journal) -> None:
     """Leave the tree as it was before. Raises OSError, PackageError, ReleaseError."""
     swap_out(ground, journal)
     pieces.undo(ground.root, STAGING, ground.luggage.units)
-    files.settle(ground.root, RELEASES)
-    if ground.luggage.releases is None:
-        files.remove(ground.root, RELEASES)
-    elif files.read(ground.root, RELEASES, _LARGEST) != (before := ground.luggage.releases.encode()):
-        files.write(ground.root, RELEASES, before)  # only then: there may be no room for it
+    restore_releases(ground)
     with contextlib.suppress(ReleaseError):
         if selects(ground.tree()) != journal.origin:
             select(ground, [journal.origin], journal.origin)
 
 
+def restore_releases(ground: Ground) -> None:
+    """Leave RELEASES as it was before. Raises OSError."""
+    files.settle(ground.root, RELEASES)
+    if ground.luggage.releases is None:
+        files.remove(ground.root, RELEASES)
+    elif files.read(ground.root, RELEASES, _LARGEST) != (before := ground.luggage.releases.encode()):
+        files.write(ground.root, RELEASES, before)  # only then: there may be no room for it
+
+
 def select(ground: Ground, versions: Sequence[str], version: str) -> None:
-    """Let every file choose `version`; `versions` shall be listed. Raises OSError, PackageError, ReleaseError."""
-    tree, root = ground.tree(), ground.root
+    """Let a boot bring this version, and RELEASES list these. Raises OSError, PackageError, ReleaseError."""
+    tree, root = ground.tree(version), ground.root
     rel = tree.rel(version)
-    _write_releases(ground, versions, permanent=version)
-    if tree.start_erl is not None or ground.luggage.flavour is not Flavour.RELX:
-        data = f"{rel.erts} {version}\n".encode()
-        files.write(root, "releases/start_erl.data", data, 0o644, ground.group)
-        if ground.luggage.flavour is Flavour.DISTILLERY and files.exists(root, "var/start_erl.data"):
-            files.write(root, "var/start_erl.data", data, 0o644, ground.group)
+    _write_releases(ground, tree, versions, permanent=version)
+    data = f"{rel.erts} {version}\n".encode()
+    files.write(root, "releases/start_erl.data", data, 0o644, ground.group)
+    if ground.luggage.flavour is Flavour.DISTILLERY and files.exists(root, "var/start_erl.data"):
+        files.write(root, "var/start_erl.data", data, 0o644, ground.group)
     if ground.luggage.flavour is Flavour.RELX:
         script = files.read(root, f"bin/{tree.name}-{version}", _LARGEST)
         if script is None:
@@ -183,11 +190,10 @@ def select(ground: Ground, versions: Sequence[str], version: str) -> None:
         files.write(root, f"bin/{tree.name}", script, 0o755, ground.group)
 
 
-def _write_releases(ground: Ground, versions: Sequence[str], *, permanent: str) -> None:
+def _write_releases(ground: Ground, tree: Tree, versions: Sequence[str], *, permanent: str) -> None:
     """These versions, and what is listed beside them; but not what nothing is known of, neither .rel nor libraries."""
-    tree = ground.tree()
     before = {entry.version: entry for entry in tree.releases or ()}
-    beside = [version for version in before if version not in versions and _is_known(tree, version)]
+    beside = [version for version in before if version not in versions and is_known(tree, version)]
     wanted = [*versions, *beside]
     entries = [_entry(tree, before.get(version), version, permanent) for version in wanted]
     files.write(ground.root, RELEASES, render_releases(entries), 0o644, ground.group)
@@ -201,12 +207,13 @@ def rewrite_releases(ground: Ground, without: frozenset[str] = frozenset()) -> N
     tree = ground.tree()
     before = {entry.version: entry for entry in tree.releases or ()}
     wanted = dict.fromkeys([tree.boot_version, *tree.rels, *before])
-    known = [version for version in wanted if version not in without and _is_known(tree, version)]
+    known = [version for version in wanted if version not in without and is_known(tree, version)]
     entries = [_entry(tree, before.get(version), version, tree.boot_version) for version in known]
     files.write(ground.root, RELEASES, render_releases(entries), 0o644, ground.group)
 
 
-def _is_known(tree: Tree, version: str) -> bool:
+def is_known(tree: Tree, version: str) -> bool:
+    """Whether its applications are."""
     try:
         tree.rel(version)
     except (ReleaseError, PackageError):

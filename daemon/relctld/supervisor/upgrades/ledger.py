@@ -3,6 +3,8 @@
     STATE/upgrades/NAME/journal.json    {v, journal, luggage}: the upgrade under way
                         SHA256.tar.gz   our copy of its tarball
                         last.json       {v, id, …}: how the latest one ended, for whoever asks again
+                        installed.json  {v, versions}: what the tarballs held that were taken in (`memory`)
+                        removal.json    {v, version, units}: the removal of a version under way (`removing`)
 
 Blocking: for a worker thread, or before the loop runs.
 """
@@ -20,6 +22,7 @@ from relctld.core.upgrade import Journal, Phase, Way
 
 _VERSION = 1
 _JOURNAL, _LAST = "journal.json", "last.json"
+INSTALLED, REMOVAL = "installed.json", "removal.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Luggage:
     """What the acts need and the decisions do not.
 
     `name`: the release's own · `units`: the paths that are new in the tree · `tarball`: the name of our copy ·
-    `releases`: RELEASES as it was, None where there was none or a torn one.
+    `releases`: RELEASES as it was, None where there was none or a torn one · `replaced`: of the new paths those that
+    take the place of damaged files, `known`: whether all that differs is damage (`beam.package.placing`).
     """
 
     root: str
@@ -36,6 +40,8 @@ class Luggage:
     units: tuple[str, ...] = ()
     tarball: str | None = None
     releases: str | None = None
+    replaced: tuple[str, ...] = ()
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,12 @@ class Ledger:
 
     def read(self) -> Entry | None:
         """The upgrade under way; a damaged journal counts as none. Raises OSError where it cannot be read."""
-        body = self._read(_JOURNAL)
+        body = self.read_file(_JOURNAL)
         try:
             journal, luggage = dict(body["journal"]), dict(body["luggage"])
             journal["phase"], journal["way"] = Phase(journal["phase"]), Way(journal.get("way", Way.HOT))
             luggage["flavour"], luggage["units"] = Flavour(luggage["flavour"]), tuple(luggage["units"])
+            luggage["replaced"] = tuple(luggage.get("replaced", ()))
             return Entry(Journal(**_known(Journal, journal)), Luggage(**_known(Luggage, luggage)))
         except (KeyError, TypeError, ValueError):
             return None
@@ -66,37 +73,43 @@ class Ledger:
     def write(self, entry: Entry) -> None:
         """Raises OSError: then nothing that it says may be done."""
         body = {"journal": dataclasses.asdict(entry.journal), "luggage": dataclasses.asdict(entry.luggage)}
-        self._write(_JOURNAL, body)
+        self.write_file(_JOURNAL, body)
 
     def close(self, outcome: dict[str, Any]) -> None:
         """The upgrade is over: its outcome is kept, all else goes. Raises OSError."""
-        self._write(_LAST, outcome)
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / _JOURNAL).unlink()
-        _sync(self.folder)
+        self.write_file(_LAST, outcome)
+        self.forget_file(_JOURNAL)
         self.drop_tarballs()
+
+    def forget_file(self, name: str) -> None:
+        """Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / name).unlink()
+        _sync(self.folder)
 
     def drop_tarballs(self) -> None:
         """None is needed: no upgrade is under way. What was cut short in being written goes too."""
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
-                if path.name not in (_JOURNAL, _LAST):
+                if path.name not in (_JOURNAL, _LAST, INSTALLED, REMOVAL):
                     path.unlink()
 
     def last(self) -> dict[str, Any]:
         """How the latest upgrade ended; `{}` where there was none."""
         with contextlib.suppress(OSError):
-            return self._read(_LAST)
+            return self.read_file(_LAST)
         return {}
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def read_file(self, name: str) -> dict[str, Any]:
+        """What was written; `{}` where there is none, or a damaged one. Raises OSError."""
         try:
             body = json.loads((self.folder / name).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
         return body if isinstance(body, dict) and body.get("v") == _VERSION else {}
 
-    def _write(self, name: str, body: dict[str, Any]) -> None:
+    def write_file(self, name: str, body: dict[str, Any]) -> None:
+        """Durably, and whole. Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self.folder / f".{name}.tmp"
         with open(temporary, "w", encoding="utf-8") as file:

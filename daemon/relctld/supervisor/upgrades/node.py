@@ -17,7 +17,7 @@ from relctld.beam.package import relup
 from relctld.beam.package.relup import Script
 from relctld.beam.term.terms import Atom, Term
 from relctld.core.model import State
-from relctld.core.upgrade import Install, Journal, Life, Node
+from relctld.core.upgrade import Install, Journal, Life, Node, Phase
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.nodes.whereabouts import Nowhere
@@ -77,7 +77,7 @@ class NodeSide:
         if (now.epoch, now.incarnation) != (state.epoch, state.incarnation) or now.incarnation is None:
             return coming  # it changed while it was asked
         order = survey.order
-        if survey.current:
+        if survey.current and journal.phase is not Phase.BEGUN:  # before, its list may be another's
             self._nodes.runs(self._managed.name, survey.current)
         return Node(
             Life.UP,
@@ -161,6 +161,11 @@ class NodeSide:
             if wrong or not lingering or asyncio.get_running_loop().time() >= deadline:
                 return wrong + lingering
             await asyncio.sleep(0.2)
+
+    async def booted(self, version: str, applications: Mapping[str, str]) -> tuple[str, ...]:
+        """What is wrong with a node that was started as this version. Raises NodeError, HandlerError."""
+        apps: Term = [(Atom(name), _string(vsn)) for name, vsn in applications.items()]
+        return replies.names(await self._ask(texts.BOOTED, {"Version": _string(version), "Apps": apps}, LOOK_WITHIN))
 
     async def processes(self, script: Script) -> Processes:
         """Whom it will suspend, whom it kills or may kill, and who is in its way. Raises NodeError, HandlerError."""

@@ -4,9 +4,7 @@ Rule: what is wrong is told by a RefusedError, whole: why, and the next step.
 """
 
 import asyncio
-import os
 import platform
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +15,14 @@ from relctld.beam.handler.replies import HandlerError, Processes
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
-from relctld.beam.package.refusals import PackageError
+from relctld.beam.package.placing import Placement
+from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
 from relctld.control.server import RefusedError
-from relctld.core.model import State
-from relctld.host import staging, unpack
+from relctld.core.model import Flavour, State
 from relctld.host import tree as files
-from relctld.host.fsuser import as_user
+from relctld.host import unpack
 from relctld.host.gate import Identity
 from relctld.host.staging import Received
 from relctld.supervisor.managed import Managed
@@ -34,14 +32,12 @@ from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
 from relctld.supervisor.upgrades.differences import differences
 from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground, as_owner
 from relctld.supervisor.upgrades.ledger import Ledger, Luggage
+from relctld.supervisor.upgrades.memory import Taken, taken
 from relctld.supervisor.upgrades.node import NodeError, NodeSide
+from relctld.supervisor.upgrades.taking import Tell, take_in
 from relctld.supervisor.upgrades.tools import Tools
 
-LARGEST = 4 << 30
 _LARGEST_RELEASES = 1 << 20
-_TELL_EVERY = 0.25
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +55,19 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What can be done, and what is known of it."""
+    """What can be done, and what is known of it. `taken`: what is to be remembered of the tarball."""
 
     package: Package
     luggage: Luggage
     plan: dict[str, Any]
+    taken: Taken | None = None
+
+
+class NoHotWayError(RefusedError):
+    """No relup leads there, or none that can be used; a restart would."""
+
+
+_NO_HOT_WAY = frozenset({Kind.NO_RELUP, Kind.NO_WAY, Kind.BAD_RELUP, Kind.OTHER_ERTS})
 
 
 class Offers:
@@ -82,7 +86,8 @@ class Offers:
         try:
             return await self._make(wanted, with_configuration=with_configuration)
         except PackageError as error:
-            raise RefusedError("impossible", str(error), error.hint) from error
+            refused = NoHotWayError if error.kind in _NO_HOT_WAY else RefusedError
+            raise refused("impossible", str(error), error.hint) from error
         except (ReleaseError, HandlerError, ConfiguringError) as error:
             raise RefusedError("impossible", str(error)) from error
         except NodeError as error:
@@ -96,6 +101,8 @@ class Offers:
         release = recipe.release
         if release is None:
             raise RefusedError("impossible", "what its `command` runs is no release that relctl knows")
+        if release.flavour is Flavour.DISTILLERY:
+            raise NoHotWayError("impossible", "a hot upgrade of a Distillery release was never seen to work")
         luggage = Luggage(str(release.root), release.flavour, release.name)
         ground = Ground(luggage, recipe.env, None)
         tree = await self._work(ground.tree)
@@ -109,12 +116,8 @@ class Offers:
         package = await self._work(self._judge, contents, tree, running, version, luggage)
         if relup.restarts_emulator(package.script):
             why = f"its relup restarts the emulator (ERTS {package.running.erts} to {package.erts})"
-            raise RefusedError(
-                "impossible",
-                f"{why}, which is not done while the node runs",
-                "install it as the first version was, then restart the release",
-            )
-        await self._check_space(package, luggage)
+            raise NoHotWayError("impossible", f"{why}, which is not done while the node runs")
+        await self._check_space(package.placement, release.root)
         before = await self._work(files.read, release.root, RELEASES, _LARGEST_RELEASES)
         luggage = Luggage(
             luggage.root,
@@ -128,7 +131,8 @@ class Offers:
         plan = plan_object(package, processes)
         if with_configuration:
             plan["configuration"] = await self._configuration(package, recipe, received, contents)
-        return Offer(package, luggage, plan)
+        held = taken(package.version, received.sha256, contents.members) if received and contents else None
+        return Offer(package, luggage, plan, held)
 
     def _check_state(self) -> None:
         state, name = self._managed.state, self._managed.name
@@ -152,39 +156,19 @@ class Offers:
         if running and running != survey.permanent:
             why = f"{running} was installed in the node and never made permanent"
             raise RefusedError("impossible", f"{why}; a boot would bring {survey.permanent}", restart)
-        launched = self._managed.launched.version
-        if running != tree.boot_version and tree.releases is None:
-            running = launched or running  # it made up its list: mix ships no RELEASES
+        if running != tree.boot_version:  # its list is made up (mix ships none), torn, or another's
+            running = self._tools.nodes.known(self._managed.name).version or self._managed.launched.version or running
         if running != tree.boot_version:
             raise RefusedError("impossible", f"{running} runs, but a boot would bring {tree.boot_version}", restart)
         return running
 
-    async def _receive(self, wanted: Wanted, root: Path) -> tuple[Received, Contents]:
-        received: Received = await self._work(self._copy, wanted)
+    async def _receive(self, wanted: Wanted, root: Path | None) -> tuple[Received, Contents]:
+        received = await take_in(str(wanted.tarball), wanted.reader, self._ledger.folder, self._tell)
         if wanted.sha256 is not None and wanted.sha256.lower() != received.sha256:
             raise RefusedError("impossible", f"its sha256 is {received.sha256}, not the one that was given")
         self._tell({"step": "judging"})
         contents: Contents = await self._work(disk.read_package, received.path, root)
         return received, contents
-
-    def _copy(self, wanted: Wanted) -> Received:
-        assert wanted.tarball is not None
-        reader, folder = wanted.reader, self._ledger.folder
-        with as_user(reader.uid, reader.gid, reader.groups):
-            source = staging.open_source(Path(wanted.tarball))
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            total, told = os.fstat(source).st_size, 0.0
-
-            def tell(done: int) -> None:
-                nonlocal told
-                if time.monotonic() - told >= _TELL_EVERY:
-                    told = time.monotonic()
-                    self._loop.call_soon_threadsafe(self._tell, {"step": "reading", "bytes": done, "of": total})
-
-            return staging.receive(source, folder, LARGEST, tell)
-        finally:
-            os.close(source)
 
     def _judge(
         self, contents: Contents | None, tree: Tree, running: str, version: str | None, luggage: Luggage
@@ -195,12 +179,12 @@ class Offers:
             assert version is not None
             return judge_installed(tree, running, version)
 
-    async def _check_space(self, package: Package, luggage: Luggage) -> None:
+    async def _check_space(self, placement: Placement, root: Path) -> None:
         """Twice what is new: a file system that is full stops more than an upgrade."""
-        free = await self._work(files.free_bytes, Path(luggage.root))
-        needed = package.placement.space * 2
+        free = await self._work(files.free_bytes, root)
+        needed = placement.space * 2
         if free < needed:
-            why = f"{luggage.root} has {free:,} bytes left, and {needed:,} are needed"
+            why = f"{root} has {free:,} bytes left, and {needed:,} are needed"
             raise RefusedError("impossible", why, "make room, or remove a version that is not needed")
 
     # -- configuration -------------------------------------------------------------------------

@@ -2,47 +2,49 @@
 
 Rule 1: an upgrade belongs to nobody: who asked for it may leave, and relctld may die. What was asked again under the
         same id joins it, or hears how it ended.
-Rule 2: `candidate` and `settle` come before every launch: what a boot brings is what the journal says.
+Rule 2: `launches` is asked before every launch: what a boot brings is what the journal says.
 """
 
 import asyncio
 import contextlib
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from relctld.beam.layout import NothingInstalled
-from relctld.beam.package.judge import Package
+from relctld.beam.layout import ReleaseError
+from relctld.beam.package.refusals import PackageError
 from relctld.control.server import RefusedError
 from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
-from relctld.core.model import Hook, OnFailure, Op, ReleaseSpec, Upgrading
+from relctld.core.model import Hook, Op, ReleaseSpec, Upgrading
 from relctld.core.notes import Note
-from relctld.core.switch import NOTHING, launches
-from relctld.core.upgrade import Finish, Journal, Phase, taken_up
+from relctld.core.upgrade import Finish, Journal, Way, taken_up
 from relctld.host import tree as files
 from relctld.host.command import Commands
-from relctld.host.process import boot_id
 from relctld.host.users import identity_of
 from relctld.supervisor.journal import Journal as History
-from relctld.supervisor.journal import timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.parts import Parts
-from relctld.supervisor.recipe import Place, Recipe
+from relctld.supervisor.recipe import Place, Recipe, Surroundings
 from relctld.supervisor.shell import Shell
-from relctld.supervisor.upgrades import disk
-from relctld.supervisor.upgrades.disk import Ground
+from relctld.supervisor.upgrades import disk, memory
+from relctld.supervisor.upgrades.deploying import Deployment, Deployments
+from relctld.supervisor.upgrades.launches import Launches
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, under_way
-from relctld.supervisor.upgrades.offer import Offer, Offers, Tell, Wanted
+from relctld.supervisor.upgrades.making import entry_of, make, transaction_of, versions_of
+from relctld.supervisor.upgrades.offer import Offer, Wanted
+from relctld.supervisor.upgrades.outcomes import outcome_of, told
+from relctld.supervisor.upgrades.removing import finish, remove_version
+from relctld.supervisor.upgrades.running import Running
+from relctld.supervisor.upgrades.stepping import Stepping
+from relctld.supervisor.upgrades.taking import Tell
 from relctld.supervisor.upgrades.tools import Ask, Tools
-from relctld.supervisor.upgrades.transaction import Transaction
 from relctld.supervisor.upgrades.versions import versions
 
 log = structlog.get_logger()
@@ -53,23 +55,8 @@ RunHook = Callable[[Managed, Hook, Mapping[str, str]], Any]
 Prepare = Callable[[ReleaseSpec, Place], Recipe]
 
 
-class _Running:
-    """An upgrade under way, and those who wait for its end."""
-
-    def __init__(self, transaction: Transaction, begun: float) -> None:
-        self.transaction = transaction
-        self.begun = begun
-        self.tells: list[Tell] = []
-        self.detail = ""
-        self.task: asyncio.Task[dict[str, Any]] | None = None
-
-    def tell(self, word: dict[str, Any]) -> None:
-        for each in tuple(self.tells):
-            each(word)
-
-
 class Upgrades:
-    """Holds what is under way. On the loop, but for `settle`."""
+    """Holds what is under way. On the loop, but for `launches`."""
 
     def __init__(
         self,
@@ -77,6 +64,7 @@ class Upgrades:
         state_dir: Path,
         pool: Executor,
         prepare: Prepare,
+        surroundings: Callable[[ReleaseSpec], Surroundings],
         shell: Shell,
         nodes: Nodes,
         commands: Commands,
@@ -88,13 +76,12 @@ class Upgrades:
     ) -> None:
         self._state_dir = state_dir
         self._pool = pool
-        self._prepare = prepare
+        self._prepare, self._surroundings = prepare, surroundings
         self._shell, self._nodes, self._commands = shell, nodes, commands
-        self._parts, self._history, self._run_hook, self._ask = parts, history, run_hook, ask
-        self._save = save
+        self._parts, self._history, self._run_hook, self._ask, self._save = parts, history, run_hook, ask, save
         self._loop = asyncio.get_running_loop()
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._running: dict[str, _Running] = {}
+        self.launches = Launches(state_dir, lambda name: name in self._running or name in self._unfinished)
+        self._running: dict[str, Running] = {}
         self._preparing: dict[str, str] = {}
         self._tidied: dict[str, asyncio.Future[None]] = {}
         self._unfinished: frozenset[str] = frozenset()
@@ -123,85 +110,71 @@ class Upgrades:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def settle(self, spec: ReleaseSpec, recipe: Recipe) -> bool:
-        """Before a launch: what was decided is brought to its end on disk; whether there was such.
-
-        Blocking. Raises what the tree does.
-        """
-        with self._locks[spec.name]:
-            entry = self._under_way(spec.name)
-            if entry is None or entry.journal.phase is not Phase.COMMITTING:
-                return False
-            ground = Ground(entry.luggage, recipe.env, recipe.switch.gid if recipe.switch else None)
-            disk.commit(ground, entry.journal)
-            disk.swap_out(ground, entry.journal)
-            return True
-
-    def candidate(self, spec: ReleaseSpec, epoch: int) -> str | None:
-        """The version that this launch starts though no file selects it; None: what the files select.
-
-        Blocking. Raises NothingInstalled where a first install is under way and not decided yet, and OSError.
-        """
-        with self._locks[spec.name]:
-            entry = self._under_way(spec.name)
-            version = None if entry is None else launches(entry.journal, epoch, boot_id())
-        if version == NOTHING:
-            raise NothingInstalled(f"{spec.root} is being installed")
-        return version
-
-    def _under_way(self, name: str) -> Entry | None:
-        """What the journal says; no restart waits for the disk of the state directory without need."""
-        if name not in self._running and name not in self._unfinished:
-            return None
-        return Ledger(self._state_dir, name).read()
-
     def shown(self, name: str) -> dict[str, Any] | None:
         """`upgrade` of `status --json`."""
         running = self._running.get(name)
-        if running is None:
-            return None
-        j = running.transaction.journal
-        body = {"from": j.origin, "to": j.target, "phase": str(j.phase), "since": j.since, "by": j.by}
-        return body | ({"detail": running.detail} if running.detail else {})
+        return None if running is None else running.shown()
 
     # -- asked for -----------------------------------------------------------------------------
 
     async def upgrade(self, name: str, request_id: str, args: dict[str, Any], by: tuple[int, str], tell: Tell) -> Any:
-        """Upgrade a release, or only plan it (`plan`). Raises RefusedError."""
+        """Upgrade or deploy a release (`deploy`), or only plan it (`plan`). Raises RefusedError."""
         managed, ledger = self._shell.releases[name], Ledger(self._state_dir, name)
         running = self._running.get(name)
         if running is not None and running.transaction.journal.id == request_id:
             return await self._joined(running, tell, wait=args["wait"])
         last = await self._work(ledger.last)
         if last.get("id") == request_id:
-            return self._told(name, last)
-        self._check_free(name)
-        await self._take_up(managed, ledger)
-        self._preparing[name] = by[1]
+            return told(name, last)
         begun = self._loop.time()
-        try:
-            tools = self._tools(managed)
+        async with self._prepared(managed, ledger, by[1]):
             reader = await self._work(identity_of, by[0])
             wanted = Wanted(args.get("tarball"), args.get("version"), args.get("sha256"), reader)
-            offer = await Offers(managed, ledger, tools, tell).make(wanted, with_configuration=args["plan"])
+            offer = await make(
+                Deployments(managed, ledger, self._tools(managed), tell),
+                wanted,
+                deploys=args["deploy"],
+                with_configuration=args["plan"],
+                may_restart=args["allow_restart"] or managed.spec.upgrade.allow_restart,
+            )
             if offer is None:
                 return {"changed": False}
             if args["plan"]:
                 return {"changed": False, "plan": offer.plan}
             tell({"plan": offer.plan})
-            await self._hook(managed, Hook.PRE_UPGRADE, offer)
-            entry = Entry(_journal(managed, request_id, by[1], offer, args.get("soak_s")), offer.luggage)
+            await self._pre_upgrade(managed, *versions_of(offer))
+            entry = entry_of(managed, request_id, by[1], offer, args.get("soak_s"))
             try:
+                if offer.taken is not None:
+                    await self._work(memory.remember, ledger, offer.taken)
                 await self._work(ledger.write, entry)
             except OSError as error:
                 why = f"its journal cannot be written: {error}"
                 raise RefusedError("failed", why, "make room in state_dir") from error
-            running = self._start(managed, ledger, entry, begun, offer.package)
+            running = self._start(managed, ledger, entry, begun, offer)
+        return await self._joined(running, tell, wait=args["wait"])
+
+    async def remove(self, name: str, version: str, by: str) -> dict[str, Any]:
+        """Remove an installed version. Raises RefusedError."""
+        managed, ledger = self._shell.releases[name], Ledger(self._state_dir, name)
+        async with self._prepared(managed, ledger, by):
+            gone = await remove_version(managed, ledger, self._tools(managed), version)
+        self._history.report(name, Note.REMOVED, {"versions": [version], "by": by})
+        return {"changed": True, "version": version, "removed": list(gone)}
+
+    @contextlib.asynccontextmanager
+    async def _prepared(self, managed: Managed, ledger: Ledger, by: str) -> AsyncIterator[None]:
+        """Nothing else is done to its versions meanwhile. Raises RefusedError."""
+        name = managed.name
+        self._check_free(name)
+        await self._take_up(managed, ledger)
+        self._preparing[name] = by
+        try:
+            yield
         finally:
             del self._preparing[name]
             if name not in self._running:
                 await self._work(ledger.drop_tarballs)
-        return await self._joined(running, tell, wait=args["wait"])
 
     async def versions(self, name: str) -> dict[str, Any]:
         """What is installed, what runs, what a boot would bring. Raises RefusedError."""
@@ -241,22 +214,34 @@ class Upgrades:
         finally:
             del self._preparing[name]
 
-    async def _hook(self, managed: Managed, hook: Hook, offer: Offer) -> None:
-        package = offer.package
-        more = {"RELCTL_FROM": package.running.version, "RELCTL_TO": package.version}
-        error = await self._run_hook(managed, hook, more)
+    async def _pre_upgrade(self, managed: Managed, before: str, after: str) -> None:
+        """A first install has no tree yet in which the hook could be."""
+        if not before:
+            return
+        error = await self._run_hook(managed, Hook.PRE_UPGRADE, {"RELCTL_FROM": before, "RELCTL_TO": after})
         if error is not None:
-            raise RefusedError("failed", f"its {hook} hook failed: {error}", "nothing was changed")
+            raise RefusedError("failed", f"its {Hook.PRE_UPGRADE} hook failed: {error}", "nothing was changed")
 
     # -- under way -----------------------------------------------------------------------------
 
     def _start(
-        self, managed: Managed, ledger: Ledger, entry: Entry, begun: float | None, package: Package | None = None
-    ) -> _Running:
+        self,
+        managed: Managed,
+        ledger: Ledger,
+        entry: Entry,
+        begun: float | None,
+        offer: Offer | Deployment | None = None,
+    ) -> Running:
         j = taken_up(entry.journal, self._loop.time())
         entry = replace(entry, journal=j)
-        tools = replace(self._tools(managed), entered=self._entered, shown=lambda why: self._explain(managed.name, why))
-        running = _Running(Transaction(managed, ledger, entry, tools, package), begun or self._loop.time())
+        tools = replace(
+            self._tools(managed),
+            entered=self._entered,
+            shown=lambda why: self._explain(managed.name, why),
+            told=partial(self._tell, managed.name),
+        )
+        transaction = transaction_of(managed, ledger, entry, tools, offer)
+        running = Running(transaction, begun or self._loop.time())
         self._running[managed.name] = running
         self._shell.post(UpgradeBegun(managed.name, Upgrading(j.id, j.target, j.by)))
         if begun is not None:
@@ -267,10 +252,15 @@ class Upgrades:
         running.task.add_done_callback(_seen)
         return running
 
-    async def _run(self, managed: Managed, ledger: Ledger, running: _Running) -> dict[str, Any]:
+    async def _run(self, managed: Managed, ledger: Ledger, running: Running) -> dict[str, Any]:
         transaction = running.transaction
         end = await self._to_its_end(managed.name, transaction)
-        outcome = self._outcome(managed, transaction.journal, end, self._loop.time() - running.begun)
+        outcome = outcome_of(managed, transaction.journal, end, self._loop.time() - running.begun)
+        j = transaction.journal
+        epoch = j.epoch + 1 if j.way is Way.RESTART and j.starts else j.epoch
+        if managed.state.vm is not None and managed.state.epoch == epoch:
+            managed.launched = replace(managed.launched, version=outcome["runs"])
+            self._save(managed)  # before the journal goes: whoever comes after us does this again, or finds it done
         while True:
             try:
                 await self._work(ledger.close, outcome)
@@ -278,19 +268,29 @@ class Upgrades:
             except OSError as error:
                 self._explain(managed.name, f"its journal cannot be closed: {error}")
                 await asyncio.sleep(1.0)
+        if end.ok:
+            await self._prune(managed, transaction)
         self._running.pop(managed.name, None)
-        if managed.state.vm is not None and managed.state.epoch == transaction.journal.epoch:
-            managed.launched = replace(managed.launched, version=outcome["runs"])
-            self._save(managed)
         self._shell.post(UpgradeEnded(managed.name))
         note = Note.UPGRADED if end.ok else Note.UPGRADE_FAILED
-        told = ("id", "from", "to", "by", "seconds", *(() if end.ok else ("why", "runs")))
-        self._history.report(managed.name, note, {key: outcome[key] for key in told})
+        fields = ("id", "from", "to", "by", "seconds", *(() if end.ok else ("why", "runs")))
+        self._history.report(managed.name, note, {key: outcome[key] for key in fields})
         if end.ok:
             await self._after(managed, transaction.journal)
         return outcome
 
-    async def _to_its_end(self, name: str, transaction: Transaction) -> Finish:
+    async def _prune(self, managed: Managed, transaction: Stepping) -> None:
+        """What is beyond `keep_versions` goes, but for what runs, what boots, and the way back."""
+        keep = managed.spec.upgrade.keep_versions
+        try:
+            gone = await transaction.prune(keep)
+        except (OSError, ReleaseError, PackageError) as error:
+            log.warning("upgrade.not-pruned", release=managed.name, error=str(error))
+            return
+        if gone:
+            self._history.report(managed.name, Note.REMOVED, {"versions": gone, "by": f"keep_versions = {keep}"})
+
+    async def _to_its_end(self, name: str, transaction: Stepping) -> Finish:
         """Whatever surprises there are on the way: it is tried again, from what journal, tree and node say."""
         while True:
             try:
@@ -306,49 +306,12 @@ class Upgrades:
             fields = {"epoch": managed.state.epoch, "hook": str(Hook.POST_UPGRADE), "error": error}
             self._history.report(managed.name, Note.HOOK_FAILED, fields)
 
-    def _outcome(self, managed: Managed, j: Journal, end: Finish, seconds: float) -> dict[str, Any]:
-        runs = j.target if end.ok or end.left else j.origin
-        return {
-            "id": j.id,
-            "ok": end.ok,
-            "from": j.origin,
-            "to": j.target,
-            "by": j.by,
-            "why": end.why,
-            "runs": runs,
-            "left": end.left,
-            "restarted": managed.state.epoch != j.epoch or managed.state.incarnation != j.incarnation,
-            "seconds": round(seconds, 3),
-        }
-
-    async def _joined(self, running: _Running, tell: Tell, *, wait: bool) -> dict[str, Any]:
+    async def _joined(self, running: Running, tell: Tell, *, wait: bool) -> dict[str, Any]:
         """The end of an upgrade for one who waits; who leaves does not end it."""
-        j = running.transaction.journal
-        if not wait or running.task is None:
+        if not wait:
+            j = running.transaction.journal
             return {"changed": True, "accepted": True, "from": j.origin, "to": j.target}
-        running.tells.append(tell)
-        try:
-            return self._told(j.release, await asyncio.shield(running.task))
-        except asyncio.CancelledError:
-            if running.task.cancelled():
-                if self._gives_way:
-                    await self._loop.create_future()  # for ever: our successor answers
-                raise RefusedError("failed", "relctld is stopping; a later one goes on with it") from None
-            raise
-        finally:
-            running.tells.remove(tell)
-
-    def _told(self, name: str, outcome: dict[str, Any]) -> dict[str, Any]:
-        """How it ended, for the operator. Raises RefusedError."""
-        if outcome["ok"]:
-            return {"changed": True, **outcome}
-        if outcome.get("left"):
-            why = f"{outcome['why']}; it runs {outcome['runs']}, and a restart would bring {outcome['from']}"
-            raise RefusedError("failed", f"to {outcome['to']}: {why}", f"relctl restart {name} takes it back")
-        after = "after a restart" if outcome["restarted"] else "and never stopped"
-        why = f"{outcome['why']}; it runs {outcome['runs']} as before, {after}"
-        hint = f"nothing of the attempt is left; its log may say more: relctl logs {name}"
-        raise RefusedError("failed", f"to {outcome['to']}: {why}", hint)
+        return await running.end(tell, gives_way=lambda: self._gives_way)
 
     def _entered(self, journal: Journal) -> None:
         running = self._running.get(journal.release)
@@ -357,6 +320,9 @@ class Upgrades:
             running.tell({"phase": str(journal.phase), "why": journal.why})
         fields = {"id": journal.id, "phase": str(journal.phase), "why": journal.why}
         self._history.report(journal.release, Note.UPGRADE_PHASE, fields)
+
+    def _tell(self, name: str, word: dict[str, Any]) -> None:
+        self._running[name].tell(word)
 
     def _explain(self, name: str, why: str) -> None:
         running = self._running.get(name)
@@ -374,52 +340,40 @@ class Upgrades:
             commands=self._commands,
             pool=self._pool,
             prepare=self._recipe,
-            restart=self._restart,
+            surround=self._surround,
+            order=self._order,
             ask=self._ask,
-            lock=self._locks[managed.name],
+            lock=self.launches.locks[managed.name],
             entered=lambda _: None,
             shown=lambda _: None,
+            told=lambda _: None,
         )
 
     def _recipe(self, managed: Managed) -> Recipe:
         return self._prepare(managed.spec, Place(managed.folder, managed.log_folder))
 
-    def _restart(self, name: str, request_id: str) -> asyncio.Future[None]:
+    def _surround(self, managed: Managed) -> Surroundings:
+        return self._surroundings(managed.spec)
+
+    def _order(self, name: str, op: Op, request_id: str) -> asyncio.Future[None]:
         done: asyncio.Future[None] = self._loop.create_future()
 
         def answered(_: Done | Refused) -> None:
             if not done.done():
                 done.set_result(None)
 
-        self._parts.request(name, Op.RESTART, request_id, "relctld", answered)
+        self._parts.request(name, op, request_id, "relctld", answered)
         return done
 
     def _work(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         return self._loop.run_in_executor(self._pool, function, *args)
 
 
-def _journal(managed: Managed, request_id: str, by: str, offer: Offer, soak: float | None) -> Journal:
-    state, spec = managed.state, managed.spec.upgrade
-    return Journal(
-        release=managed.name,
-        id=request_id,
-        by=by,
-        since=timestamp(),
-        origin=offer.package.running.version,
-        target=offer.package.version,
-        epoch=state.epoch,
-        incarnation=state.incarnation or "",
-        soak=spec.soak if soak is None else soak,
-        timeout=spec.timeout,
-        reversible=offer.package.back is not None,
-        leave=spec.on_failure is OnFailure.LEAVE,
-    )
-
-
 def _remove_leftovers(root: Path, ledger: Ledger) -> None:
-    """Of a plan, or of an offer that was being judged, when a former self ended."""
+    """Of a plan, of an offer that was being judged, of a removal under way, when a former self ended."""
     ledger.drop_tarballs()
     with contextlib.suppress(OSError):
+        finish(ledger)
         files.remove(root, disk.STAGING)
 
 

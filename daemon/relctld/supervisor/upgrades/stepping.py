@@ -15,13 +15,16 @@ import structlog
 from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
+from relctld.core.model import Op
 from relctld.core.probes import ProcessProbe, Verdict
 from relctld.core.upgrade import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.upgrades import removing
 from relctld.supervisor.upgrades.configuring import ConfiguringError
+from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage
-from relctld.supervisor.upgrades.node import NodeError
+from relctld.supervisor.upgrades.node import NodeError, NodeSide
 from relctld.supervisor.upgrades.tools import Tools
 
 log = structlog.get_logger()
@@ -48,6 +51,7 @@ class Stepping:
         self._ledger = ledger
         self._luggage: Luggage = entry.luggage
         self._tools = tools
+        self._node = NodeSide(managed, tools.nodes)
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._findings: tuple[str, ...] | None = None
@@ -81,6 +85,18 @@ class Stepping:
         state, pidfd = self._managed.state, self._managed.pidfd
         same = state.epoch == epoch and incarnation in ("", state.incarnation)
         return same and pidfd is not None and not process.has_ended(pidfd)
+
+    async def prune(self, keep: int) -> list[str]:
+        """Remove the oldest versions, when it is over; those that went. Raises OSError, ReleaseError, PackageError."""
+        ground, j = await self._ground(), self.journal
+        gone: list[str] = await self._work(removing.prune, ground, self._ledger, {j.origin, j.target}, keep)
+        if gone:
+            with contextlib.suppress(NodeError, HandlerError):
+                await self._node.reread()
+        return gone
+
+    async def _ground(self) -> Ground:
+        raise NotImplementedError
 
     async def _look(self) -> tuple[Disk, Node]:
         """What disk and node say now. Raises OSError, ReleaseError, PackageError."""
@@ -154,6 +170,10 @@ class Stepping:
             await self._wait_again(why)
         else:
             await self._enter(step.journal)
+
+    async def _restart(self) -> None:
+        epoch = self._managed.state.epoch
+        await self._tools.order(self._managed.name, Op.RESTART, f"{self.journal.id}/restart-{epoch}")
 
     # -- what acts need ------------------------------------------------------------------------
 

@@ -5,35 +5,42 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
+from relctld.core.model import Op
 from relctld.core.probes import Finding, Probe
 from relctld.core.upgrade import Journal
 from relctld.host.command import Commands
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
-from relctld.supervisor.recipe import Recipe
+from relctld.supervisor.recipe import Recipe, Surroundings
 
 Prepare = Callable[[Managed], Recipe]
 """How the release would be launched now. Blocking; raises as `read_recipe`."""
 
+Surround = Callable[[Managed], Surroundings]
+"""In which the release's commands run, whatever is installed. Blocking; raises as `read_surroundings`."""
+
 Ask = Callable[[Managed, Probe, float], Awaitable[Finding]]
 """What a release says to a probe, within so many seconds."""
 
-Restart = Callable[[str, str], asyncio.Future[None]]
-"""(release, request id): restart its VM; done when that is over, one way or the other."""
+Order = Callable[[str, Op, str], asyncio.Future[None]]
+"""(release, start or restart, request id): done when that is over, one way or the other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
     """`lock`: held by who launches the release, or decides what a launch brings. `entered`: told of each phase,
-    `shown`: of what keeps it from going on."""
+    `shown`: of what keeps it from going on, `told`: of what else who waits should see."""
 
     nodes: Nodes
     commands: Commands
     pool: Executor
     prepare: Prepare
-    restart: Restart
+    surround: Surround
+    order: Order
     ask: Ask
     lock: threading.Lock
     entered: Callable[[Journal], None]
     shown: Callable[[str], None]
+    told: Callable[[dict[str, Any]], None]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from relctld.beam.handler.replies import HandlerError
+from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
 from relctld.core.model import Flavour
@@ -16,10 +17,11 @@ from relctld.core.upgrade import Act, Disk, Enter, Journal, Life, Node, Phase, S
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Place, Recipe
 from relctld.supervisor.upgrades import configuring, disk
-from relctld.supervisor.upgrades.configuring import Version
+from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
+from relctld.supervisor.upgrades.differences import differences
 from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger
-from relctld.supervisor.upgrades.node import BACK, Look, NodeSide
+from relctld.supervisor.upgrades.node import BACK, Look
 from relctld.supervisor.upgrades.stepping import Stepping
 from relctld.supervisor.upgrades.tools import Tools
 
@@ -31,10 +33,11 @@ class Transaction(Stepping):
         self, managed: Managed, ledger: Ledger, entry: Entry, tools: Tools, package: Package | None = None
     ) -> None:
         super().__init__(managed, ledger, entry, tools)
-        self._node = NodeSide(managed, tools.nodes)
         self._package = package
         self._recipe: Recipe | None = None
         self._given_up = False
+        self._before: bytes | str | None = None
+        self._told = False
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -96,15 +99,14 @@ class Transaction(Stepping):
         await self._work(disk.unpack, ground, package, self._ledger.folder / (self._luggage.tarball or ""))
 
     async def _configure(self) -> None:
-        await self._put_configuration(self.journal.target)
+        ground = await self._ground()
+        data, _ = await asyncio.gather(self._evaluate(self.journal.target), self._compared_with())
+        await self._work(disk.swap_in, ground, self.journal.target, data)
 
     async def _configure_back(self) -> None:
-        await self._put_configuration(self.journal.origin)
-
-    async def _put_configuration(self, version: str) -> None:
         ground = await self._ground()
-        data = await self._evaluate(version)
-        await self._work(disk.swap_in, ground, version, data)
+        data = await self._evaluate(self.journal.origin)
+        await self._work(disk.swap_in, ground, self.journal.origin, data)
 
     async def _register(self) -> None:
         ground = await self._ground()
@@ -113,6 +115,7 @@ class Transaction(Stepping):
 
     async def _install(self) -> None:
         j, package = self.journal, await self._judged()
+        await self._tell_configuration()
         await self._node.install(j.id, package.script, self._node_env(j.target), self._node_env(j.origin))
         self._findings = None
 
@@ -177,10 +180,6 @@ class Transaction(Stepping):
         await self._node.repair(boot, config, self._node_env(self.journal.origin))
         await self._enter(replace(self.journal, repaired=True))
 
-    async def _restart(self) -> None:
-        epoch = self._managed.state.epoch
-        await self._tools.restart(self._managed.name, f"{self.journal.id}/restart-{epoch}")
-
     async def _clean(self) -> None:
         ground = await self._ground()
         await self._work(disk.clean, ground, self.journal)
@@ -222,6 +221,31 @@ class Transaction(Stepping):
             await self._evaluate(version)
         return str(path)
 
+    async def _tell_configuration(self) -> None:
+        """What differs in it is told before the install, once. That it cannot be told keeps nobody from upgrading."""
+        if self._told:
+            return
+        before = await self._compared_with()
+        if isinstance(before, str):
+            self._tools.told({"configuration_unknown": before})
+        else:
+            after = await self._configuration(self.journal.target)
+            self._tools.told({"configuration": await self._work(differences, before, after)})
+        self._told = True
+
+    async def _compared_with(self) -> bytes | str:
+        """The configuration of the version that runs, or why it is not known."""
+        if self._before is None:
+            try:
+                self._before = await self._configuration(self.journal.origin)
+            except (ConfiguringError, ReleaseError, OSError) as error:
+                self._before = str(error)
+        return self._before
+
+    async def _configuration(self, version: str) -> bytes:
+        path = Path(await self._config_file(version))
+        return await self._work(configuring.read, path, self._version(version).identity)
+
     def _folder(self, version: str) -> Path:
         """It lives as long as the VM, which may boot from it when it restarts itself."""
         return Place(self._managed.folder, self._managed.log_folder).scratch / "upgrade" / version
@@ -253,7 +277,7 @@ class Transaction(Stepping):
         Act.CONFIGURE_BACK: _configure_back,
         Act.REINSTALL: _reinstall,
         Act.VERIFY_BACK: _verify_back,
-        Act.RESTART: _restart,
+        Act.RESTART: Stepping._restart,
         Act.CLEAN: _clean,
         Act.FORGET: _forget,
     }

@@ -30,11 +30,10 @@ async def versions(
     except OSError as error:
         raise RefusedError("failed", f"its tree cannot be read: {error}") from error
     listed = {entry.version: entry.status for entry in tree.releases or ()}
-    current = managed.launched.version if managed.state.vm else None
+    current = (nodes.known(managed.name).version or managed.launched.version) if managed.state.vm else None
     with contextlib.suppress(NodeError, HandlerError):
         survey = await NodeSide(managed, nodes).survey()
         listed |= {version: status for version, status in (survey.releases or {}).items() if tree.releases}
-        current = survey.current or current
     return {
         "release": managed.name,
         "versions": [

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relctld.beam.kept import packed, unpacked
+from relctld.beam.running import Listed
 from relctld.beam.slowlane import (
     MOST_ALARMS,
     MOST_APPLICATIONS,
@@ -130,20 +132,30 @@ def test_an_answer_that_is_none_is_a_sample_that_knows_nothing(term: Term) -> No
     assert decode_batch(term, None, 5.0) == Sample(at=5.0)
 
 
+def test_a_sample_is_kept_as_a_few_bytes() -> None:
+    later = sample(sample(), 99.0, reductions=(1 << 60, 0), wall_clock=(15_000, 0))
+    assert unpacked(packed(later)) == later
+    assert len(packed(later)) < 300
+
+
 @given(TERMS, TERMS)
 def test_any_answer_is_a_sample(first: Term, second: Term) -> None:
     json.dumps(beam_object(decode_batch(second, decode_batch(first, None, 0.0), 1.0), None, 1.0))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # two dozen terms each
 @given(st.lists(st.one_of(TERMS, st.sampled_from(answer())), min_size=len(TOLD), max_size=len(TOLD)))
 def test_any_items_are_a_sample(items: list[Term]) -> None:
     later = decode_batch(items, sample(), 2.0)
     json.dumps(beam_object(later, None, 1.0)).encode()
     reading(later)
+    assert unpacked(packed(later)) == later
 
 
 @given(st.dictionaries(st.sampled_from(list(SLOW)), TERMS), st.lists(TERMS))
 def test_any_slow_answers_can_be_shown(answers: dict[str, Term], items: list[Term]) -> None:
+    decode_slow(answers).version(None)
+    decode_slow(dict.fromkeys(SLOW, items)).version("1")
     json.dumps(beam_object(sample(), decode_slow(answers), 1.0), ensure_ascii=False).encode()
     json.dumps(beam_object(sample(), decode_slow(dict.fromkeys(SLOW, items)), 1.0), ensure_ascii=False).encode()
 
@@ -153,12 +165,16 @@ def test_slow_answers() -> None:
         "applications": [(Atom("kernel"), [69], [56, 46, 53]), 7, (Atom("app"), b"x", b"1")],
         "alarms": [(Atom("disk"), [b"/"]), Atom("odd")],
         "releases": [([119], [49], [[107]], Atom("permanent")), ([], b"2", [], Atom("old")), (1, 2), ([], [], [], 1)],
+        "booted": ([119], [49]),
     })  # fmt: skip
     assert slow == Slow(
         (Application("kernel", "8.5"), Application("app", "1")),
         ('{disk,[<<"/">>]}', "odd"),
         (Installed("w", "1", "permanent"), Installed(None, "2", "old")),
+        "1",
+        (Listed("1", "permanent", frozenset({"k"})), Listed("2", "old", frozenset())),
     )
+    assert slow.version("2") == "1"
 
 
 def test_an_alarm_handler_of_its_own_is_not_known() -> None:

@@ -274,22 +274,6 @@ def test_a_default_run_dir_can_be_too_long_too(files: Files) -> None:
         load(files.main, uid=1000, environ=ENVIRON | {"XDG_RUNTIME_DIR": "/" + "x" * 100})
 
 
-def test_keys_without_effect_are_warned_of(files: Files) -> None:
-    config = files.load(
-        '[daemon]\nmetrics = "127.0.0.1:9568"\n[release.web]\nroot = "/opt/web"\n'
-        'log = { max_age = "1d", timestamps = false, journal = true, markers = false }\n'
-        'upgrade = { soak = "9s", keep_versions = 5 }\nlimits = { nofile = 1, memory_max = "1GB" }\n'
-        'node = { name = "web@localhost" }\nhooks = { pre_upgrade = ["/x"], post_stop = ["/x"] }'
-    )
-    idle = [warning.removeprefix(f"{files.main}: ") for warning in config.warnings]
-    assert idle == [
-        "[release.web.log] max_age: has no effect in this version",
-        "[release.web.log] journal: has no effect in this version",
-        "[release.web.log] markers: has no effect in this version",
-        "[release.web.upgrade] keep_versions: has no effect in this version",
-    ]
-
-
 def test_a_log_that_can_keep_nothing_is_warned_of(files: Files) -> None:
     (warning,) = files.release('log.max_total = "1MB"').warnings
     assert warning.endswith("[release.web.log] max_total: is smaller than max_size: no rotated file will be kept")

@@ -86,6 +86,6 @@ def test_any_value_under_any_key(key: str, value: Any) -> None:
     ids=["keys", "near", "releases", "word", "key", "exec", "digits", "integer", "hex", "deep", "dotted"],
 )
 def test_a_large_file_of_nonsense_is_refused_soon(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert isinstance(judged(text), ConfigError)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20

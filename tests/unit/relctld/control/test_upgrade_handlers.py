@@ -11,7 +11,10 @@ from relctld.control import upgrade_handlers
 from relctld.control.server import RefusedError
 
 ASKED = ("1" * 32, (1000, "ann"))
-CHECKED = {"tarball": None, "version": None, "sha256": None, "soak_s": None, "plan": False, "wait": True}
+CHECKED = {"tarball": None, "version": None, "sha256": None, "soak_s": None, "plan": False, "wait": True} | {
+    "deploy": False,
+    "allow_restart": False,
+}
 
 
 class Recorder:
@@ -24,6 +27,10 @@ class Recorder:
         self, name: str, request_id: str, args: dict[str, Any], by: tuple[int, str], tell: Any
     ) -> dict[str, Any]:
         self.asked.append((name, request_id, args, by))
+        return {"changed": True}
+
+    async def remove(self, name: str, version: str, by: str) -> dict[str, Any]:
+        self.asked.append((name, version, by))
         return {"changed": True}
 
     async def versions(self, name: str) -> dict[str, Any]:
@@ -53,6 +60,8 @@ def ask(recorder: Recorder, op: str, **args: Any) -> dict[str, Any]:
         ("upgrade", {"version": "2", "soak_s": float("nan")}, "soak_s is a number of seconds up to 604800"),
         ("upgrade", {"version": "2", "soak_s": 1e9}, "soak_s is a number of seconds up to 604800"),
         ("downgrade", {"tarball": "/x.tar.gz"}, "downgrade takes a version"),
+        ("deploy", {}, "deploy needs a tarball"),
+        ("deploy", {"tarball": "x.tar.gz"}, "tarball is an absolute path"),
     ],
 )
 def test_arguments_that_are_refused(op: str, args: dict[str, Any], why: str) -> None:
@@ -78,3 +87,14 @@ def test_what_the_supervisor_is_asked(op: str, args: dict[str, Any], checked: di
     recorder = Recorder()
     assert ask(recorder, op, **args) == {"ok": True, "release": "web", "op": op, "changed": True}
     assert recorder.asked == [("web", ASKED[0], CHECKED | checked, ASKED[1])]
+
+
+def test_a_deployment_and_a_removal() -> None:
+    recorder = Recorder()
+    reply = ask(recorder, "deploy", tarball="/x.tar.gz", allow_restart="yes")
+    assert (reply["op"], reply["changed"]) == ("deploy", True)
+    assert recorder.asked[0][2] == CHECKED | {"tarball": "/x.tar.gz", "deploy": True}
+    asyncio.run(upgrade_handlers.remove(recorder, "web", {"version": "1.0.0"}, "ann"))
+    assert recorder.asked[1] == ("web", "1.0.0", "ann")
+    with pytest.raises(RefusedError, match="remove needs a version"):
+        asyncio.run(upgrade_handlers.remove(recorder, "web", {}, "ann"))

@@ -25,6 +25,10 @@ policies = st.builds(
     sizes,
     st.sampled_from(["gzip", None]),
     st.sampled_from(["drop", "block"]),
+    journal=st.booleans(),
+    version=st.none() | texts,
+    epoch=st.none() | st.integers(1),
+    max_age=st.none() | st.integers(1) | st.floats(1.0, allow_infinity=False),
 )
 
 
@@ -55,6 +59,11 @@ GOOD = LogPolicy("web", "/run/out", "/run/claimed", "/log")._asdict()
         {"v": 1, "releases": [GOOD | {"max_size": "50MB"}]},
         {"v": 1, "releases": [GOOD | {"max_size": True}]},
         {"v": 1, "releases": [GOOD | {"keep": -1}]},
+        {"v": 1, "releases": [GOOD | {"max_age": 0}]},
+        {"v": 1, "releases": [GOOD | {"journal": 1}]},
+        {"v": 1, "releases": [GOOD | {"version": 1}]},
+        {"v": 1, "releases": [GOOD | {"epoch": "1"}]},
+        {"v": 1, "releases": [GOOD | {"max_age": "1h"}]},
         {"v": 1, "releases": [GOOD | {"on_full": "burn"}]},
         {"v": 1, "releases": [GOOD | {"dir": ""}]},
         {"v": 1, "releases": [GOOD, GOOD]},

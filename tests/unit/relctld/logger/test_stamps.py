@@ -29,7 +29,8 @@ class Written:
 
     def index(self, name: str = "current") -> list[tuple[float, int]]:
         inode = os.stat(self.folder / name).st_ino if name == "current" else None
-        return [(micros / 1e6, offset) for micros, offset in times.read(times.path_of(str(self.folder), name), inode)]
+        records = times.read(times.path_of(str(self.folder), name), inode)
+        return [(record.micros / 1e6, record.offset) for record in records]
 
 
 @pytest.fixture
@@ -54,6 +55,7 @@ def test_it_is_rotated_with_its_log(written: Written) -> None:
 
 def test_a_successor_goes_on_with_it(written: Written) -> None:
     written.write(1000.0, 10)
+    os.utime(written.log.path, (1000.0, 1000.0))
     written.log.close()
     written.log = LogFile("web")
     written.log.ensure(str(written.folder))

@@ -137,7 +137,7 @@ def test_no_text_surprises(text: str) -> None:
     ],
 )  # fmt: skip
 def test_linear(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with contextlib.suppress(ConsultError):
         consult(text * 100_000)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3

@@ -173,10 +173,10 @@ def test_a_bomb_is_not_inflated() -> None:
     plain = b"m" + struct.pack(">I", 100 << 20) + bytes(100 << 20)
     bomb = zlib.compress(plain)
     for size in (len(plain), 1000):
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(EtfError):
             decode(b"\x83P" + struct.pack(">I", size) + bomb)
-        assert time.monotonic() - began < 0.5
+        assert time.process_time() - began < 0.5
 
 
 def _maps_in_keys(depth: int) -> bytes:
@@ -204,6 +204,6 @@ def _colliding(number: int) -> bytes:
 )  # fmt: skip
 def test_linear(data: bytes) -> None:
     """Lists, bigs, chains of tails, keys in keys, keys of one hash: seconds where something is quadratic."""
-    began = time.monotonic()
+    began = time.process_time()
     decode(b"\x83" + data)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
