@@ -120,9 +120,9 @@ def test_killed_during_backoff_it_waits_on(relctld: Fleet, tmp_path: Path) -> No
     daemon.kill()
     daemon.start()
     now = daemon.status("web")
-    if now["state"] == "backoff":  # a slow machine may have begun the next start already
+    if (now["state"], now["epoch"]) == ("backoff", 1):  # a slow machine may be one start further already
         assert now["deadline_s"] <= before["deadline_s"]
-        assert (now["epoch"], now["restarts"]) == (1, 1)
+        assert now["restarts"] == 1
     daemon.wait_for("web", epoch=2)
 
 

@@ -69,8 +69,10 @@ def read(path: str) -> str:
 
 
 def evaluate(text: str) -> str:
-    """What the node answers."""
-    return said("relctl", "eval", "--timeout", "300s", "papp", text)
+    """What the node answers, asked again where relctld was too slow to say that it was asked."""
+    while "does not answer" in (answer := said("relctl", "eval", "--timeout", "300s", "papp", text)):
+        pass
+    return answer
 
 
 def memory() -> dict[str, Any]:
