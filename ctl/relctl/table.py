@@ -97,7 +97,8 @@ def _upgrade_note(release: Object) -> str:
     if not upgrade:
         return ""
     detail = f" ({clean(upgrade['detail'])})" if upgrade.get("detail") else ""
-    return f"upgrade {clean(upgrade.get('from'))} to {clean(upgrade.get('to'))}: {clean(upgrade.get('phase'))}{detail}"
+    way = f"upgrade {clean(upgrade['from'])} to" if upgrade.get("from") else "install"
+    return f"{way} {clean(upgrade.get('to'))}: {clean(upgrade.get('phase'))}{detail}"
 
 
 def state_cells(release: Object) -> tuple[list[str], list[str | None]]:

@@ -64,7 +64,7 @@ class Offer:
 
 
 class NoHotWayError(RefusedError):
-    """No relup leads there, or none that can be used; a restart would."""
+    """No relup leads there, or none that can be used in this node; a restart would."""
 
 
 _NO_HOT_WAY = frozenset({Kind.NO_RELUP, Kind.NO_WAY, Kind.BAD_RELUP, Kind.OTHER_ERTS})
@@ -88,7 +88,9 @@ class Offers:
         except PackageError as error:
             refused = NoHotWayError if error.kind in _NO_HOT_WAY else RefusedError
             raise refused("impossible", str(error), error.hint) from error
-        except (ReleaseError, HandlerError, ConfiguringError) as error:
+        except HandlerError as error:
+            raise NoHotWayError("impossible", str(error)) from error
+        except (ReleaseError, ConfiguringError) as error:
             raise RefusedError("impossible", str(error)) from error
         except NodeError as error:
             raise RefusedError("impossible", f"its node cannot be asked: {error}") from error
@@ -142,7 +144,7 @@ class Offers:
             return
         if state.state is State.RUNNING:
             detail = state.health_detail or "there is no link to its node"
-            raise RefusedError("impossible", f"its node cannot be asked: {detail}", "a hot upgrade needs the link")
+            raise NoHotWayError("impossible", f"its node cannot be asked: {detail}", "a hot upgrade needs the link")
         hint = f"relctl start {name}" if state.state in (State.STOPPED, State.FAILED) else f"wait: relctl status {name}"
         raise RefusedError("impossible", f"it is {state.state}, and only a running node can be upgraded", hint)
 
