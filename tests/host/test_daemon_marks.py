@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from relctld.logger.policy import Counters, read_counters
 from tests.fakes import fake
 from tests.running import Fleet, Relctld
 from tests.waiting import wait_until
@@ -21,6 +22,10 @@ MARK = re.compile(r"^relctl: (\w+) \(epoch (\d+)(?:, pid (\d+))?\) at \S+Z(?:: (
 def marks(daemon: Relctld) -> list[tuple[str, ...]]:
     current = daemon.log_dir / "web" / "current"
     return MARK.findall(current.read_text()) if current.exists() else []
+
+
+def counters(daemon: Relctld) -> Counters:
+    return read_counters(str(daemon.run_dir / "releases" / "web" / "log.json"))
 
 
 def wait_marks(daemon: Relctld, *want: tuple[str, str]) -> None:
@@ -66,3 +71,24 @@ def test_marks_are_switched_off(relctld: Fleet, tmp_path: Path) -> None:
     daemon.relctl("stop", "web")
     current = daemon.log_dir / "web" / "current"
     assert "relctl:" not in (current.read_text() if current.exists() else "")
+
+
+def test_a_stop_does_not_wait_for_a_log_that_takes_no_more(relctld: Fleet, tmp_path: Path) -> None:
+    """With `on_full = "block"` a node waits for its log, but not for ever: what it prints while it ends is dropped."""
+    words = ["ignore", "flood", 150_000, "exit", 0]
+    web = fake(tmp_path / "web", *words, log={"on_full": "block"}, stop_timeout="100s")
+    daemon = relctld({"web": web}, start=False)
+    (daemon.log_dir / "web").mkdir(parents=True)
+    (daemon.log_dir / "web" / "current").mkdir()
+    daemon.start()
+    daemon.wait_for("web", state="running")
+    wait_until(lambda: counters(daemon).bytes_in >= 8 << 20, what="what can be held to be held")
+    assert counters(daemon).bytes_dropped == 0
+    assert daemon.status("web")["state"] == "running"
+    daemon.relctl("stop", "web")
+    [exited] = daemon.noted("web", "exited")
+    assert exited["code"] == 0
+    assert daemon.status("web")["log"]["bytes_dropped"] > 0
+    (daemon.log_dir / "web" / "current").rmdir()
+    wait_until(lambda: counters(daemon).bytes_in == counters(daemon).bytes_out + counters(daemon).bytes_dropped)
+    wait_marks(daemon, ("starting", "1"), ("exited", "1"))

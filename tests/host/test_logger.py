@@ -272,3 +272,5 @@ def test_idle_logger_sleeps(rig: Rig) -> None:
         return before[-100:] == [before[-1]] * 100
 
     wait_until(unchanged_for_100_looks, 10, what="a second without one wake-up")
+    for n in range(20):
+        assert (rig.run / f"releases/r{n}/claimed").stat().st_blocks * 512 <= 4096

@@ -2,7 +2,7 @@
 
 RUN/releases/NAME/out      0600, the node's user: stdout and stderr of the VM, which holds it open O_RDWR itself,
                            so a reader that goes away costs it nothing
-RUN/releases/NAME/claimed  0600, a file that is the logger's alone (docs/decisions/0005): nobody else opens it
+RUN/releases/NAME/claimed  0600, a file that is the logger's alone (docs/decisions/0005, 0012): nobody else opens it
 """
 
 import contextlib

@@ -36,9 +36,9 @@ from .memory import DATA, open_in_memory
 from .report import wall
 
 CAPACITY = 8 << 20  # bytes, for one release
-MAPPED = 1 << 19
+MAPPED = 1 << 20
 _TAIL = 256
-_CHUNK = 1 << 18  # what one write to the log takes, and cannot be dropped meanwhile; small enough to stay in a cache
+CHUNK = 1 << 19  # what one write to the log takes, and cannot be dropped meanwhile; small enough to stay in a cache
 _JOURNAL = struct.Struct("<8s15q")
 _MAGIC = b"relctl-2"
 _MOST_ARRIVALS = 1024  # even, so that the latest is among every other
@@ -83,6 +83,7 @@ class Claimed:
         self._point, self._inode, self._base, self._promised, self._column, self._out = DATA, 0, 0, 0, 0, 0
         if not self.fresh:
             self._load(raw)
+        self.warm = True  # has memory that nothing waits in
         self._save()  # also where nothing waits: an old journal must not be applied to what comes
         self.capacity = CAPACITY
         self.head = self._point
@@ -149,7 +150,7 @@ class Claimed:
         most = (self.gap.start or self.tail) - point
         end = point + min(max(written, 0), most)
         while self.head < end:
-            self._pass(self._read(self.head, min(end - self.head, _CHUNK)))
+            self._pass(self._read(self.head, min(end - self.head, CHUNK)))
         self.held = self.head
         return None
 
@@ -168,7 +169,7 @@ class Claimed:
         self._column, self._out = self.column, self.bytes_out
         self._save()
 
-    def take(self, out: int, count: int = _CHUNK) -> int:
+    def take(self, out: int, count: int = CHUNK) -> int:
         """Move what the FIFO holds in here; 0 when it is empty or this is full. OSError: no memory left."""
         room = min(self.capacity - self.used, count)
         moved = move(out, self._fd, room, self._tail) if room > 0 else 0
@@ -187,12 +188,12 @@ class Claimed:
 
     def worn(self) -> bool:
         """Is so much of it in the log that `rewind` is due, also while more comes?"""
-        return self.tail >= DATA + _CHUNK
+        return self.tail >= DATA + CHUNK
 
     def fair_share(self) -> int:
         """Bytes that one release may hold: at most an eighth of what the file system has left for everybody."""
         fs = os.fstatvfs(self._fd)
-        return min(CAPACITY, max(4 * _CHUNK, fs.f_bavail * fs.f_frsize // 8)) if fs.f_blocks else CAPACITY
+        return min(CAPACITY, max(4 * CHUNK, fs.f_bavail * fs.f_frsize // 8)) if fs.f_blocks else CAPACITY
 
     def drop(self, reason: int, micros: int) -> int:
         """Discard about an eighth of the capacity, the oldest whole lines that nobody is writing. Returns the bytes."""
@@ -211,7 +212,7 @@ class Claimed:
         """The first line's start after `offset`; without one `otherwise`, by default `offset` itself."""
         at = offset
         while at < self.tail:
-            data = os.pread(self._fd, min(_CHUNK, self.tail - at), at)
+            data = os.pread(self._fd, min(CHUNK, self.tail - at), at)
             newline = data.find(b"\n")
             if newline >= 0:
                 return at + newline + 1
@@ -221,7 +222,7 @@ class Claimed:
     def _count(self, start: int, end: int) -> int:
         lines = 0
         while start < end:
-            data = os.pread(self._fd, min(_CHUNK, end - start), start)
+            data = os.pread(self._fd, min(CHUNK, end - start), start)
             lines += data.count(b"\n")
             start += len(data)
         return lines
@@ -231,10 +232,10 @@ class Claimed:
             return self._view[start : start + count]
         return memoryview(os.pread(self._fd, count, start))
 
-    def peek(self, most: int = _CHUNK) -> memoryview:
+    def peek(self, most: int = CHUNK) -> memoryview:
         """The next bytes to write, up to the gap or the end, where there are none; not dropped until `wrote`."""
         stop = self.gap.start or self.tail
-        data = self._read(self.head, min(most, _CHUNK, stop - self.head))
+        data = self._read(self.head, min(most, CHUNK, stop - self.head))
         self.held = self.head + len(data)
         return data
 
@@ -265,13 +266,21 @@ class Claimed:
             self.gap = Gap(seen.end, gap.end, gap.lines - seen.lines, seen.last, gap.last, gap.reason)
         self._behind(seen.end, 0, inode, size)
 
-    def rewind(self, inode: int, size: int, *, give_back: bool) -> None:
+    def rewind(self, inode: int, size: int) -> None:
         """Nothing waits: begin anew. With the tail back a journal about what stood here no longer applies."""
         if self.tail > DATA:
             self._settle(inode, size)  # the column and what was marked, in case this is as far as we get
-            if give_back or self.tail > DATA + MAPPED:
-                os.ftruncate(self._fd, DATA)
-                os.ftruncate(self._fd, DATA + MAPPED)
+            beyond = self.tail > DATA + MAPPED
             self._tail.value = self.head = self.held = DATA
             self._settle(inode, size)
             self._arrivals.clear()
+            self.warm = True
+            if beyond:
+                self.give_back()
+
+    def give_back(self) -> None:
+        """The memory of what is in the log, if nothing waits."""
+        if self.warm and self.tail == DATA:
+            os.ftruncate(self._fd, DATA)
+            os.ftruncate(self._fd, DATA + MAPPED)
+            self.warm = False

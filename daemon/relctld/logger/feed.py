@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 
 from . import kernel, rotated
-from .claimed import CAPACITY, Claimed
+from .claimed import CAPACITY, CHUNK, Claimed
 from .policy import LogPolicy
 from .report import say, wall
 from .upkeep import Told, Upkeep
 from .writer import Writer
 
 STALLED = 1.0  # seconds without progress after which the main thread takes over
-_LINGER = 0.0015  # seconds that a worker waits for more after a small move: batches small writes
-_SMALL = 1 << 16
+_LINGER = 0.002  # seconds that a worker waits for more once it has all: batches small writes
+_WARM = 1.0  # seconds that the memory of an idle release is kept
 _RETRY_FIRST, _RETRY_LAST = 0.2, 1.0  # seconds
 _LOOK_AT_AGE = 60.0  # seconds, at most, for the wall clock may jump
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -54,6 +54,7 @@ class Feed:
         self.stopping = False
         self.retry_at = 0.0  # monotonic
         self.share = CAPACITY  # bytes that may wait
+        self.pipe_size = kernel.PIPE_MAX
         self._delay = _RETRY_FIRST
         self._reason = 0  # the errno of the last failure
         self._aged = (0.0, 0.0)  # `rotate_at` that was acted on, and when (monotonic) to do that again
@@ -130,22 +131,27 @@ class Feed:
 
     def _move_all(self) -> None:
         """Until `out` and `claimed` are empty; when stopping or leaving, what they hold now."""
-        moved: int | None = None
-        while moved != 0:
+        moved, before = -1, time.monotonic()
+        while moved:
             policy = self.policy
             self.writer.prepare(policy)
             self.writer.write(policy)
             self._well()
             self.upkeep.wrote(policy)
-            if moved is not None and self.stopping:
+            if moved > 0 and self.stopping:
                 break
             self.writer.rewind(worn_only=True)
-            if moved is not None and moved < _SMALL:
-                time.sleep(_LINGER)
-            moved = self._claim()
+            now = self.writer.progress
+            if 0 < moved < CHUNK:
+                time.sleep(self._linger(moved, now - before))
+            moved, before = self._claim(), now
         if self.writer.log.rotate_if_due(policy):
             self.upkeep.rotated(policy, 0)
         self.left = self.writer.rewind() and self.leaving
+
+    def _linger(self, moved: int, seconds: float) -> float:
+        """Until the FIFO is half full again, at the pace of the latest move; the writer is never kept waiting."""
+        return min(_LINGER, seconds * self.pipe_size / (2 * moved))
 
     def _claim(self) -> int:
         with self.lock:
@@ -213,6 +219,12 @@ class Feed:
         reason = self._reason if self.failing else 0
         return self.claimed.drop(reason, int(wall() * 1_000_000)) > 0
 
+    def cool(self, now: float) -> None:
+        """Give the memory of what was moved back, once nothing has come for a while."""
+        with self.lock:
+            if not self.busy and now - self.writer.progress >= _WARM:
+                self.claimed.give_back()
+
     @property
     def _lesser_error(self) -> str | None:
         """What is in the way of something, but of no line."""
@@ -228,6 +240,8 @@ class Feed:
             if self.busy:
                 return now + STALLED if self.stalled(now) else self.writer.progress + STALLED
             times = [self.retry_at] if self.failing else []
+            if self.claimed.warm:
+                times.append(self.writer.progress + _WARM)
         if self.writer.tally.changed(self._lesser_error):
             times.append(self.writer.tally.due_at)
         if self.writer.log.rotate_error:

@@ -12,11 +12,11 @@ import time
 from collections import deque
 
 from . import kernel
+from .compressor import Compressor
 from .feed import Feed
 from .policy import LogPolicy, read_plan
 from .pool import Pool
 from .report import notify, say
-from .rotated import Compressor
 
 _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 _STOP_WITHIN = 2.0  # seconds
@@ -120,6 +120,7 @@ class Hub:
                 self._arm(feed)
             elif not feed.busy and ((feed.failing and now >= feed.retry_at) or feed.overdue(now)) and feed.begin(now):
                 self._pool.submit(feed.work)
+            feed.cool(now)
             feed.export(now)
             due = feed.due(now)
             if due is None:
@@ -208,7 +209,7 @@ class Hub:
         memory = max(_LEAST_MEMORY, _MEMORY // max(len(self._wanted), 1))
         for name, policy in self._wanted.items():
             if name in self._feeds:
-                kernel.resize_pipe(self._feeds[name].out, share)
+                self._feeds[name].pipe_size = kernel.resize_pipe(self._feeds[name].out, share)
             else:
                 self._open(policy, share)
         for feed in self._feeds.values():
@@ -225,7 +226,7 @@ class Hub:
             self._reopen_at = time.monotonic() + _RETRY_OPEN
             say("error", "cannot-open", policy.name, f"cannot open {policy.fifo_out}: {err.strerror or err}")
             return
-        kernel.resize_pipe(feed.out, pipe_size)
+        feed.pipe_size = kernel.resize_pipe(feed.out, pipe_size)
         self._feeds[policy.name] = self._by_fd[feed.out] = feed
         self._epoll.register(feed.out, 0)
         self._hand(feed)  # who also finishes what a killed logger began

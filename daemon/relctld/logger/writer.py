@@ -79,7 +79,7 @@ class Writer:
 
     def write(self, policy: LogPolicy) -> None:
         """All that is claimed, and the marks that are due."""
-        while True:
+        while self._due or not self._claimed.empty:
             with self._lock:
                 self._claimed.follow(self.log.inode, self.log.size)
                 due, gap = self._due[0] if self._due else None, self._claimed.gap
@@ -94,8 +94,8 @@ class Writer:
                 self._put(data, policy)
             elif gap.end and gap.start == self._claimed.head:
                 self._tell(gap, policy)
-            elif self._claimed.empty:
-                return
+            else:
+                return  # a mark waits for more to come
 
     def _passed(self) -> int:
         """How many bytes of all that ever came are in the log, or dropped before its end."""
@@ -177,9 +177,9 @@ class Writer:
             self._due.popleft()
 
     def rewind(self, *, worn_only: bool = False) -> bool:
-        """Give the memory back, or use it anew while more comes, if all of it is in the log."""
+        """Fill the memory anew, if all of it is in the log."""
         with self._lock:
             if not self._claimed.empty or (worn_only and not self._claimed.worn()):
                 return False
-            self._claimed.rewind(self.log.inode, self.log.size, give_back=not worn_only)
+            self._claimed.rewind(self.log.inode, self.log.size)
             return True

@@ -28,8 +28,8 @@ class Crashes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.chunk = module._CHUNK
-        module._CHUNK = 24  # so that one write takes a part of what waits
+        self.chunk = module.CHUNK
+        module.CHUNK = 24  # so that one write takes a part of what waits
         self.folder = Path(tempfile.mkdtemp(prefix="relctl-test-", dir="/dev/shm"))
         self.out, self.vm = os.pipe2(os.O_NONBLOCK)
         self.inode, self.log, self.older = 1, b"", b""
@@ -43,7 +43,7 @@ class Crashes(RuleBasedStateMachine):
         return claimed
 
     def teardown(self) -> None:
-        module._CHUNK = self.chunk
+        module.CHUNK = self.chunk
         self.claimed.close(remove=True)
         os.close(self.out)
         os.close(self.vm)
@@ -135,7 +135,9 @@ class Crashes(RuleBasedStateMachine):
             self.claimed._tail.value = 4096  # killed between the steps of `rewind`
             self.kill()
         else:
-            self.claimed.rewind(self.inode, len(self.log), give_back=give_back)
+            self.claimed.rewind(self.inode, len(self.log))
+            if give_back:
+                self.claimed.give_back()
 
     @rule(before_recovery=st.booleans(), again=st.booleans())
     def kill(self, before_recovery: bool = False, again: bool = False) -> None:
