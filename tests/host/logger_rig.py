@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from relctld.logfiles.names import listing
 from relctld.logger.policy import Counters, LogPolicy, read_counters, write_plan
 from tests.waiting import wait_until
 
@@ -105,8 +106,8 @@ class Rig:
     def files(self, name: str) -> list[Path]:
         """Oldest first, `current` last."""
         folder = Path(self.policies[name].dir)
-        rotated = sorted(folder.glob("*Z.log*")) if folder.exists() else []
-        return [f for f in [*rotated, folder / "current"] if f.exists()]
+        rotated = listing(str(folder)) if folder.exists() else []
+        return [f for f in [*(folder / log.name for log in rotated), folder / "current"] if f.exists()]
 
     def logged(self, name: str) -> bytes:
         """All that the log holds. Call when nothing rotates or compresses."""

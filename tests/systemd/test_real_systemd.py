@@ -22,6 +22,7 @@ RELEASES = """
 root = "/opt/rapp"
 user = "nobody"
 env = { DEMO_TICK_MS = "20" }
+log = { journal = true, timestamps = true }
 [release.mapp]
 root = "/opt/mapp"
 [release.bare]
@@ -141,6 +142,25 @@ def test_the_logger_is_a_service_of_its_own_and_no_line_is_lost_when_it_is_kille
     said = host.run("relctl", "logs", "rapp", "-n", "100")
     assert host.until_running() == before
     wait_until(lambda: host.run("relctl", "logs", "rapp", "-n", "100") != said, what="new lines")
+
+
+def test_what_a_release_prints_is_in_the_journal_with_its_version_and_epoch(host: Host) -> None:
+    host.until_running()
+    seen: list[dict[str, str]] = []
+
+    def of_this_vm() -> bool:
+        said = host.run("journalctl", "-q", "-o", "json", "RELCTL_RELEASE=rapp", "_SYSTEMD_UNIT=relctl-logger.service")
+        entries = [json.loads(entry) for entry in said.splitlines()]
+        seen[:] = [entry for entry in entries if entry["RELCTL_EPOCH"] == str(host.status()["rapp"]["epoch"])]
+        return len(seen) > 20
+
+    wait_until(of_this_vm, 30, 0.2, what="what it prints")
+    assert {(entry["SYSLOG_IDENTIFIER"], entry["PRIORITY"]) for entry in seen} == {("rapp", "6")}
+    assert {entry["RELCTL_VERSION"] for entry in seen} == {host.status()["rapp"]["version"]}
+    ticks = [int(found[1]) for entry in seen if (found := re.fullmatch(r"rapp tick (\d+)", entry["MESSAGE"]))]
+    assert len(ticks) > 10
+    assert sorted(set(ticks)) == list(range(ticks[0], ticks[0] + len(set(ticks))))
+    assert not host.run("journalctl", "-q", "RELCTL_RELEASE=mapp", check=False)
 
 
 def test_reload_is_synchronous_and_a_bad_config_is_refused(host: Host) -> None:

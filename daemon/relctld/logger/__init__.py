@@ -24,7 +24,8 @@ same lock).
     tally.py     the counters of one release
     age.py       when a log is old
     logfile.py   DIR/current: open, check, where to cut, rotate
-    rotated.py   retention and compression of what was rotated
+    rotated.py   retention of what was rotated
+    compress.py  compression of it, in a process of its own; compressor.py starts and awaits that
     upkeep.py    what is done with a log beside writing it
     journal.py   what was logged, sent to systemd's journal
     pool.py      threads on demand

@@ -12,11 +12,11 @@ import time
 from collections import deque
 
 from . import kernel
+from .compressor import Compressor
 from .feed import Feed
 from .policy import LogPolicy, read_plan
 from .pool import Pool
 from .report import notify, say
-from .rotated import Compressor
 
 _ARMED = select.EPOLLIN | select.EPOLLONESHOT
 _STOP_WITHIN = 2.0  # seconds

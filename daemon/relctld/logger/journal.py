@@ -15,6 +15,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ _LINGER = 10.0  # seconds
 _PATIENCE = 1.0
 _INFO = 6
 _F_ADD_SEALS, _SEALED = 1033, 15  # F_SEAL_SEAL | SHRINK | GROW | WRITE
+_STAMP = re.compile(rb"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")  # `lines.stamp`; an entry has a time of its own
 _TOO_LARGE = (errno.EMSGSIZE, errno.ENOBUFS)
 
 
@@ -102,7 +104,7 @@ class Forwarder:
             if len(self._rest) > _LONGEST:
                 lines, self._rest = [*lines, self._rest], b""
             for line in lines:
-                while not self._send(entry(policy, line)):
+                while not self._send(entry(policy, _STAMP.sub(b"", line) if policy.timestamps else line)):
                     if self._gave_up(policy):
                         return
             self._save()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relctld.logfiles.names import Rotated, listing, micros_of, next_stem, stem_at
 from relctld.logger import rotated
+from relctld.logger.compress import compress
 from relctld.logger.logfile import find_cut
 from relctld.logger.policy import LogPolicy
 from relctld.logger.rotated import retain
@@ -89,8 +92,8 @@ def test_full_disk_never_takes_the_last_rotated_log(tmp_path: Path) -> None:
 
 
 def test_compress_replaces_the_original(tmp_path: Path) -> None:
-    directory = make(tmp_path, f"{A}.log", f"{A}.log.gz.tmp")
-    rotated.compress(directory, listing(directory)[0])
+    directory = make(tmp_path, f"{A}.log")
+    compress(directory, listing(directory)[0], os.getppid())
     assert [p.name for p in tmp_path.iterdir()] == [f"{A}.log.gz"]
     assert gzip.decompress((tmp_path / f"{A}.log.gz").read_bytes()) == b"x" * 100
 
@@ -107,3 +110,16 @@ def test_a_time_index_left_alone_is_removed(tmp_path: Path) -> None:
     directory = make(tmp_path, f"{A}.times", f"{B}.log.gz", f"{B}.times", "current.times", "notes.times")
     rotated.tidy(directory)
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{B}.log.gz", f"{B}.times", "current.times", "notes.times"]
+
+
+def test_compression_ends_with_the_logger_that_asked_for_it_and_leaves_nothing(tmp_path: Path) -> None:
+    directory = make(tmp_path, f"{A}.log")
+    with pytest.raises(FileNotFoundError):
+        compress(directory, listing(directory)[0], os.getpid())
+    assert [p.name for p in tmp_path.iterdir()] == [f"{A}.log"]
+
+
+def test_what_a_kill_left_of_a_compression_is_removed(tmp_path: Path) -> None:
+    kept = ["current", "notes.log.gz.1.tmp", f"{A}.log"]
+    rotated.tidy(make(tmp_path, *kept, f"{A}.log.gz.4711.tmp", f"{A}.log.gz.tmp"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
