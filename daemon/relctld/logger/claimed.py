@@ -188,7 +188,7 @@ class Claimed:
 
     def worn(self) -> bool:
         """Is so much of it in the log that `rewind` is due, also while more comes?"""
-        return self.tail >= DATA + CHUNK
+        return self.tail >= DATA + CHUNK // 4  # a second piece behind a large one would leave the cache
 
     def fair_share(self) -> int:
         """Bytes that one release may hold: at most an eighth of what the file system has left for everybody."""
