@@ -42,10 +42,10 @@ def _show(results: dict[str, Any]) -> None:
     rows = []
     for name, by_count in results.items():
         for count, r in by_count.items():
-            held = Memory(r["rss"], r["pss"], r["private"])
+            held = Memory(*(r[field] for field in Memory._fields))
             rows.append([name, count, str(r["processes"]), f"{r['cpu']:.3f}", *(f"{mb:.1f}" for mb in held)])
     print("Idle children (memory in MB, processor in % of one core):")
-    print(table(("", "children", "processes", "cpu %", "rss", "pss", "private"), rows))
+    print(table(("", "children", "processes", "cpu %", *Memory._fields), rows))
     for name, by_count in results.items():
         slope = (by_count["100"]["private"] - by_count["10"]["private"]) / 90 * 1000
         print(f"{name}: {slope:.0f} kB private memory a child")

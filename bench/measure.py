@@ -10,11 +10,15 @@ MS = 1e6
 
 
 class Memory(NamedTuple):
-    """Megabytes (10^6 bytes). `pss` shares what is shared, so it is less where other Pythons run; `private` is not."""
+    """Megabytes (10^6 bytes). `pss` shares what is shared, so it is less where other Pythons run; `private` is not.
+
+    `anonymous`: what no file backs, heaps and stacks; other processes have no part in it.
+    """
 
     rss: float
     pss: float
     private: float
+    anonymous: float
 
 
 def cpu_ns(pids: Iterable[int]) -> int:
@@ -29,14 +33,15 @@ def cpu_ns(pids: Iterable[int]) -> int:
 
 def memory(pids: Iterable[int]) -> Memory:
     """What these processes hold together."""
-    rss = pss = private = 0
+    rss = pss = private = anonymous = 0
     for pid in pids:
         with open(f"/proc/{pid}/smaps_rollup") as file:
             fields = dict(line.split(":", 1) for line in file.read().splitlines()[1:])
         kib = {key: int(value.split()[0]) for key, value in fields.items()}
         rss, pss = rss + kib["Rss"], pss + kib["Pss"]
         private += kib["Private_Clean"] + kib["Private_Dirty"]
-    return Memory(*(amount * 1024 / 1e6 for amount in (rss, pss, private)))
+        anonymous += kib["Anonymous"]
+    return Memory(*(amount * 1024 / 1e6 for amount in (rss, pss, private, anonymous)))
 
 
 def descendants(pid: int) -> dict[int, int]:

@@ -82,10 +82,10 @@ def _measured(daemon: Relctld, seconds: float) -> dict[str, Any]:
 def _show(results: dict[str, Any], count: int) -> None:
     rows = []
     for name, r in results.items():
-        held = Memory(r["rss"], r["pss"], r["private"])
+        held = Memory(*(r[field] for field in Memory._fields))
         cpu = [f"{r['cpu'][part]:.2f}" for part in ("daemon", "logger", "vms")]
         rows.append([name, *cpu, *(f"{mb:.1f}" for mb in held)])
     print(f"{count} releases probed every second (memory of the daemon in MB, processor in % of one core):")
-    print(table(("", "daemon", "logger", "their own", "rss", "pss", "private"), rows))
+    print(table(("", "daemon", "logger", "their own", *Memory._fields), rows))
     more = {key: results["nodes"][key] - results["sleep"][key] for key in Memory._fields}
     print("more with nodes: " + ", ".join(f"{mb:+.2f} MB {key}" for key, mb in more.items()), "\n")

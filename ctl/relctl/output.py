@@ -17,6 +17,7 @@ from typing import Any, Final
 from relctl.errors import CannotError
 from relctld.wire.messages import Problem
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "dim": 2, "bold": 1}
 
 
@@ -117,7 +118,7 @@ class Output:
 
 def json_line(value: dict[str, Any]) -> bytes:
     """An object as a line of JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+    return _encode(value).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def terminal_size() -> tuple[int, int]:

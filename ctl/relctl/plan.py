@@ -80,7 +80,7 @@ def relup_lines(found: Object, width: int | None = None) -> list[str]:
     for what, text in rows:
         lines += _folded(f"  {what:<13} {text}", 16, width) if text else []
     lines += _section("instructions", [_step(each) for each in _list(found.get("instructions"))], width)
-    back = [_step(each) for each in _list(found.get("back"))] or ["none: an appup that is there leads only upwards"]
+    back = [_step(each) for each in _list(found.get("back"))] or ["none but a restart"]
     return lines + _section("way back", back, width)
 
 

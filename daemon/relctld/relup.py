@@ -2,7 +2,8 @@
 
 Reads one JSON object from stdin, writes one to stdout; runs on any host, without a daemon, without Erlang.
 
-    {"old", "new", "from", "to", "out", "dir", "as": {MODULE: INSTRUCTION}, "restart": [APPLICATION], "force", "plan"}
+    {"old", "new", "from", "to", "out", "dir", "as": {MODULE: INSTRUCTION}, "restart": [APPLICATION],
+     "force", "up_only", "plan"}
     {"ok": true, "release", "from", "to", "changed", "written", "made", "kept", "applications", "modules",
      "instructions", "back"}
     {"ok": false, "error": {"kind", "message", "hint"}, "doubts": [{"application", "module", "why"}]}
@@ -35,8 +36,8 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """The reply to one question."""
     try:
         with opened(Path(asked["old"]), asked["from"]) as old, opened(Path(asked["new"]), asked["to"]) as new:
-            changes = {module: Change(word) for module, word in asked["as"].items()}
-            made = make(old, new, Wishes(changes, frozenset(asked["restart"]), asked["force"]))
+            changes = {_module(name): Change(word) for name, word in asked["as"].items()}
+            made = make(old, new, Wishes(changes, frozenset(asked["restart"]), asked["force"], asked["up_only"]))
             written = [] if asked["plan"] else _written(new, made, asked["out"], asked["dir"])
             return {"ok": True, "written": written, "changed": bool(written), **_said(old, new, made)}
     except UndecidedError as error:
@@ -47,6 +48,11 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _refused("failed", f"{where}{(error.strerror or str(error)).lower()}")
+
+
+def _module(name: str) -> str:
+    """Elixir's by the names that Elixir gives them too."""
+    return f"Elixir.{name}" if name[:1].isupper() and not name.startswith("Elixir.") else name
 
 
 def _written(new: Build, made: Made, out: str | None, folder: str | None) -> list[str]:

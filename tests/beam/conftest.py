@@ -14,7 +14,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -34,6 +34,12 @@ collect_ignore = [] if LONG else ["test_packages.py"]
 ONE_ASKED = {"test_upgrade_asked": "rapp", "test_upgrade_processes": "mapp"}
 """Where the two samples hardly differ, and each test costs seconds: one of them, but for the long run."""
 
+ASKED_LATER = {
+    "test_deploy": ("test_a_release_that_cannot_boot_is_switched", "test_what_operators_keep_in_the_root_stays"),
+    "test_deploy_killed": ("test_undecided_and_both_dead_the_old_is_booted",),
+}
+"""What others of the same module nearly ask: only in the long run."""
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only the long run asks."""
@@ -44,6 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_for_the_long_run(item: pytest.Item) -> bool:
+    if getattr(item, "originalname", "") in ASKED_LATER.get(Path(item.path).stem, ()):
+        return True
     params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     asked = ONE_ASKED.get(Path(item.path).stem)
     return asked is not None and params.get("shared_stand", asked) != asked
@@ -108,6 +116,12 @@ def stand(shared_stand: Stand) -> Iterator[Stand]:
     """The shared one, given back as it was."""
     yield shared_stand
     shared_stand.restore()
+
+
+@pytest.fixture(scope="session")
+def built() -> Callable[[str], Path]:
+    """Builds a sample at 1.0.0, where that can be done."""
+    return _built
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +17,16 @@ from tests.releases import distillery
 from tests.releases.package import package
 from tests.running import need_root
 
-LONG = os.environ.get("RELCTL_TESTS") == "long"
-ONE = ["rapp", "mapp"] if LONG else ["rapp"]
+ONE = ["rapp", "mapp"] if os.environ.get("RELCTL_TESTS") == "long" else ["rapp"]
+"""The two hardly differ, and each test costs seconds: mapp is asked the first of them, and the rest in the long run."""
 
 pytestmark = pytest.mark.beam
 
 
-@pytest.fixture(scope="module", params=["rapp", "mapp"])
-def shared_site(request: pytest.FixtureRequest) -> Iterator[Site]:
+@pytest.fixture(scope="module", params=ONE)
+def shared_site(request: pytest.FixtureRequest, built: Callable[[str], Path]) -> Iterator[Site]:
     """One for all tests of the module."""
+    built(str(request.param))
     with deploying(str(request.param)) as site:
         yield site
 
@@ -35,6 +36,19 @@ def site(shared_site: Site) -> Iterator[Site]:
     """The shared one; nothing is installed."""
     yield shared_site
     shared_site.clear()
+
+
+def test_a_mix_release_too(built: Callable[[str], Path]) -> None:
+    built("mapp")
+    with deploying("mapp") as site:
+        site.deploy("1.0.0").done()
+        site.is_at("1.0.0")
+        site.unchanged("1.0.0")
+        cookie = (site.root / "releases" / "COOKIE").read_text()
+        site.deploy("1.1.0").done()
+        site.is_at("1.1.0")
+        assert (site.root / "releases" / "COOKIE").read_text() == cookie
+        site.after_deaths("1.1.0")
 
 
 def test_into_nothing_over_a_version_and_twice(site: Site) -> None:
@@ -175,8 +189,9 @@ def test_a_version_goes_and_what_it_shares_stays(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ONE)
-def test_as_another_user_with_few_versions_kept(name: str) -> None:
+def test_as_another_user_with_few_versions_kept(name: str, built: Callable[[str], Path]) -> None:
     need_root()
+    built(name)
     user = pwd.getpwnam(OTHER_USER)
     with deploying(name, user=OTHER_USER, upgrade={"soak": "0s", "keep_versions": 2}) as site:
         site.deploy("1.0.0").done()
@@ -216,6 +231,11 @@ def test_other_flavours_are_deployed_and_run(flavour: str, host: Host, papp_root
 
 
 def test_a_tarball_of_something_else_is_refused(site: Site, tmp_path: Path) -> None:
+    site.root.mkdir(parents=True)
+    (site.root / "somebody's").touch()
+    site.deploy("1.0.0").refused("no release that we know")
+    (site.root / "somebody's").unlink()
+    site.root.rmdir()
     torn = tmp_path / "torn.tar.gz"
     torn.write_bytes(package(site.name, "1.0.0").read_bytes()[:1000])
     site.deploy(torn).refused()

@@ -10,7 +10,7 @@ import pytest
 
 from relctld.beam.dist.channel import Target
 from relctld.beam.dist.handshake import Cookie
-from relctld.beam.dist.link import connect
+from relctld.beam.dist.link import Link, connect
 from relctld.host.listening import listeners
 from tests import epmds
 from tests.beam.nodes import COOKIE, node
@@ -95,8 +95,12 @@ def connected_as_relctld(pid: int, name: str) -> Iterator[None]:
     with asyncio.Runner() as runner:
         link = runner.run(connect(target, 5))
         yield
-        link.close()
-        runner.run(asyncio.wait_for(asyncio.shield(link.lost), 5))
+        runner.run(asyncio.wait_for(_closed(link), 5))
+
+
+async def _closed(link: Link) -> None:
+    link.close()
+    await link.lost
 
 
 def test_another_program_under_our_name(rapp_root: Path, host: Host) -> None:

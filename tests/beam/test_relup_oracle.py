@@ -15,6 +15,7 @@ from relctld.beam.relups.translate import Library, Way, translate
 from relctld.beam.term.etf import decode
 from relctld.beam.term.terms import Atom
 from relctld.beam.term.written import written
+from tests.beam.conftest import LONG
 from tests.beam.oracle import Oracle, oracle
 from tests.relups import comparable
 
@@ -130,7 +131,9 @@ def obeys(script: list[Any], scripts: list[list[Any]], way: Way) -> bool:
     return all((place[n] < place[m]) == (way is Way.UP) for m, n in pairs)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=2000 if LONG else 100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(scripts=appups(), way=st.sampled_from(Way))
 def test_whatever_the_appups_say(vm: Oracle, scripts: list[list[Any]], way: Way) -> None:
     there, here = libraries(MODULES, "2"), libraries({"web": ["m1", "w0"], "db": ["d1"], **GONE}, "1")

@@ -13,6 +13,7 @@ import pytest
 
 from relctld.beam.package.relup import Relup, read_relup
 from tests import otps
+from tests.beam.conftest import LONG
 from tests.beam.upgrading import Stand
 from tests.releases import build
 from tests.releases.package import package
@@ -97,7 +98,7 @@ def test_of_two_builds_into_a_node_that_runs_and_back(stand: Stand, public_path:
         assert before[key] == after[key], key
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", SAMPLES if LONG else SAMPLES[:1])
 def test_a_child_that_comes_is_not_decided(name: str, tmp_path: Path) -> None:
     found = relctl_relup(build.build(name, "1.1.0"), bare(name, "1.2.0", tmp_path), "--plan")
     supervisor, child = CHILD[name]

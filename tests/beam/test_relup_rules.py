@@ -27,6 +27,7 @@ GROWS = SERVER + "-record(state, {a, b, c}).\n" + INIT + CALLS
 TURNS = SERVER + "-record(state, {b, a}).\n" + INIT + CALLS
 PASSES = "-export([code_change/3]).\ncode_change(_, S, _) -> {ok, S}.\n"
 MIGRATES = "-export([code_change/3]).\ncode_change(_, S, _) -> {ok, erlang:append_element(S, new)}.\n"
+BOTH_WAYS = MIGRATES.replace("_change(_", "_change({down, _}, S, _) -> {ok, setelement(1, S, S)};\ncode_change(_")
 MORE = "-export([g/0]).\ng() -> {message, 1}.\n"
 SUPERVISOR = "-behaviour(supervisor).\n-export([init/1]).\ninit(_) -> {ok, {{one_for_one, ~, 5}, []}}.\n"
 CHILD = "{~, {~, start, []}, permanent, 1, worker, [~]}"
@@ -37,7 +38,10 @@ init(_) -> {ok, on, 1}.
 callback_mode() -> state_functions.
 on(_, _, D) -> {keep_state, D}.
 """
-CHANGED = "-export([code_change/4]).\ncode_change(_, S, D, _) -> {ok, S, {D}}.\n"
+CHANGED = """-export([code_change/4]).
+code_change({down, _}, S, {D}, _) -> {ok, S, D};
+code_change(_, S, D, _) -> {ok, S, {D}}.
+"""
 PLAIN, OTHER = ("-export([f/0]).\nf() -> ~.\n".replace("~", each) for each in "12")
 LOOP = "-export([start/0]).\nstart() -> spawn(fun loop/0).\nloop() -> receive ~ -> ok; _ -> loop() end.\n"
 
@@ -49,7 +53,7 @@ PAIRS: Mapping[str, tuple[str | None, str | None]] = {
     "calls": (PLAIN.replace("1", "plain:f()"), PLAIN.replace("1", "{plain:f(), 2}")),
     "soft": (KEEPS, KEEPS + MORE),
     "passes": (KEEPS + PASSES, KEEPS + PASSES + MORE),
-    "migrates": (KEEPS, GROWS + MIGRATES),
+    "migrates": (KEEPS, GROWS + BOTH_WAYS),
     "sup": (SUPERVISOR.replace("~", "1"), SUPERVISOR.replace("~", "9")),
     "statem": (STATEM, STATEM + CHANGED),
 }
@@ -64,6 +68,7 @@ DOUBTFUL: Mapping[str, tuple[str | None, str | None, str]] = {
         STATEM.replace("state_functions", "[state_functions, state_enter]"),
         "its callback_mode is another",
     ),
+    "upwards": (KEEPS, GROWS + MIGRATES, "its code_change knows no {down,_}"),
     "no_more": (KEEPS + MIGRATES, KEEPS, "its code_change is gone"),
     "behaviour": (KEEPS, PLAIN, "it was a gen_server, and is plain code"),
     "other": (KEEPS, SUPERVISOR.replace("~", "1"), "it was a gen_server, and is a supervisor"),
@@ -209,6 +214,13 @@ def test_what_an_operator_cannot_decide(compiled: Compiled) -> None:
         with pytest.raises(PackageError) as raised:
             compiled.make("plain", wishes=wishes)
         assert raised.value.kind is Kind.BAD_RELUP
+
+
+def test_no_way_back_is_wanted(compiled: Compiled) -> None:
+    made = compiled.make("upwards", "process_comes", wishes=Wishes(up_only=True))
+    assert made.down is None
+    [(_, [(_, up)], downs)] = consult(made.files["lib/web-1.1.0/ebin/web.appup"].decode())  # type: ignore[misc]
+    assert (list(map(written, up)), downs) == (["{add_module,process_comes}", "{update,upwards,{advanced,[]}}"], [])
 
 
 def test_an_application_is_restarted_instead(compiled: Compiled) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from relctld.beam.flavour import inspect
+from tests.beam.launching import clean_env, launched
 from tests.beam.supervised import Host, crashed, get, http_ready, notes
 from tests.epmds import free_port
 from tests.running import Relctld
@@ -113,6 +115,28 @@ def test_two_releases_with_one_node_name(rapp_root: Path, host: Host) -> None:
     after = daemon.status("one")
     assert (after["state"], after["pid"]) == ("running", before["pid"])
     assert get(ports["one"], "/health")[0] == 200
+
+
+def test_a_vm_that_was_started_by_hand_is_let_alone_and_no_second_one_runs_beside_it(
+    papp_root: Path, host: Host
+) -> None:
+    """From the same root: it holds the node's name, so the second does not boot; and no sweep knows it."""
+    ports = {"by hand": free_port(), "web": free_port()}
+    env = clean_env(host.folder, host.epmd_port) | {"DEMO_HTTP_PORT": str(ports["by hand"])}
+    table = host.release(
+        papp_root, {"DEMO_HTTP_PORT": str(ports["web"])}, enabled=False, intensity=0, **http_ready(ports["web"])
+    )
+    with launched(inspect(papp_root), env, host.folder) as by_hand:
+        by_hand.wait_for("listening on")
+        daemon = host.run(web=table)
+        done = daemon.relctl("start", "web", check=False)
+        assert done.returncode == 1
+        assert "papp@127.0.0.1 seems to be in use" in done.stderr
+        assert daemon.relctl("stop", "web").returncode == 0
+        assert get(ports["by hand"], "/health")[0] == 200
+        assert by_hand.terminate() == 0
+    daemon.relctl("start", "web")
+    assert get(ports["web"], "/health")[0] == 200
 
 
 def test_a_boot_that_hangs_is_ended_and_named(papp_root: Path, host: Host) -> None:

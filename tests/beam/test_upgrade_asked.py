@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pwd
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.beam.supervised import OTHER_USER
 from tests.beam.upgrading import COUNTER, WITHIN, Stand, standing
 from tests.releases.package import package
+from tests.running import need_root
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
@@ -145,6 +150,43 @@ def test_during_the_soak_all_else_is_busy(stand: Stand) -> None:
     stand.kill_vm()
     stand.is_at("1.0.0")
     stand.untouched()
+
+
+def by_another_user(stand: Stand, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """The real client, run by OTHER_USER."""
+    found = pwd.getpwnam(OTHER_USER)
+    who = [str(found.pw_uid), str(found.pw_gid), ""]
+    argv = [sys.executable, "-m", "tests.acting", *who, "relctl", "--socket", stand.daemon.socket, *words]
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=WITHIN)
+
+
+def test_who_asks_while_another_operator_upgrades_hears_who_that_is_and_how_far(stand: Stand) -> None:
+    need_root()
+    access = f'[daemon.access]\noperate = ["{OTHER_USER}"]\n'
+    stand.daemon.config.write_text(stand.daemon.config.read_text() + access)
+    stand.daemon.relctl("reload")
+    with stand.begin("1.1.0", "--soak", "1h", "--no-wait") as asked:
+        assert asked.wait(WITHIN) == 0
+    stand.phase("soaking")
+    second = by_another_user(stand, "upgrade", "web", "1.1.0")
+    assert (second.returncode, "an upgrade to 1.1.0 by root is under way (soaking)" in second.stderr) == (5, True), (
+        second
+    )
+    assert "relctl status web" in second.stderr
+    stand.kill_vm()
+    stand.is_at("1.0.0")
+    stand.upgrade("1.1.0").done()
+    back = by_another_user(stand, "downgrade", "web")
+    assert back.returncode == 0, back.stderr
+    assert stand.last()["by"] == OTHER_USER
+    begun = [event["by"] for event in stand.daemon.events("web") if event["event"] == "upgrade-begun"]
+    assert begun[-3:] == ["root", "root", OTHER_USER]
+    secret = stand.root.parent / "secret.tar.gz"
+    secret.write_bytes(package(stand.name, "1.1.0").read_bytes())
+    secret.chmod(0o600)
+    unread = by_another_user(stand, "upgrade", "web", secret)
+    assert (unread.returncode, "ermission denied" in unread.stderr) == (1, True), unread
+    secret.unlink()
 
 
 # -- where it is not possible ----------------------------------------------------------------------

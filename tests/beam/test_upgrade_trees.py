@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from relctld.beam.package.releases import read_releases
 from tests.beam.supervised import OTHER_USER
-from tests.beam.upgrading import Stand, standing
+from tests.beam.upgrading import WITHIN, Death, Stand, standing
+from tests.releases.build import build, place
 from tests.running import need_root
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
+
+LONG = os.environ.get("RELCTL_TESTS") == "long"
 
 DAMAGE = {
     "missing": None,
@@ -63,6 +70,7 @@ def test_a_list_that_was_damaged_before_the_boot_is_mended(stand: Stand) -> None
     stand.after_deaths("1.1.0")
 
 
+@pytest.mark.parametrize("shared_stand", ["rapp", "mapp"] if LONG else ["mapp"], indirect=True)
 @pytest.mark.parametrize("kind", ["another's", "torn"])
 def test_what_runs_is_not_what_a_list_says_that_the_node_was_booted_with(stand: Stand, kind: str) -> None:
     """The list is release_handler's word. `torn`: whoever made a version permanent was cut short after it."""
@@ -182,3 +190,96 @@ def test_a_disk_that_fills_up_in_unpacking(name: str, tmp_path: Path) -> None:
         stand.upgrade("1.1.0").done()
         after = stand.is_at("1.1.0")
         assert (after["pid"], after["restarts_total"]) == (before["pid"], before["restarts_total"])
+
+
+@contextlib.contextmanager
+def full(stand: Stand, file: str, on: Path, count: int = 1) -> Iterator[Callable[[], None]]:
+    """A relctld in whose hands the disk `on` is full as it is about to write this file; what makes room again."""
+    fill = on / "fill"
+    stand.reborn(Death("before", f".{file}", count=count, event="open", fill=str(fill)))
+    wait_until(stand.daemon.answers, WITHIN, what="relctld to answer")
+    yield fill.unlink
+    fill.unlink(missing_ok=True)
+    stand.reborn()
+
+
+def waits_for_room(stand: Stand, phase: str, *words: str) -> None:
+    """It says what it waits for, and goes on waiting."""
+    seen: dict[str, str] = {}
+
+    def told() -> bool:
+        seen.update(stand.daemon.status("web")["upgrade"] or {})
+        return seen.get("phase") == phase and all(word in seen.get("detail", "") for word in ("No space left", *words))
+
+    wait_until(told, WITHIN, what=lambda: f"the upgrade to wait for room; it is {seen}")
+
+
+@pytest.mark.parametrize("name", ["rapp", "mapp"] if LONG else ["rapp"])
+def test_a_disk_that_fills_up_at_any_other_step(name: str) -> None:
+    need_root()
+    with standing(name, disk="400m") as stand:
+        tree, before = stand.root.parent, stand.daemon.status("web")
+        for file in ("RELEASES.relctl", "sys.config.relctl"):
+            with full(stand, file, tree):
+                stand.upgrade("1.1.0").failed("No space left", "never stopped")
+                stand.untouched()
+                stand.is_at("1.0.0")
+        assert stand.daemon.status("web")["pid"] == before["pid"]
+
+        with full(stand, "start_erl.data.relctl", tree) as make_room, stand.begin("1.1.0") as asked:
+            waits_for_room(stand, "committing")
+            assert stand.said("version") == ["1.1.0"]
+            make_room()
+            assert asked.wait(WITHIN) == 0
+        stand.is_at("1.1.0")
+        assert stand.daemon.status("web")["pid"] == before["pid"]
+        stand.after_deaths("1.1.0")
+        stand.downgrade().done()
+
+        with full(stand, "start_erl.data.relctl", tree) as make_room, stand.begin("=1.1.0") as asked:
+            waits_for_room(stand, "committing")
+            stand.kill_vm()
+            waits_for_room(stand, "committing")
+            make_room()
+            assert asked.wait(WITHIN) == 0
+        stand.is_at("1.1.0")
+
+
+@pytest.mark.parametrize("name", ["rapp", "mapp"] if LONG else ["mapp"])
+def test_a_disk_of_journals_that_fills_up(name: str) -> None:
+    need_root()
+    with standing(name) as stand, small_disk(stand.ledger):
+        before = stand.daemon.status("web")
+        with full(stand, "journal.json.tmp", stand.ledger):
+            stand.upgrade("1.1.0").failed("its journal cannot be written", "make room")
+            stand.untouched()
+        for count, phase in ((2, "begun"), (5, "soaking")) if LONG else ((5, "soaking"),):
+            with full(stand, "journal.json.tmp", stand.ledger, count) as make_room, stand.begin("1.1.0") as asked:
+                waits_for_room(stand, phase, "its journal cannot be written")
+                assert stand.said("version") == ["1.0.0" if phase == "begun" else "1.1.0"]
+                make_room()
+                assert asked.wait(WITHIN) == 0
+            stand.is_at("1.1.0")
+            stand.downgrade().done()
+            stand.daemon.relctl("stop", "web")
+            shutil.rmtree(stand.root)
+            place(build(name), stand.root)
+            stand.daemon.relctl("start", "web")
+            stand.well()
+        with full(stand, "last.json.tmp", stand.ledger) as make_room, stand.begin("1.1.0") as asked:
+            waits_for_room(stand, "committing", "its journal cannot be closed")
+            make_room()
+            assert asked.wait(WITHIN) == 0
+        stand.is_at("1.1.0")
+        assert stand.daemon.status("web")["restarts_total"] == before["restarts_total"]
+
+
+@contextlib.contextmanager
+def small_disk(at: Path) -> Iterator[None]:
+    """A disk of its own at this directory."""
+    at.mkdir(mode=0o700, parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "none", at], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", at], check=True)

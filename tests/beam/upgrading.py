@@ -49,13 +49,14 @@ _DYING = Path(__file__).parent / "dying"
 
 @dataclass(frozen=True)
 class Death:
-    """When a relctld kills itself; see dying/sitecustomize.py."""
+    """When a relctld kills itself, or fills the disk of the file `fill`; see dying/sitecustomize.py."""
 
     when: str
     name: str
     phase: str = ""
     count: int = 1
     event: str = "os.rename"
+    fill: str = ""
 
     def __str__(self) -> str:
         times = f" {self.count}" if self.count > 1 else ""

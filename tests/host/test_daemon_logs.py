@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from relctld.logfiles.names import listing
 from tests.fakes import fake
 from tests.running import Fleet, Relctld, need_root
 from tests.waiting import wait_until
@@ -43,9 +45,9 @@ class Printing:
         return b""
 
     def rotate(self) -> None:
-        before = set(self.folder.glob("*Z.log*"))
+        before = len(listing(str(self.folder)))
         self.daemon.relctl("logs", "web", "--rotate")
-        wait_until(lambda: set(self.folder.glob("*Z.log*")) > before, what="a rotated file")
+        wait_until(lambda: len(listing(str(self.folder))) > before, what="a rotated file")
 
     def logs(self, *words: str) -> str:
         """What root sees, and it is what others see through relctld."""
@@ -133,13 +135,30 @@ def test_a_time_tells_what_is_shown(printing: Printing) -> None:
     assert printing.logs("--grep", "[02]") == "0\n2\n"
 
 
-def test_the_last_lines_before_an_exit(relctld: Fleet, tmp_path: Path) -> None:
-    root, died = tmp_path / "web", tmp_path / "died"
+def crashing(relctld: Fleet, root: Path, **keys: Any) -> Relctld:
+    """Its release printed, crashed and runs again."""
+    died = root.parent / "died"
     orders = ["say", "boot", "unless", died, "say", "panic", "once", died, "exit", 3]
-    backoff = {"first": "2500ms", "jitter": 0.0}
-    daemon = relctld({"web": fake(root, *orders, backoff=backoff, log={"markers": False})})
+    daemon = relctld({"web": fake(root, *orders, **keys)})
     daemon.wait_for("web", state="running", epoch=2)
-    wait_until(lambda: daemon.relctl("logs", "web").stdout == "boot\npanic\nboot\n", what="the second boot")
+    wait_until(lambda: daemon.relctl("logs", "web").stdout.count("boot\n") == 2, what="the second boot")
+    return daemon
+
+
+def test_the_last_lines_before_an_exit(relctld: Fleet, tmp_path: Path) -> None:
+    daemon = crashing(relctld, tmp_path / "web", log={"timestamps": True})
+    for _ in ("with relctld", "without"):
+        *before, last = daemon.relctl("logs", "web", "--crash").stdout.splitlines()
+        assert "Z relctl: exited (epoch 1, pid " in last
+        said = [line.split()[1] for line in before if "relctl:" not in line]
+        assert said[:2] == ["boot", "panic"]  # the next VM may have spoken before the exit was marked
+        if daemon.process:
+            daemon.kill()
+
+
+def test_the_last_lines_before_an_exit_that_is_not_marked(relctld: Fleet, tmp_path: Path) -> None:
+    backoff = {"first": "3500ms", "jitter": 0.0}
+    daemon = crashing(relctld, tmp_path / "web", backoff=backoff, log={"markers": False})
     assert daemon.relctl("logs", "web", "--crash").stdout == "boot\npanic\n"
     assert daemon.relctl("logs", "web", "--crash", "-n", "1").stdout == "panic\n"
     daemon.kill()

@@ -23,7 +23,8 @@ from relctld.beam.package.placing import Placement
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tree import read_tree
 from relctld.host import tree
-from relctld.host.unpack import extract, move_in, undo
+from relctld.host.unpack import extract, move_in, put_back, undo
+from relctld.host.unpack import replace as replace_files
 from tests.host.dying import killed_at_each
 from tests.host.seam import NOBODY, ROOT, need_root, open_fds, public_folder
 from tests.packages import MACHINE, Version, contents, info, install, listing, pack
@@ -31,7 +32,7 @@ from tests.unit.relctld.beam.package.test_tarball import MEMBERS
 
 pytestmark = pytest.mark.host
 
-STAGING = ".relctl-staging"
+STAGING, KEPT = ".relctl-staging", ".relctl-kept"
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink")
 
 
@@ -156,6 +157,38 @@ def test_killed_while_it_is_undone(bed: Bed) -> None:
     whole(bed)
     for step in killed_at_each(bed.undo, *STEPS):
         assert before.items() <= listing(bed.root).items(), step
+    assert listing(bed.root) == before
+
+
+def test_damaged_files_are_replaced_and_put_back(bed: Bed) -> None:
+    expected = whole(bed)
+    damaged = ("lib/web-1.1.0/ebin/web_srv.beam", "bin/web-1.1.0")
+    pieces = [replace(piece, data=None) for piece in bed.placement.new if piece.path in damaged]
+
+    def mend() -> None:
+        extract(bed.packed, bed.root, STAGING, pieces)
+        take_over()
+
+    def take_over() -> None:
+        replace_files(bed.root, STAGING, KEPT, damaged)
+        move_in(bed.root, STAGING, ())
+
+    for path in damaged:
+        (bed.root / path).write_bytes(b"torn")
+    before = listing(bed.root)
+    mend()
+    put_back(bed.root, KEPT, damaged)
+    assert listing(bed.root) == before
+    extract(bed.packed, bed.root, STAGING, pieces)
+    for _ in killed_at_each(take_over, *STEPS):
+        seen = listing(bed.root)
+        assert all(seen.get(path) in (before[path], expected[path]) or f"{KEPT}/{path}" in seen for path in damaged), (
+            "lost"
+        )
+    after = {path: data for path, data in listing(bed.root).items() if not path.startswith(KEPT)}
+    assert after == expected
+    for _ in killed_at_each(lambda: put_back(bed.root, KEPT, damaged), *STEPS):
+        pass
     assert listing(bed.root) == before
 
 

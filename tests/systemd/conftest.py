@@ -8,7 +8,7 @@ import pytest
 from tests.systemd.bed import why_not
 from tests.systemd.installed import lay_out
 
-collect_ignore = [] if os.environ.get("RELCTL_TESTS") == "long" else ["test_memory.py"]
+collect_ignore = [] if os.environ.get("RELCTL_TESTS") == "long" else ["test_machine.py"]
 """A machine without virtualisation takes minutes."""
 
 

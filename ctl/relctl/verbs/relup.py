@@ -36,6 +36,7 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument(
         "--restart", action="append", default=[], metavar="APP", help="restart this application with its new code"
     )
+    parser.add_argument("--up-only", action="store_true", help="make no way back, and ask for none")
     parser.add_argument(
         "--force", action="store_true", help="replace a relup that is there, and an appup that does not lead from OLD"
     )
@@ -74,6 +75,7 @@ def _question(options: Any) -> Object:
         "as": dict(map(_change, options.changes)),
         "restart": options.restart,
         "force": options.force,
+        "up_only": options.up_only,
         "plan": options.plan,
     }
 
@@ -122,7 +124,8 @@ VERBS = {
     "relup": Verb(
         "relup",
         "Write appups and a relup for two builds",
-        "OLD NEW [-o TARBALL | --dir DIR | --plan] [--as MODULE=INSTRUCTION]... [--restart APP]... [--force]",
+        "OLD NEW [-o TARBALL | --dir DIR | --plan] [--as MODULE=INSTRUCTION]... [--restart APP]... "
+        "[--up-only] [--force]",
         _DESCRIPTION,
         _arguments,
         _relup,

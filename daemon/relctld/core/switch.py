@@ -161,7 +161,7 @@ def _restarting(j: Journal, node: Node, now: float) -> Step:
 
 
 def _cleaning(j: Journal, disk: Disk, node: Node) -> Step:
-    if disk.left or disk.swapped or (j.origin and disk.selects != j.origin):
+    if disk.left or disk.swapped:
         return Do(Act.CLEAN)
     if node.life is Life.UP and j.target != j.origin and j.target in node.known - disk.listed:
         return Do(Act.FORGET)

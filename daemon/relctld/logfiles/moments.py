@@ -38,7 +38,11 @@ def spans_of(directory: str, files: list[Rotated], index: int) -> list[Span]:
     else:
         inode, after = None, micros_of(log.stem)
     records = times.read(times.path_of(directory, log.timed_as), inode)
-    spans = [Span(record.micros, record.micros + times.EVERY, record.offset) for record in records]
+    ends = [*(record.micros for record in records[1:]), after]
+    spans = [
+        Span(record.micros, max(record.micros, end) if record.vague else record.micros + times.EVERY, record.offset)
+        for record, end in zip(records, ends, strict=False)
+    ]
     if spans and spans[0].offset == 0:
         return spans
     until = spans[0].begin if spans else after

@@ -6,7 +6,8 @@ DIR/current.times is renamed with `current` to DIR/STEM.times, stays when the lo
     16…   records, in the order they were added: microseconds since the epoch (UTC); an offset in the uncompressed log
 
 All are 8 bytes, little-endian. A record is added before a write, at most once in `EVERY`: the bytes from its offset up
-to the next record's were written at its time or less than `EVERY` later. The clock is the host's, and may jump back.
+to the next record's were written at its time or less than `EVERY` later; where the time is negative, at its positive or
+any later time up to the next record's, for what was noted of them was lost. The clock is the host's, and may jump back.
 An index may be missing, end in half a record, or begin later than its log: it narrows a search and decides nothing.
 A record that claims an offset behind one added later is void: the log was shortened between them.
 """
@@ -29,10 +30,11 @@ _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Record(NamedTuple):
-    """The byte at this offset of the log was written at this time."""
+    """The byte at this offset of the log was written at this time. `vague`: what follows, any time later."""
 
     micros: int
     offset: int
+    vague: bool = False
 
 
 def path_of(directory: str, name: str) -> str:
@@ -41,10 +43,12 @@ def path_of(directory: str, name: str) -> str:
 
 
 def begin(path: str, log: os.stat_result) -> None:
-    """A log was opened: remove an index that is not its own, or that a crash of the host left behind its log."""
-    records = read(path, log.st_ino) if log.st_size else []
-    if not records or records[-1].micros + 2 * EVERY < log.st_mtime_ns // 1000:
+    """A log was opened: remove an index that is not its own; of one that a crash of the host left behind, say so."""
+    last = next(reversed(read(path, log.st_ino)), None) if log.st_size else None
+    if last is None:
         _remove(path)
+    elif not last.vague and last.micros + 2 * EVERY < log.st_mtime_ns // 1000:
+        add(path, log.st_ino, last._replace(vague=True))
 
 
 def add(path: str, inode: int, record: Record) -> None:
@@ -52,7 +56,7 @@ def add(path: str, inode: int, record: Record) -> None:
 
     What could not be noted would seem older than it is, and not be found: then there had better be no index.
     """
-    data = _RECORD.pack(*record)
+    data = _RECORD.pack(-record.micros if record.vague else record.micros, record.offset)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o640)
         try:
@@ -88,7 +92,7 @@ def read(path: str, inode: int | None = None) -> list[Record]:
     if data[:8] != _MAGIC or len(data) < _HEAD.size or inode not in (None, _HEAD.unpack_from(data)[1]):
         return []
     whole = memoryview(data)[_HEAD.size : len(data) - len(data) % _RECORD.size]
-    records = list(map(Record._make, _RECORD.iter_unpack(whole)))
+    records = [Record(abs(micros), offset, micros < 0) for micros, offset in _RECORD.iter_unpack(whole)]
     if all(one.offset < other.offset for one, other in pairwise(records)) and (not records or records[0].offset >= 0):
         return records
     valid: list[Record] = []

@@ -3,7 +3,8 @@
 DEATH='{"when": "before", "event": "os.rename", "name": "journal.json", "phase": "committing", "count": 1}'
 
 It dies before the `count`-th of those audit events, or at whatever it does next (`after`). `name` is the last part of
-the path that is opened, or renamed or linked to; `phase` what the journal that is renamed says, or nothing.
+the path that is opened, or renamed or linked to; `phase` what the journal that is renamed says, or nothing. With `fill`
+it does not die: it fills the disk of that file.
 """
 
 import json
@@ -14,12 +15,22 @@ import threading
 from typing import Any
 
 
+def _fill(path: str) -> None:
+    with open(path, "wb", buffering=0) as file:
+        found = os.fstatvfs(file.fileno())
+        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize)
+
+
 def _arm(told: dict[str, Any]) -> None:
     left, due, busy = told["count"], False, threading.local()
 
     def die() -> None:
         busy.now = True  # this too is an event
-        os.kill(os.getpid(), signal.SIGKILL)
+        if told["fill"]:
+            _fill(told["fill"])
+            busy.now = False
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def is_it(args: tuple[Any, ...]) -> bool:
         path = args[1] if told["event"] in ("os.rename", "os.link") else args[0]
@@ -40,13 +51,14 @@ def _arm(told: dict[str, Any]) -> None:
             return
         busy.now = True
         try:
-            left -= is_it(args)
+            hit = is_it(args)
         finally:
             busy.now = False
-        if left == 0:
+        left -= hit
+        if hit and left == 0:
             if told["when"] == "before":
                 die()
-            due = True
+            due = not told["fill"]
 
     sys.addaudithook(hook)
 

@@ -18,11 +18,14 @@ from relctld.beam.term.terms import Atom, Term
 NO_RETURN = "point_of_no_return"
 EARLY = "load_object_code"  # must come before the point of no return
 _LONGEST = 200  # characters of a term that is shown
-_OLDER = {
-    "brutal_purge": "killing processes that still run older code of it",
-    "soft_purge": "refused if a process still runs older code of it",
+_KILLING = "killing processes that still run older code of it"
+_REFUSED = "refused if a process still runs older code of it"
+_PURGES = {
+    ("brutal_purge", "brutal_purge"): f"{_KILLING}, or stay in what it replaces",
+    ("brutal_purge", "soft_purge"): _KILLING,
+    ("soft_purge", "brutal_purge"): f"{_REFUSED}, killing those that stay in what it replaces",
+    ("soft_purge", "soft_purge"): _REFUSED,
 }
-_REPLACED = {"brutal_purge": "killing those that stay in what it replaces", "soft_purge": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,14 @@ def _plain(word: Atom) -> Step | None:
 
 def _move(kind: str, module: str, before: str, after: str) -> Step:
     """A load or a remove; `after` is what becomes of the code that is old by then."""
-    words = ", ".join(filter(None, (f"{kind} {module}", _OLDER[before], _REPLACED.get(after))))
-    return Step(kind, words, (module,), kills=before == "brutal_purge", purges=after == "brutal_purge")
+    known = after if after == "brutal_purge" else "soft_purge"
+    return Step(
+        kind,
+        f"{kind} {module}, {_PURGES[before, known]}",
+        (module,),
+        kills=before == "brutal_purge",
+        purges=after == "brutal_purge",
+    )
 
 
 def _object_code(name: str, version: str | None, modules: tuple[str, ...] | None) -> Step | None:

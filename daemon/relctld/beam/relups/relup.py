@@ -9,7 +9,7 @@ An appup that somebody wrote by hand is used as it stands, and never replaced.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relctld.beam.package.changes import Applications, applications
@@ -19,9 +19,9 @@ from relctld.beam.relups import appup as appups
 from relctld.beam.relups.appfile import App, is_ours, made_file, read_app, read_appup
 from relctld.beam.relups.appup import Scripts
 from relctld.beam.relups.builds import Build
-from relctld.beam.relups.module import read_module, read_records
 from relctld.beam.relups.order import sorted_applications
-from relctld.beam.relups.rules import Change, Records, Surroundings, change_of, doubts
+from relctld.beam.relups.pair import Pair
+from relctld.beam.relups.rules import Change, Surroundings, change_of, doubts
 from relctld.beam.relups.translate import Library, Way, translate
 from relctld.beam.term.terms import Atom
 
@@ -54,18 +54,21 @@ class UndecidedError(PackageError):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the operator decides: instructions for modules, applications to restart, and that ours replace theirs."""
+    """What the operator decides: instructions for modules, applications to restart, that ours replace theirs, and
+    that there is no way back.
+    """
 
     changes: Mapping[str, Change] = field(default_factory=dict)
     restarts: frozenset[str] = frozenset()
     force: bool = False
+    up_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
     """What was made. `files` by path below NEW's root; `made` and `kept` are applications, by where the appup is from.
 
-    `down` is None where an appup of theirs has no way back.
+    `down` is None where there is no way back: none is wanted, or an appup of theirs has none.
     """
 
     files: Mapping[str, bytes]
@@ -80,35 +83,6 @@ class Made:
 def make(old: Build, new: Build, wishes: Wishes) -> Made:
     """Raises PackageError; UndecidedError where only its rules are in the way."""
     return _Making(old, new, wishes).made()
-
-
-class _Pair:
-    """The modules of an application in both builds."""
-
-    def __init__(self, name: str, old: Build, new: Build) -> None:
-        self._old, self._new = old.ebin(name), new.ebin(name)
-        self.before = {module: read_module(data) for module, data in self._old.items()}
-        self.after = {module: read_module(data) for module, data in self._new.items()}
-        self._same_libraries = _libraries_in_priv(old, name) == _libraries_in_priv(new, name)
-
-    def apart(self) -> list[str]:
-        """The modules that are not the same in both, or would load another native library."""
-        return [module for module in sorted({*self.before, *self.after}) if not self._is_same(module)]
-
-    def structs(self) -> list[str]:
-        """Those that define a struct with other fields than before."""
-        both = self.before.keys() & self.after.keys()
-        return [module for module in both if self.before[module].struct != self.after[module].struct]
-
-    def records(self, module: str) -> tuple[Records, Records]:
-        """Those of a module, before and after."""
-        return read_records(self._old[module]), read_records(self._new[module])
-
-    def _is_same(self, module: str) -> bool:
-        before, after = self.before.get(module), self.after.get(module)
-        if before is None or after is None or before.md5 != after.md5:
-            return False
-        return self._same_libraries or not after.is_native
 
 
 class _Making:
@@ -178,17 +152,20 @@ class _Making:
         """For each application that has no appup; what may not be decided for it is noted."""
         found = {name: appups.new_emulator() for name in wanted if name in _EMULATOR}
         found |= {name: appups.restarted(name) for name in wanted if name in self._wishes.restarts}
-        pairs = {name: _Pair(name, self._old, self._new) for name in wanted if name not in found}
+        pairs = {name: Pair(name, self._old, self._new) for name in wanted if name not in found}
         structs = {module for pair in pairs.values() for module in pair.structs()}
         apps = [*self._before.values(), *self._after.values()]
-        around = Surroundings(frozenset(structs), frozenset(module for app in apps for module in app.modules))
+        released = frozenset(module for app in apps for module in app.modules)
+        around = Surroundings(frozenset(structs), released, back=not self._wishes.up_only)
         for name, pair in pairs.items():
             changes = {module: self._change(name, module, pair, around) for module in pair.apart()}
             self._changes |= changes
             found[name] = appups.scripts(changes, pair.before, pair.after)
+        if self._wishes.up_only:
+            return {name: replace(each, down=None) for name, each in found.items()}
         return found
 
-    def _change(self, name: str, module: str, pair: _Pair, around: Surroundings) -> Change:
+    def _change(self, name: str, module: str, pair: Pair, around: Surroundings) -> Change:
         before, after = pair.before.get(module), pair.after.get(module)
         own, usual = self._wishes.changes.get(module), change_of(before, after)
         if own is None:
@@ -202,7 +179,8 @@ class _Making:
 
     def _appup(self, name: str, scripts: Scripts) -> bytes:
         before, after = self._apart.changed[name]
-        ups, downs = [(_text(before), scripts.up)], [(_text(before), scripts.down)]
+        ups = [(_text(before), scripts.up)]
+        downs = [] if scripts.down is None else [(_text(before), scripts.down)]
         return made_file(after, ups, downs, f"{name} {before} to {after}")
 
     # -- the relup ---------------------------------------------------------------------------------
@@ -217,7 +195,7 @@ class _Making:
         there, here = _libraries(self._after, self._new), _libraries(self._before, self._old)
         up = translate(Way.UP, ups, there, here)
         ways_back = [scripts[name].down for name in order]
-        if None in ways_back:
+        if self._wishes.up_only or None in ways_back:
             return up, None
         back = [_added(name, self._old) for name in self._apart.removed]
         gone = [[(Atom("remove_application"), Atom(name))] for name in self._apart.added]
@@ -284,13 +262,6 @@ def _app(build: Build, name: str) -> App:
 
 def _ebin(build: Build, name: str) -> str:
     return f"{build.rel.folder(name)}/ebin"
-
-
-def _libraries_in_priv(build: Build, name: str) -> dict[str, str]:
-    """Each .so by its name, with its digest."""
-    folder = build.rel.folder(name)
-    found = [path for path in build.names(f"{folder}/priv") if path.endswith(".so")]
-    return {path.removeprefix(folder): build.digest(path) for path in found}
 
 
 def _added(name: str, build: Build) -> list[Any]:

@@ -1,7 +1,7 @@
 """One module, before and after: the instruction that changes it, and why it may be wrong to give that.
 
 Rule 1: a doubt is not decided here. Whoever knows the code answers it, by an appup or by naming the instruction.
-Rule 2: both directions are asked: what is right upwards must be right on the way back.
+Rule 2: both directions are asked: what is right upwards must be right on the way back, where one is wanted.
 
 `docs/relup.md` has these rules as a table, for operators.
 """
@@ -43,10 +43,13 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a rule must know besides: the structs that have other fields now, and all modules of both releases."""
+    """What a rule must know besides: the structs that have other fields now, all modules of both releases, and
+    whether there is to be a way back.
+    """
 
     structs: frozenset[str] = frozenset()
     released: frozenset[str] = frozenset()
+    back: bool = True
 
 
 def change_of(before: Module | None, after: Module | None) -> Change:
@@ -67,14 +70,14 @@ def doubts(before: Module | None, after: Module | None, around: Surroundings, re
     """Why the usual instruction may be wrong, most serious first; none where it is right."""
     only = before if after is None else after if before is None else None
     if only is not None:
-        yield from _one_sided(only, comes=before is None)
+        yield from _one_sided(only, around, comes=before is None)
     elif before is not None and after is not None:
         yield from _changed(before, after, around, records)
 
 
-def _one_sided(module: Module, *, comes: bool) -> Iterator[str]:
+def _one_sided(module: Module, around: Surroundings, *, comes: bool) -> Iterator[str]:
     """Taken away by one of the two directions."""
-    if module.role is not Role.PLAIN:
+    if module.role is not Role.PLAIN and (around.back or not comes):
         way = "the way back takes it away" if comes else "it is removed"
         yield f"{way}, and what runs it ({module.behaviour}) would be killed"
 
@@ -99,7 +102,8 @@ def _state(before: Module, after: Module, around: Surroundings, records: Asked) 
     if before.migrates and not after.has_code_change:
         yield "its code_change is gone, so nobody brings the state of its processes along, or back"
     elif after.migrates:
-        return
+        if around.back and not (after.code and ("down", 2) in after.code.tuples):
+            yield "its code_change knows no {down,_}, so it takes the way back for another way up"
     else:
         yield from _shapes(before, after, around, records)
 
@@ -114,17 +118,17 @@ def _shapes(before: Module, after: Module, around: Surroundings, records: Asked)
         yield f"the record {_listed(other)} has other fields, {without}"
     elif before.code is None or after.code is None:
         yield f"its code cannot be read, {without}"
-    elif apart := _apart(before.code.tuples, after.code.tuples):
+    elif apart := _apart(before.code.tuples, after.code.tuples, around):
         yield f"it knows other tuples than before, {_listed(apart)}, {without}"
     if structs := sorted(around.structs & (before.names | after.names)):
         yield f"the struct {_listed(structs)} has other fields, {without}"
 
 
-def _apart(before: frozenset[tuple[str, int]], after: frozenset[tuple[str, int]]) -> list[str]:
+def _apart(before: frozenset[tuple[str, int]], after: frozenset[tuple[str, int]], around: Surroundings) -> list[str]:
     """What only the old code knows, and what the new code has made larger or smaller; new tags are new messages."""
     tags = {tag for tag, _ in before}
     lost = {each for each in before - after if each[0] not in _ANSWERS}
-    grown = {each for each in after - before if each[0] in tags and each[0] not in _ANSWERS}
+    grown = {each for each in after - before if around.back and each[0] in tags and each[0] not in _ANSWERS}
     return [_tuple(tag, size) for tag, size in sorted(lost | grown)]
 
 

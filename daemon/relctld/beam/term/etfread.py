@@ -192,9 +192,8 @@ def _reference(data: bytes, pos: int) -> tuple[Reference, int]:
     (count,) = _u16(data, pos + 1)
     if not 1 <= count <= MAX_REFERENCE:
         raise EtfError(f"cannot decode a term: a reference of {count} words")
-    creation = "B" if data[pos] == NEW_REFERENCE else "I"
+    fields = _REFERENCES[data[pos]][count]
     node, pos = _atom(data, pos + 3)
-    fields = struct.Struct(f">{creation}{count}I")
     first, *ids = fields.unpack_from(data, pos)
     return Reference(node, first, tuple(ids)), pos + fields.size
 
@@ -259,6 +258,10 @@ _IDENTIFIERS: dict[int, tuple[Callable[..., Pid | Port], struct.Struct]] = {
     PORT: (Port, struct.Struct(">IB")),
     NEW_PORT: (Port, struct.Struct(">II")),
     V4_PORT: (Port, struct.Struct(">QI")),
+}
+_REFERENCES = {
+    tag: [struct.Struct(f">{creation}{count}I") for count in range(MAX_REFERENCE + 1)]
+    for tag, creation in ((NEW_REFERENCE, "B"), (NEWER_REFERENCE, "I"))
 }
 _OPENS = frozenset({SMALL_TUPLE, LARGE_TUPLE, LIST, MAP})
 _READERS: dict[int, Callable[[bytes, int], tuple[Any, int]]] = {

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from relctld.beam.handler.replies import HandlerError
-from relctld.beam.layout import ReleaseError
+from relctld.beam.layout import DamagedRelease, NotARelease, NothingInstalled, ReleaseError
 from relctld.beam.package.arrival import Arrival, Place, judge_arrival, judge_present
 from relctld.beam.package.refusals import Kind, PackageError
+from relctld.beam.package.releases import read_releases
 from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.config import EnvFileError
@@ -40,7 +41,7 @@ from relctld.host.users import UnknownUserError
 from relctld.supervisor.journal import timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Surroundings
-from relctld.supervisor.upgrades import disk, memory
+from relctld.supervisor.upgrades import disk, memory, site
 from relctld.supervisor.upgrades.configuring import ConfiguringError
 from relctld.supervisor.upgrades.ledger import Luggage
 from relctld.supervisor.upgrades.memory import Taken
@@ -94,11 +95,13 @@ class Deployments(Offers):
         if same and await self._work(self._is_so, tree, same):
             return None
         received, contents = await self._receive(wanted, None) if wanted.tarball is not None else (None, None)
+        if received is not None:
+            same = next((each for each in known if each.sha256 == received.sha256), None)
         at_rest = state.vm is None
         arrival: Arrival = await self._work(self._arrival, contents, tree, wanted, at_rest, same)
         origin = tree.boot_version if tree else NOTHING
         runs = state.state is State.RUNNING and self._runs(origin)
-        is_whole = tree is not None and disk.selects(tree) == arrival.version and not arrival.placement.new
+        is_whole = site.selects(tree) == arrival.version and not arrival.placement.new
         if is_whole and (runs or not self._wants_up()):
             if received and contents:
                 seen = memory.taken(origin, received.sha256, contents.members)
@@ -123,7 +126,7 @@ class Deployments(Offers):
 
     def _is_so(self, tree: Tree | None, same: Taken) -> bool:
         """Whether this tarball's version is chosen, whole, and runs if it shall."""
-        if tree is None or disk.selects(tree) != same.version:
+        if tree is None or site.selects(tree) != same.version:
             return False
         state = self._managed.state
         as_wanted = self._runs(same.version) and state.state is State.RUNNING if self._wants_up() else state.vm is None
@@ -155,14 +158,13 @@ class Deployments(Offers):
     def _luggage(self, arrival: Arrival, tree: Tree | None, received: Received | None, known: bool) -> Luggage:
         root = self._managed.spec.root
         before = files.read(root, disk.RELEASES, _LARGEST_RELEASES) if root.exists() else None
-        fault = tree is None or bool(tree.releases_fault)
         return Luggage(
             str(tree.root if tree else os.path.abspath(root)),
             arrival.flavour,
             arrival.name,
             units=arrival.placement.units,
             tarball=received.path.name if received else None,
-            releases=before.decode(errors="replace") if before is not None and not fault else None,
+            releases=before.decode(errors="replace") if before is not None and _is_list(before) else None,
             replaced=arrival.placement.replaced,
             known=known,
         )
@@ -204,12 +206,25 @@ def _check_command(spec: ReleaseSpec, arrival: Arrival) -> None:
 
 
 def _tree(spec: ReleaseSpec, around: Surroundings) -> Tree | None:
-    """What is installed; None where nothing could boot."""
+    """What is installed; None where nothing could boot. Raises ReleaseError where it is something else altogether."""
     try:
         with disk.as_owner(spec.root):
             return read_tree(spec.root, spec.flavour, spec.release_name, around.env)
-    except (FileNotFoundError, NotADirectoryError, ReleaseError, PackageError):
+    except (FileNotFoundError, NothingInstalled, DamagedRelease, PackageError):
         return None
+    except NotARelease:
+        if not (spec.root / "releases").is_dir():
+            raise
+        return None
+
+
+def _is_list(data: bytes) -> bool:
+    """Whether it is a RELEASES that is worth being put back."""
+    try:
+        read_releases(data)
+    except PackageError:
+        return False
+    return True
 
 
 def _nearest(root: Path) -> Path:

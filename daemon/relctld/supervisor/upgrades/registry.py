@@ -256,6 +256,11 @@ class Upgrades:
         transaction = running.transaction
         end = await self._to_its_end(managed.name, transaction)
         outcome = outcome_of(managed, transaction.journal, end, self._loop.time() - running.begun)
+        j = transaction.journal
+        epoch = j.epoch + 1 if j.way is Way.RESTART and j.starts else j.epoch
+        if managed.state.vm is not None and managed.state.epoch == epoch:
+            managed.launched = replace(managed.launched, version=outcome["runs"])
+            self._save(managed)  # before the journal goes: whoever comes after us does this again, or finds it done
         while True:
             try:
                 await self._work(ledger.close, outcome)
@@ -266,11 +271,6 @@ class Upgrades:
         if end.ok:
             await self._prune(managed, transaction)
         self._running.pop(managed.name, None)
-        j = transaction.journal
-        epoch = j.epoch + 1 if j.way is Way.RESTART and j.starts else j.epoch
-        if managed.state.vm is not None and managed.state.epoch == epoch:
-            managed.launched = replace(managed.launched, version=outcome["runs"])
-            self._save(managed)
         self._shell.post(UpgradeEnded(managed.name))
         note = Note.UPGRADED if end.ok else Note.UPGRADE_FAILED
         fields = ("id", "from", "to", "by", "seconds", *(() if end.ok else ("why", "runs")))

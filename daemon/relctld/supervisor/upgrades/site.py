@@ -15,7 +15,6 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package.placing import Placement
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tree import Tree
-from relctld.core.model import Flavour
 from relctld.core.upgrade import Disk, Journal
 from relctld.host import folders
 from relctld.host import tree as files
@@ -41,7 +40,7 @@ def look(ground: Ground, journal: Journal) -> Disk:
     listed = frozenset(entry.version for entry in tree.releases or ()) if tree else frozenset[str]()
     came = journal.target in listed - disk.listed_before(luggage) and journal.target != journal.origin
     return Disk(
-        selects=_selects(tree),
+        selects=selects(tree),
         in_place=all(there) and all(mended) and not staged,
         configured=both,
         swapped=files.exists(root, KEPT),
@@ -96,8 +95,9 @@ def _tree(ground: Ground) -> Tree | None:
     return None
 
 
-def _selects(tree: Tree | None) -> str | None:
-    """A plain release boots its only version without a file that says so; a second one would take that away."""
-    if tree is None or (tree.start_erl is None and tree.flavour is not Flavour.RELX):
-        return None
-    return disk.selects(tree)
+def selects(tree: Tree | None) -> str | None:
+    """The version that every file names which chooses one; None where one of them is torn, or missing.
+
+    A plain release boots its only version without start_erl.data; a second one would take that away.
+    """
+    return None if tree is None or tree.start_erl is None else disk.selects(tree)

@@ -11,7 +11,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relctld.logfiles import times
+from relctld.logfiles import moments, times
+from relctld.logfiles.moments import Span
+from relctld.logfiles.places import files_of
 from relctld.logfiles.times import Record
 
 INODE = 4711
@@ -24,25 +26,29 @@ def index(folder: Path, *records: tuple[int, int]) -> str:
     return path
 
 
+def known(path: str, inode: int | None = None) -> list[tuple[int, int]]:
+    return [(record.micros, record.offset) for record in times.read(path, inode)]
+
+
 def test_what_is_added_is_found(tmp_path: Path) -> None:
     path = index(tmp_path, (1_000_000, 0), (2_000_000, 500), (1_500_000, 700))
-    assert times.read(path) == [(1_000_000, 0), (2_000_000, 500), (1_500_000, 700)]
-    assert times.read(path, INODE) == times.read(path)
+    assert known(path) == [(1_000_000, 0), (2_000_000, 500), (1_500_000, 700)]
+    assert known(path, INODE) == known(path)
     assert times.read(path, INODE + 1) == []
     assert Path(path).stat().st_mode & 0o777 == 0o640 & ~os.umask(os.umask(0))
 
 
 def test_a_record_behind_a_later_one_is_void(tmp_path: Path) -> None:
     path = index(tmp_path, (1, 0), (2, 500), (3, 900), (4, 300), (5, 300), (6, 400))
-    assert times.read(path) == [(1, 0), (5, 300), (6, 400)]
+    assert known(path) == [(1, 0), (5, 300), (6, 400)]
 
 
 def test_half_a_record_is_overwritten(tmp_path: Path) -> None:
     path = index(tmp_path, (1, 0), (2, 500))
     os.truncate(path, 16 + 16 + 5)
-    assert times.read(path) == [(1, 0)]
+    assert known(path) == [(1, 0)]
     index(tmp_path, (3, 700))
-    assert times.read(path) == [(1, 0), (3, 700)]
+    assert known(path) == [(1, 0), (3, 700)]
 
 
 class Log:
@@ -70,7 +76,7 @@ def test_begin_keeps_only_what_is_of_this_log(tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.write(1_000_000)
     log.write(1_900_000, noted=False)
-    assert log.begin() == [(1_000_000, 0)]
+    assert log.begin() == [Record(1_000_000, 0)]
     log.path.rename(tmp_path / "elsewhere")
     log.path.touch()
     assert log.begin() == []
@@ -83,14 +89,19 @@ def test_an_inode_is_soon_used_again(tmp_path: Path) -> None:
     assert log.begin() == []
 
 
-def test_an_index_that_a_crash_of_the_host_left_behind_would_hide_lines(tmp_path: Path) -> None:
+def test_what_a_crash_of_the_host_left_behind_says_that_it_does_not_know(tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.write(1_000_000)
     log.write(9_000_000, noted=False)
-    assert log.begin() == []
+    for _ in range(2):
+        assert log.begin() == [Record(1_000_000, 0, vague=True)]
+    log.write(20_000_000)
+    assert log.begin() == [Record(1_000_000, 0, vague=True), Record(20_000_000, 10)]
+    spans = moments.spans_of(str(tmp_path), files_of(str(tmp_path)), 0)
+    assert spans == [Span(1_000_000, 20_000_000, 0), Span(20_000_000, 21_000_000, 10)]
 
 
-def test_so_would_one_that_could_not_be_written(tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_written_would_hide_lines(tmp_path: Path) -> None:
     path = index(tmp_path, (1, 0))
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -102,7 +113,7 @@ def test_so_would_one_that_could_not_be_written(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, ignored)
     assert not Path(path).exists()
     index(tmp_path, (3, 700))
-    assert times.read(path) == [(3, 700)]
+    assert known(path) == [(3, 700)]
 
 
 def test_follows_no_link_and_minds_no_directory(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ class Written:
 
     def index(self, name: str = "current") -> list[tuple[float, int]]:
         inode = os.stat(self.folder / name).st_ino if name == "current" else None
-        return [(micros / 1e6, offset) for micros, offset in times.read(times.path_of(str(self.folder), name), inode)]
+        records = times.read(times.path_of(str(self.folder), name), inode)
+        return [(record.micros / 1e6, record.offset) for record in records]
 
 
 @pytest.fixture

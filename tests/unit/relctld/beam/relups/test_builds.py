@@ -38,7 +38,7 @@ def refused(old: Path, new: Path, kind: Kind, *words: str) -> None:
 def asked(old: Path, new: Path, **more: object) -> dict[str, object]:
     """What `python -m relctld.relup` answers."""
     question = {"old": str(old), "new": str(new), "from": "", "to": "", "out": None, "dir": None}
-    return relup.answer({**question, "as": {}, "restart": [], "force": False, "plan": False, **more})
+    return relup.answer({**question, "as": {}, "restart": [], "force": False, "up_only": False, "plan": False, **more})
 
 
 def test_trees_and_tarballs_are_the_same(tmp_path: Path) -> None:
@@ -130,6 +130,13 @@ def test_what_was_built_again_with_the_same_version(tmp_path: Path) -> None:
     refused(before, after, Kind.OTHER_CONTENT, "lib/stdlib-4.2/ebin/stdlib.beam differs", "stdlib 4.2")
 
 
+def test_a_module_that_was_cut_short(tmp_path: Path) -> None:
+    old, new = versions()
+    new.files[f"{new.ebin}/web_srv.beam"] = beam("web_srv", b"other")[:-9]
+    before, after = install(tmp_path / "old", old), pack(tmp_path / "new.tar.gz", new.files)
+    refused(before, after, Kind.BAD_BEAM, "lib/web-1.1.0/ebin/web_srv.beam", "new.tar.gz", "no whole module")
+
+
 def test_no_sasl(tmp_path: Path) -> None:
     old, new = versions()
     new.files["releases/1.1.0/web.rel"] = rel("web", "1.1.0", {"kernel": "8.5.3", "stdlib": "4.2", "web": "1.1.0"})
@@ -165,6 +172,18 @@ def test_applications_that_come_and_go(tmp_path: Path) -> None:
     assert there[-1] == "call application:unload(gone)"
     assert "call application:start(gone,permanent)" in back
     assert back[-1] == "call application:unload(come)"
+
+
+def test_an_elixir_module_by_its_own_name(tmp_path: Path) -> None:
+    old, new = versions()
+    for version, code in ((old, b"old"), (new, b"new")):
+        version.files[f"{version.ebin}/Elixir.Web.beam"] = beam("Elixir.Web", code, nif=True)
+        version.files[f"{version.ebin}/web.app"] = application(
+            "web", version.version, ["web_app", "web_srv", "Elixir.Web"]
+        )
+    before, after = install(tmp_path / "old", old), install(tmp_path / "new", new)
+    assert asked(before, after)["ok"] is False
+    assert asked(before, after, **{"as": {"Web": "load"}})["ok"] is True
 
 
 def test_a_module_that_moved(tmp_path: Path) -> None:
