@@ -26,7 +26,7 @@ from .report import utc
 from .tally import Tally
 from .upkeep import Upkeep
 
-_SLICE = 1 << 16  # what is composed at a time
+_SLICE = 1 << 18  # what is composed at a time
 
 
 class _Due(NamedTuple):
