@@ -15,9 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.asking import Asker
+from tests.running import Relctld, plain_root
+
 from bench.captures import Capture, Job, build_flood, cpu_ns, peers
 from bench.driver import BenchError
-from bench.measure import table
+from bench.measure import row, summary, table
 from bench.rig import Rig
 
 GB, MB = 1e9, 1e6
@@ -46,6 +49,7 @@ def run(rig: Rig) -> dict[str, Any]:
         jobs = [Job(f"r{n}", 40_000, 100) for n in range(50)]
         results["fifty"] = _side_by_side(tools, flood, place, jobs, 1 if rig.quick else 3)
         _show("50 writers at once, lines of 100 B, 4 MB each", results["fifty"])
+        results["status"] = _status(Path(folder), flood, 200 if rig.quick else 1000)
         if os.geteuid() == 0:
             results["frozen"] = _frozen(tools, flood, Path(folder))
         else:
@@ -117,6 +121,47 @@ def _show(title: str, results: dict[str, Any]) -> None:
         for name, r in results.items()
     ]
     print(table(head, rows), "\n")
+
+
+# ---- the daemon beside a flood
+
+
+def _status(folder: Path, flood: Path, rounds: int) -> dict[str, Any]:
+    """How long `status` of ten releases takes, ms: with all of them silent, and with one of them that floods."""
+    gate, told = folder / "gate", folder / "told"
+    for fifo in (gate, told):
+        os.mkfifo(fifo)
+    hold = os.open(told, os.O_RDWR | os.O_CLOEXEC)  # what it says at its end is not waited for
+    root = plain_root(folder / "root")
+    releases: dict[str, Any] = {f"r{n}": {"root": root, "command": ["/bin/sleep", "1000"]} for n in range(9)}
+    log = {"max_size": "50MB", "keep": 2, "compress": "off"}
+    argv = [str(flood), str(gate), str(told), str(1 << 40), "100"]
+    releases["flood"] = {"root": root, "command": argv, "log": log, "ready": "process"}
+    with Relctld(folder, releases) as daemon:
+        for name in releases:
+            daemon.wait_for(name, state="running")
+        silent = _asked(daemon, rounds)
+        opened = os.open(gate, os.O_WRONLY | os.O_CLOEXEC)
+        before = daemon.status("flood")["pid"]
+        flooded = _asked(daemon, rounds)
+        assert daemon.status("flood")["pid"] == before
+        os.close(opened)
+    os.close(hold)
+    results = {"silent": summary(silent), "beside a flood": summary(flooded)}
+    print("status of ten, over one connection:")
+    print(table(("ms", "median", "p90", "p99", "min-max", "asked"), [row(n, r) for n, r in results.items()]), "\n")
+    return results
+
+
+def _asked(daemon: Relctld, rounds: int) -> list[float]:
+    times = []
+    with Asker(daemon.socket) as asker:
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            asker.result("status", {})
+            times.append((time.perf_counter() - begun) * 1000)
+            time.sleep(0.01)
+    return times
 
 
 # ---- a disk that stands still

@@ -55,7 +55,7 @@ def test_rotation_under_flood_keeps_lines_whole_and_in_order(rig: Rig) -> None:
     writer = rig.writer("web", 20_000, per_write=7)
     assert writer.wait(30) == 0
     wait_until(lambda: rig.counters("web").bytes_out == 2_000_000, 20, what="all bytes")
-    wait_until(lambda: all(f.suffix == ".gz" for f in rig.files("web")[:-1]), 60, what="compression")
+    wait_until(lambda: all(f.suffix == ".gz" for f in rig.files("web")[:-1]), 120, what="compression")
     assert rig.stop() == 0
     assert_once_in_order(rig.logged("web"), 20_000)
     files = rig.files("web")

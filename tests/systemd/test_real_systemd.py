@@ -146,17 +146,17 @@ def test_the_logger_is_a_service_of_its_own_and_no_line_is_lost_when_it_is_kille
 
 def test_what_a_release_prints_is_in_the_journal_with_its_version_and_epoch(host: Host) -> None:
     host.until_running()
+    release = host.status()["rapp"]
+    wanted = ["RELCTL_RELEASE=rapp", f"RELCTL_EPOCH={release['epoch']}", "_SYSTEMD_UNIT=relctl-logger.service"]
     seen: list[dict[str, str]] = []
 
-    def of_this_vm() -> bool:
-        said = host.run("journalctl", "-q", "-o", "json", "RELCTL_RELEASE=rapp", "_SYSTEMD_UNIT=relctl-logger.service")
-        entries = [json.loads(entry) for entry in said.splitlines()]
-        seen[:] = [entry for entry in entries if entry["RELCTL_EPOCH"] == str(host.status()["rapp"]["epoch"])]
+    def printed() -> bool:
+        seen[:] = map(json.loads, host.run("journalctl", "-q", "-o", "json", "-n", "100", *wanted).splitlines())
         return len(seen) > 20
 
-    wait_until(of_this_vm, 30, 0.2, what="what it prints")
+    wait_until(printed, 30, 0.2, what="what it prints")
     assert {(entry["SYSLOG_IDENTIFIER"], entry["PRIORITY"]) for entry in seen} == {("rapp", "6")}
-    assert {entry["RELCTL_VERSION"] for entry in seen} == {host.status()["rapp"]["version"]}
+    assert {entry["RELCTL_VERSION"] for entry in seen} == {release["version"]}
     ticks = [int(found[1]) for entry in seen if (found := re.fullmatch(r"rapp tick (\d+)", entry["MESSAGE"]))]
     assert len(ticks) > 10
     assert sorted(set(ticks)) == list(range(ticks[0], ticks[0] + len(set(ticks))))

@@ -1,9 +1,12 @@
 """Processes that compress (`compress`), one at a time. Knows directories."""
 
+import contextlib
 import os
 import sys
 import threading
 from collections.abc import Callable
+
+from relctld.logfiles.names import listing
 
 
 class Compressor:
@@ -41,7 +44,10 @@ class Compressor:
 
 
 def _compress(directory: str) -> str | None:
-    """Start such a process and wait for it; what was in the way."""
+    """Start such a process, where there is something to compress, and wait for it; what was in the way."""
+    with contextlib.suppress(OSError):  # let it say that
+        if not any(log.name.endswith(".log") for log in listing(directory)):
+            return None
     isolated = ["-I"] if sys.flags.isolated else []
     argv = [sys.executable, *isolated, "-m", "relctld.logger.compress", directory, str(os.getpid())]
     read, write = os.pipe2(os.O_CLOEXEC)

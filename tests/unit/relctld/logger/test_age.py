@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relctld.logger.age import old_at
@@ -60,6 +60,7 @@ def test_hours_and_days_are_those_of_the_local_clock(zone: str, begun: str, max_
     assert rotated(zone, begun, max_age) == end
 
 
+@settings(deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     begun=st.integers(1_420_000_000, 2_050_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),

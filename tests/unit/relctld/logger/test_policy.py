@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relctld.logger.policy import Counters, LogPolicy, read_counters, read_plan, write_counters, write_plan
@@ -32,6 +32,7 @@ policies = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(plan=st.lists(policies, max_size=5, unique_by=lambda p: p.name))
 def test_plan_round_trip(plan: list[LogPolicy], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = str(tmp_path_factory.mktemp("plan") / "logger.json")
