@@ -75,8 +75,10 @@ def test_findings_and_names() -> None:
 
 
 def test_processes() -> None:
-    found = replies.processes((3, [(b"web_srv", [b"web_srv"], A("true"))], [(b"<0.1.0>", b"web")]))
-    assert found == Processes(3, (Process("web_srv", ("web_srv",), busy=True),), (("<0.1.0>", "web"),))
+    suspended: list[Term] = [(b"web_srv", [b"web_srv"], A("true"))]
+    found = replies.processes((3, suspended, [[(b"<0.1.0>", b"web")], [], [(b"<0.2.0>", b"web"), b"odd"]]))
+    named = (Process("web_srv", ("web_srv",), busy=True),)
+    assert found == Processes(3, named, killed=(("<0.1.0>", "web"),), staying=(("<0.2.0>", "web"),))
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -93,6 +95,7 @@ def test_any_answer_is_read_or_refused(reader: str, term: Term) -> None:
             st.just(3),
             st.lists(TERMS, max_size=2),
             st.lists(st.tuples(TERMS, TERMS, TERMS), max_size=2),
+            st.lists(st.lists(st.tuples(TERMS, TERMS), max_size=2), min_size=3, max_size=3),
             st.tuples(st.just(b"tag"), st.just([50]), TERMS),
         ),
         min_size=2,

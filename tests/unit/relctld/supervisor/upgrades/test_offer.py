@@ -13,7 +13,13 @@ from relctld.beam.package.tree import read_tree
 from relctld.supervisor.upgrades.offer import plan_object
 from tests.packages import MACHINE, Version, contents, install, pack
 
-PROCESSES = Processes(2, (Process("web_srv", ("web_srv",), busy=True),), (("<0.9.0>", "web_app"),))
+PROCESSES = Processes(
+    2,
+    (Process("web_srv", ("web_srv",), busy=True),),
+    killed=(("<0.9.0>", "web_app"),),
+    in_the_way=(("<0.8.0>", "web_srv"),),
+    staying=(("<0.7.0>", "web_app"),),
+)
 
 
 @pytest.mark.parametrize(("back", "way"), [(True, "reinstall"), (False, "restart")])
@@ -45,5 +51,7 @@ def test_all_of_a_plan(tmp_path: Path, back: bool, way: str) -> None:
             "suspended": 2,
             "named": [{"name": "web_srv", "modules": ["web_srv"], "busy": True}],
             "killed": [{"name": "<0.9.0>", "module": "web_app"}],
+            "in_the_way": [{"name": "<0.8.0>", "module": "web_srv"}],
+            "staying": [{"name": "<0.7.0>", "module": "web_app"}],
         },
     }
