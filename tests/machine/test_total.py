@@ -37,6 +37,8 @@ OF_THE_DAEMON = {  # and of what it measures and does in the nodes
     Note.UPGRADE_PHASE,
     Note.UPGRADED,
     Note.UPGRADE_FAILED,
+    Note.REMOVED,
+    Note.DOCTOR_FIXED,
     Note.THRESHOLD,
     Note.THRESHOLD_CLEARED,
     Note.EPMD_LOST,

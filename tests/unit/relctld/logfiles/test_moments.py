@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from relctld.logfiles import contents, moments, names
 from relctld.logfiles.places import BEGIN, Cursor
 from relctld.logfiles.tail import Reader, window
-from relctld.logger import logfile, rotated
+from relctld.logger import logfile
+from relctld.logger.compress import compress
 from relctld.logger.logfile import LogFile
 
 BEGAN = 1_700_000_000_000_000
@@ -57,7 +58,7 @@ class World:
             case "compress":
                 for log in names.listing(self.folder):
                     if log.name.endswith(".log"):
-                        rotated.compress(self.folder, log)
+                        compress(self.folder, log, os.getppid())
             case "restart":
                 written = 1000 * (self.writes[-1][1] if self.writes else self.now)
                 os.utime(self.log.path, ns=(written, written))
