@@ -6,6 +6,7 @@ that is shown is checked: exit code 0 only if all of it was seen, else 1, and wh
 Nothing is left behind: processes are ended by pid, those of ours alone.
 """
 
+import json
 import os
 import re
 import signal
@@ -204,6 +205,27 @@ def was_never_there(scene: Scene) -> None:
     scene.see("nothing of 1.1.0-crash is left in its tree", not left, ", ".join(left))
 
 
+def lives_a_whole_life(scene: Scene) -> None:
+    """From nothing: deployed, upgraded by a relup that relctl made, tidied"""
+    scene.relctl("deploy", "shop", "shop-1.0.0.tar.gz")
+    scene.relctl("start", "shop")
+    before, port = scene.daemon.status("shop"), tcp_port(scene.daemon, "shop")
+    scene.see("shop runs 1.0.0, where nothing was", before["state"] == "running" and only("1.0.0", before))
+    done = json.loads(scene.relctl("deploy", "shop", "shop-1.0.0.tar.gz", "--json"))
+    scene.see("the same once more changes nothing", done["ok"] and not done["changed"])
+    scene.relctl("relup", "shop-1.0.0.tar.gz", "shop-1.1.0.tar.gz", "-o", "shop-1.1.0-hot.tar.gz")
+    with Load(port, CLIENTS, 0.05) as load:
+        scene.relctl("upgrade", "shop", "shop-1.1.0-hot.tar.gz")
+        served(scene, "shop", load)
+    now = scene.daemon.status("shop")
+    scene.see("the same pid, another version, its state kept", same_node(before, now) and only("1.1.0", now))
+    scene.relctl("remove", "shop", "1.0.0")
+    left = [each["version"] for each in scene.daemon.ask("versions", {"release": "shop"})["versions"]]
+    scene.see("only 1.1.0 is left", left == ["1.1.0"], ", ".join(left))
+    text = scene.relctl("doctor", "shop", code=1)
+    scene.see("the doctor has one word on it: who may speak to it", "listens-everywhere" in text)
+
+
 def goes(scene: Scene) -> None:
     """The end"""
     scene.relctl("daemon", "stop")
@@ -225,6 +247,7 @@ SCENES: tuple[Callable[[Scene], None], ...] = (
     upgrades_while_it_serves,
     downgrades_while_it_serves,
     was_never_there,
+    lives_a_whole_life,
     goes,
 )
 

@@ -48,6 +48,13 @@ ready = "http://127.0.0.1:{jobs}/health"
 inherit_env = ["DEMO_FOLDER", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"]
 env_file = "{folder}/jobs.env"
 env = {{ DEMO_NODE = "jobs@127.0.0.1", DEMO_HTTP_PORT = "{jobs}" }}
+
+[release.shop]                      # nothing is installed yet
+root = "{folder}/shop"
+enabled = false
+inherit_env = ["DEMO_FOLDER", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"]
+env = {{ DEMO_NODE = "shop@127.0.0.1", DEMO_TCP_PORT = "{shop_tcp}" }}
+upgrade = {{ soak = "1s" }}
 """
 
 HELPERS = """\
@@ -153,12 +160,15 @@ def stage() -> Iterator[Relctld]:
         for release, sample, vsn in TARBALLS:
             with progress(f"{release}-{vsn}.tar.gz, with a relup"):
                 shutil.copy(package.package(sample, vsn), folder / f"{release}-{vsn}.tar.gz")
+        with progress("shop: two builds of the same, without any relup"):
+            shutil.copy(package.package("rapp", "1.0.0"), folder / "shop-1.0.0.tar.gz")
+            package.bare("rapp", "1.1.0", folder).rename(folder / "shop-1.1.0.tar.gz")
         (folder / "helpers").write_text(HELPERS)
         (folder / "helpers").chmod(0o755)
         (folder / "jobs.env").write_text(ILL)
         daemon = Relctld(folder, {})
         daemon.environ |= {"DEMO_FOLDER": name, "ERL_EPMD_PORT": str(epmd), "ERL_EPMD_ADDRESS": "127.0.0.1"}
-        ports = {name: epmds.free_port() for name in ("web", "jobs", "web_tcp", "api_tcp")}
+        ports = {name: epmds.free_port() for name in ("web", "jobs", "web_tcp", "api_tcp", "shop_tcp")}
         daemon.config.write_text(CONFIG.format(folder=folder, run=daemon.run_dir, **ports))
         try:
             yield daemon

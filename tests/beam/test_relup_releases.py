@@ -16,7 +16,7 @@ from tests import otps
 from tests.beam.conftest import LONG
 from tests.beam.upgrading import Stand
 from tests.releases import build
-from tests.releases.package import package
+from tests.releases.package import bare, package
 from tests.relups import comparable
 
 pytestmark = [pytest.mark.beam, pytest.mark.slow]
@@ -36,16 +36,6 @@ def relctl_relup(*words: str | Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout)
     assert done.returncode == (0 if found["ok"] else 5), done.stderr
     return found
-
-
-def bare(name: str, version: str, folder: Path) -> Path:
-    """The tarball of a version without what was written for its upgrade by hand."""
-    path = folder / f"{name}-{version}-bare.tar.gz"
-    with tarfile.open(package(name, version)) as whole, tarfile.open(path, "w:gz", compresslevel=1) as out:
-        for member in whole:
-            if not member.name.endswith((f"/{name}.appup", "/relup")):
-                out.addfile(member, whole.extractfile(member) if member.isfile() else None)
-    return path
 
 
 def scripts(relup: Relup) -> list[list[Any]]:

@@ -44,6 +44,16 @@ def package(name: str, vsn: str, from_vsns: tuple[str, ...] | None = None, cache
     return next(folder.glob("*.tar.gz"))
 
 
+def bare(name: str, vsn: str, folder: Path) -> Path:
+    """The tarball of a version without what was written for its upgrade by hand, in `folder`."""
+    path = folder / f"{name}-{vsn}-bare.tar.gz"
+    with tarfile.open(package(name, vsn)) as whole, tarfile.open(path, "w:gz", compresslevel=1) as out:
+        for member in whole:
+            if not member.name.endswith((f"/{name}.appup", "/relup")):
+                out.addfile(member, whole.extractfile(member) if member.isfile() else None)
+    return path
+
+
 def by_relx(source: Path, release: str, vsn: str, before: Path | None, ways_back: bool = True) -> Path:
     """The tarball that rebar3 makes of these sources, with a relup from the release at `before`."""
     root = source / "_build" / "prod" / "rel" / release
