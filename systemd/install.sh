@@ -164,7 +164,7 @@ uninstall_all() {
     done
     # Only what is one of our environments is removed as a whole.
     if [ -f "$DESTDIR$prefix/pyvenv.cfg" ] && [ -e "$DESTDIR$prefix/bin/relctld" ]; then
-        rm -rf "${DESTDIR:?}$prefix"
+        rm -rf "$DESTDIR${prefix:?}"
     fi
     manager daemon-reload || true
     if [ $purge = yes ]; then
