@@ -129,3 +129,37 @@ def test_a_journal_that_takes_nothing_delays_no_line_and_what_it_missed_is_told(
 def sends(rig: Rig) -> bool:
     rig.write("web", b"is it there?\n")
     return False
+
+
+def test_what_comes_while_the_key_is_off_is_never_sent(rig: Rig, listener: Listener) -> None:
+    begin(rig)
+    rig.write("web", b"wanted\n")
+    assert listener.lines(1) == [b"wanted"]
+    rig.add("web", journal=False)
+    rig.write("web", b"not wanted\n")
+    rig.wait_logged("web", b"not wanted\n")
+    wait_until(lambda: not (rig.run / "releases/web/journal.json").exists(), what="the cursor to go")
+    rig.add("web", journal=True)
+    wait_until((rig.run / "releases/web/journal.json").exists, what="the key to be on")
+    rig.write("web", b"wanted again\n")
+    assert listener.lines(1) == [b"wanted again"]
+
+
+def test_a_log_that_was_deleted_delays_no_entry(rig: Rig, listener: Listener) -> None:
+    begin(rig)
+    rig.write("web", b"long " * 1000 + b"\n")
+    listener.lines(1)
+    current = rig.logs / "web" / "current"
+    current.unlink()
+    sent = []
+
+    def made_anew() -> bool:
+        if not current.exists():
+            sent.append(b"line %d" % len(sent))
+            rig.write("web", sent[-1] + b"\n")
+        return current.exists()
+
+    wait_until(made_anew, interval=0.1, what="a new log")
+    rig.write("web", b"short\n")
+    while listener.lines(1) != [b"short"]:
+        pass

@@ -125,6 +125,21 @@ def test_disk_full_for_long_drops_and_counts_exactly(rig: Rig, small: Path, kill
 
 
 @needs_root
+def test_many_releases_share_the_memory_that_may_wait(rig: Rig, small: Path) -> None:
+    for number in range(63):
+        rig.add(f"idle{number}")
+    rig.add("web")
+    rig.start()
+    assert rig.writer("web", 60_000).wait(20) == 0
+    wait_until(lambda: rig.counters("web").bytes_in == 6_000_000, what="all to be taken")
+    counters = rig.counters("web")
+    assert counters.bytes_in - counters.bytes_out - counters.bytes_dropped <= (128 << 20) // 64
+    enlarge(small)
+    wait_accounted(rig, 6_000_000)
+    assert_accounted(rig, 60_000)
+
+
+@needs_root
 def test_disk_full_deletes_the_oldest_rotated_first(rig: Rig, small: Path) -> None:
     rig.add("web", max_size=100_000)
     rig.start()

@@ -66,6 +66,13 @@ class Claimed:
         self._fd, place = open_in_memory(path)
         self._paths = {path, place} - {""}
         self.borrowed = place != path  # outside the run directory, so nobody but us would ever remove it
+        try:
+            self._begin()
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def _begin(self) -> None:
         raw = os.pread(self._fd, _JOURNAL.size, 0)
         self.fresh = len(raw) < _JOURNAL.size or raw[:8] != _MAGIC  # or of another version, or not ours
         if self.fresh:

@@ -44,11 +44,28 @@ def compress(directory: str, log: Rotated, parent: int) -> None:
             os.fsync(target.fileno())
         os.stat(source_path, follow_symlinks=False)  # gone = retention deleted it meanwhile: then no .gz either
         os.rename(temporary, target_path)
+        _sync(directory)
         os.unlink(source_path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_left(directory: str, pid: int) -> None:
+    """Remove what this process, which was killed, left."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            if is_temporary(name) and name.endswith(f".{pid}.tmp"):
+                os.unlink(os.path.join(directory, name))
 
 
 def compress_all(directory: str, parent: int) -> str | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from relctld.logfiles.names import listing
 
+from .compress import remove_left
+
 
 class Compressor:
     """Has directories compressed one after the other; its thread waits, and ends with the work."""
@@ -40,7 +42,11 @@ class Compressor:
                     return
                 directory = next(iter(self._queue))
                 told = self._queue.pop(directory)
-            told(_compress(directory))
+            try:
+                trouble = _compress(directory)
+            except OSError as err:
+                trouble = f"cannot compress {directory}: {err.strerror}"
+            told(trouble)
 
 
 def _compress(directory: str) -> str | None:
@@ -61,4 +67,6 @@ def _compress(directory: str) -> str | None:
     with open(read, "rb") as said:
         trouble = said.read().decode(errors="replace")
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        remove_left(directory, pid)
     return trouble or (f"cannot compress {directory}: status {status}" if status else None)

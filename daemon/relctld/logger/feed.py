@@ -145,8 +145,7 @@ class Feed:
             if 0 < moved < CHUNK:
                 time.sleep(self._linger(moved, now - before))
             moved, before = self._claim(), now
-        if self.writer.log.rotate_if_due(policy):
-            self.upkeep.rotated(policy, 0)
+        self.writer.rotate_if_due(policy)
         self.left = self.writer.rewind() and self.leaving
 
     def _linger(self, moved: int, seconds: float) -> float:
@@ -204,7 +203,7 @@ class Feed:
         with self.lock:
             if not (self.stalled(now) or (self.failing and not self.busy)):
                 return False
-            if self.claimed.empty:
+            if self.claimed.used <= CHUNK:  # no more than the worker left: nothing waited here before
                 self.claimed.capacity = min(self.share, self.claimed.fair_share())
             try:
                 self.claimed.take(self.out, kernel.PIPE_MAX)

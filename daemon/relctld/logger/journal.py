@@ -20,6 +20,7 @@ import socket
 import threading
 from collections.abc import Callable
 
+from relctld.logfiles.contents import begins
 from relctld.logfiles.names import CURRENT
 from relctld.logfiles.places import Cursor, files_of, seek_last
 from relctld.logfiles.tail import Reader
@@ -64,8 +65,15 @@ class Forwarder:
         self._rest = b""  # a line that is not ended
         self._socket: socket.socket | None = None
         self._due = threading.Condition()
-        self._more = self._running = False
+        self._more = self._running = self._left = self._unwanted = False
         self._save()  # what comes from here on is sent, also by the next logger
+
+    def leave(self, *, wanted: bool) -> None:
+        """Another one follows, or, with what is left no more `wanted`, none: send no more then."""
+        with self._due:
+            self._left, self._unwanted = True, not wanted
+            with contextlib.suppress(OSError):
+                os.unlink(self._saved)
 
     def poke(self, policy: LogPolicy) -> None:
         """There may be more to send; never waits."""
@@ -98,7 +106,7 @@ class Forwarder:
                     self._due.wait(_PATIENCE)
 
     def _send_all(self, policy: LogPolicy) -> None:
-        while policy.journal and not self._at_end(policy):
+        while not self._unwanted and not self._at_end(policy):
             data = self._reader.read(_BATCH).data
             *lines, self._rest = (self._rest + data).split(b"\n")
             if len(self._rest) > _LONGEST:
@@ -111,11 +119,11 @@ class Forwarder:
 
     def _at_end(self, policy: LogPolicy) -> bool:
         """Is nothing left to be read? (Reading nothing says little: files are rotated meanwhile.)"""
-        place, size = self._reader.cursor, 0
+        place, path, ended = self._reader.cursor, os.path.join(policy.dir, CURRENT), True
         with contextlib.suppress(FileNotFoundError):
-            size = os.stat(os.path.join(policy.dir, CURRENT), follow_symlinks=False).st_size
+            ended = os.stat(path, follow_symlinks=False).st_size <= place["offset"] and begins(path, place["head"])
         files = files_of(policy.dir)  # looked at afterwards: a file rotated before is seen now
-        return bool(size <= place["offset"]) and not any(place["after"] < log.stem for log in files[:-1])
+        return ended and not any(place["after"] < log.stem for log in files[:-1])
 
     def _send(self, data: bytes) -> bool:
         """False where the journal did not take it within a second."""
@@ -157,7 +165,7 @@ class Forwarder:
 
     def _gave_up(self, policy: LogPolicy) -> bool:
         """Leave out all that waits, if it is too much. True also where none of it is wanted any more."""
-        if not self._policy.journal:
+        if self._unwanted:
             return True
         place = self._reader.cursor
         waits = -place["offset"]
@@ -191,5 +199,6 @@ class Forwarder:
     def _save(self) -> None:
         place = self._reader.cursor
         place |= {"dir": self._policy.dir, "offset": max(0, place["offset"] - len(self._rest))}
-        with contextlib.suppress(OSError):
-            replace(self._saved, json.dumps(place).encode())
+        with self._due, contextlib.suppress(OSError):
+            if not self._left:
+                replace(self._saved, json.dumps(place).encode())

@@ -8,6 +8,7 @@ This file knows no other of the logger; the daemon may import it.
 """
 
 import contextlib
+import errno
 import json
 import os
 from typing import Any, Literal, NamedTuple
@@ -125,7 +126,8 @@ def replace(path: str, data: bytes) -> None:
         os.unlink(temporary)  # left by a writer that was killed; O_EXCL because a link may stand there
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     try:
-        os.write(fd, data)
+        if os.write(fd, data) < len(data):  # as much as a file system that is full still takes, without an error
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), temporary)
     finally:
         os.close(fd)
     os.rename(temporary, path)

@@ -3,6 +3,8 @@
 Written when something changed, at most once a second, at once where `due_at` says so.
 """
 
+import threading
+
 from .claimed import Claimed
 from .policy import Counters, LogPolicy, read_counters, write_counters
 from .report import say
@@ -14,12 +16,12 @@ _EVERY = 1.0  # seconds
 class Tally:
     """Counts on from what the last logger wrote, where the journal of `claimed` does not go on from it."""
 
-    def __init__(self, policy: LogPolicy, claimed: Claimed, upkeep: Upkeep) -> None:
+    def __init__(self, policy: LogPolicy, claimed: Claimed, lock: threading.Lock, upkeep: Upkeep) -> None:
         if claimed.fresh:
             before = read_counters(policy.beside("log.json"))
             claimed.bytes_out, claimed.marked = before.bytes_out, before.marked
             claimed.bytes_dropped, claimed.lines_dropped = before.bytes_dropped, before.lines_dropped
-        self._claimed, self._upkeep = claimed, upkeep
+        self._claimed, self._lock, self._upkeep = claimed, lock, upkeep
         self._written: Counters | None = None
         self.error: str | None = None  # why nothing can be written
         self.due_at = 0.0  # monotonic
@@ -28,9 +30,10 @@ class Tally:
         """As of now; an error that stops no line is shown where there is no other."""
         c = self._claimed
         error = self.error or lesser_error
-        return Counters(
-            c.bytes_in, c.bytes_out, c.bytes_dropped, c.lines_dropped, error, c.marked, self._upkeep.journal_dropped
-        )
+        with self._lock:  # a worker may be between two of them
+            return Counters(
+                c.bytes_in, c.bytes_out, c.bytes_dropped, c.lines_dropped, error, c.marked, self._upkeep.journal_dropped
+            )
 
     def changed(self, lesser_error: str | None) -> bool:
         """Is there something to write?"""

@@ -3,6 +3,8 @@
 Trouble with it stops no line; `error` says what it is.
 """
 
+import contextlib
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -43,9 +45,13 @@ class Upkeep:
         if moved:
             rotated.tidy(policy.dir)
         self.rotated(policy, size)
-        if not policy.journal:
+        if self._forwarder is not None and (moved or not policy.journal):
+            self._forwarder.leave(wanted=policy.journal)
             self._forwarder = None
-        elif self._forwarder is None or moved:
+        if not policy.journal:
+            with contextlib.suppress(OSError):  # where a former logger was: what comes meanwhile is not for the journal
+                os.unlink(policy.beside("journal.json"))
+        elif self._forwarder is None:
             from .journal import Forwarder  # noqa: PLC0415  socket costs 0.7 MB
 
             self._forwarder = Forwarder(policy, self._journal_dropped, self._changed)

@@ -41,7 +41,7 @@ class Writer:
 
     def __init__(self, policy: LogPolicy, claimed: Claimed, lock: threading.Lock, upkeep: Upkeep) -> None:
         self.log = LogFile(policy.name)
-        self.tally = Tally(policy, claimed, upkeep)
+        self.tally = Tally(policy, claimed, lock, upkeep)
         self.progress = 0.0
         self._claimed, self._lock, self._upkeep = claimed, lock, upkeep
         self._due: deque[_Due] = deque()
@@ -116,11 +116,19 @@ class Writer:
             full = full and written == count
         if full:
             if log.rotate():
-                with self._lock:
-                    claimed.follow(log.inode, log.size)  # before the former file can be compressed, and not found again
-                self._upkeep.rotated(policy, log.size)
+                self._rotated(policy)
             else:
                 log.ensure(policy.dir)
+
+    def rotate_if_due(self, policy: LogPolicy) -> None:
+        """Rotate without waiting for more to come, where that is due."""
+        if self.log.rotate_if_due(policy):
+            self._rotated(policy)
+
+    def _rotated(self, policy: LogPolicy) -> None:
+        with self._lock:  # before the former file can be compressed or deleted, and not found again
+            self._claimed.follow(self.log.inode, self.log.size)
+        self._upkeep.rotated(policy, self.log.size)
 
     def _put_composed(self, data: memoryview, policy: LogPolicy) -> bool:
         """Returns whether the log is to be rotated now."""

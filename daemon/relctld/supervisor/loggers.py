@@ -63,6 +63,7 @@ class Loggers:
         self._timer: asyncio.TimerHandle | None = None
         self._ours: int | None = None
         self._missing = 0
+        self._unplanned = False
         self._seen: dict[str, tuple[int, Counters]] = {}
         self._yielding: frozenset[str] = frozenset()
         self._vms: dict[str, tuple[str | None, int | None]] = {}
@@ -96,7 +97,13 @@ class Loggers:
     def _plan(self, releases: tuple[Managed, ...]) -> None:
         """Small files of the run directory."""
         reach(Failpoint.BEFORE_LOG_PLAN)
-        write_plan(str(self._run_dir / "logger.json"), [policy(managed) for managed in releases])
+        self._unplanned = True
+        try:
+            write_plan(str(self._run_dir / "logger.json"), [policy(managed) for managed in releases])
+        except OSError as error:  # tried again at the next look
+            log.error("logger.unplanned", error=str(error))
+            return
+        self._unplanned = False
         reach(Failpoint.AFTER_LOG_PLAN)
         self._say("plan")
 
@@ -141,6 +148,8 @@ class Loggers:
 
     def _look(self, *, at_once: bool = False) -> None:
         self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
+        if self._unplanned:
+            self.plan()
         folders = [(managed.name, managed.folder) for managed in self._releases.values()]
         self._loop.run_in_executor(self._pool, self._changed, folders).add_done_callback(self._tell_losses)
         if self._ours is not None or self._adopted():

@@ -29,7 +29,8 @@ class Said:
 
 def said_of(note: Note, fields: Mapping[str, Any], at: str) -> Said | None:
     """What is said of an event; None where it does not belong into the log."""
-    epoch, pid, way = fields.get("epoch"), fields.get("pid"), f"from {fields.get('from')} to {fields.get('to')}"
+    epoch, pid = fields.get("epoch"), fields.get("pid")
+    way = f"to {fields.get('to')}" if fields.get("from") is None else f"from {fields['from']} to {fields.get('to')}"
     match note:
         case Note.STARTING:
             return _started(fields["epoch"], at)

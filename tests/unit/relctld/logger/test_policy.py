@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relctld.logger.policy import Counters, LogPolicy, read_counters, read_plan, write_counters, write_plan
+from relctld.logger.policy import Counters, LogPolicy, read_counters, read_plan, replace, write_counters, write_plan
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 sizes = st.none() | st.integers(0, 2**50)
@@ -102,3 +103,16 @@ def test_limit_follows_from_max_total_where_there_is_no_max_size() -> None:
     assert policy.limit == 500
     assert policy._replace(max_total=None).limit is None
     assert policy._replace(max_size=7).limit == 7
+
+
+def test_what_cannot_be_written_whole_replaces_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "plan"
+    replace(str(path), b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # write(2) then takes a part, as on a full file system
+    try:
+        with pytest.raises(OSError, match="No space"):
+            replace(str(path), b"longer than that")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relctld.logfiles.names import Rotated, listing, micros_of, next_stem, stem_at
 from relctld.logger import rotated
-from relctld.logger.compress import compress
+from relctld.logger.compress import compress, remove_left
 from relctld.logger.logfile import find_cut
 from relctld.logger.policy import LogPolicy
 from relctld.logger.rotated import retain
@@ -123,3 +123,11 @@ def test_what_a_kill_left_of_a_compression_is_removed(tmp_path: Path) -> None:
     kept = ["current", "notes.log.gz.1.tmp", f"{A}.log"]
     rotated.tidy(make(tmp_path, *kept, f"{A}.log.gz.4711.tmp", f"{A}.log.gz.tmp"))
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_what_a_killed_compression_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    stem = stem_at(0)
+    kept = [f"{stem}.log", f"{stem}.log.gz.112.tmp", "notes.12.tmp"]
+    folder = make(tmp_path, *kept, f"{stem}.log.gz.12.tmp")
+    remove_left(folder, 12)
+    assert sorted(os.listdir(folder)) == sorted(kept)
