@@ -89,6 +89,16 @@ def test_a_file_is_kept_under_another_name(root: Path) -> None:
             tree.link(root, name, "releases/kept")
 
 
+def test_a_file_with_both_names_moves_all_the_same(root: Path) -> None:
+    """rename(2) leaves two names of one file as they are: who died behind `link` must get rid of the other name."""
+    tree.link(root, "releases/start_erl.data", "releases/kept")
+    tree.rename(root, "releases/kept", "releases/start_erl.data")
+    assert sorted(os.listdir(root / "releases")) == ["1.0.0", "start_erl.data"]
+    assert (root / "releases/start_erl.data").read_text() == "13.1.5 1.0.0"
+    tree.rename(root, "releases/start_erl.data", "releases/start_erl.data")
+    assert (root / "releases/start_erl.data").read_text() == "13.1.5 1.0.0"
+
+
 def test_read(root: Path) -> None:
     assert tree.read(root, "releases/start_erl.data", 100) == b"13.1.5 1.0.0"
     assert tree.read(root, "releases/none", 100) is None

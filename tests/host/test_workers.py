@@ -66,5 +66,6 @@ def test_what_fails_says_so_and_nothing_of_it_is_held() -> None:
             future.result(20)
         del future, kept
         wait_until(lambda: held() is None, what="the end of what it was given")
+        assert threads()  # which worked for the first time, and lives on
     finally:
         gc.enable()

@@ -27,7 +27,8 @@ def running_version(
     booted: str | None, listed: Iterable[Listed], applications: Mapping[str, str], begun: str | None
 ) -> str | None:
     """The version that runs; None where nobody says one. `begun`: relctld's own word, `applications`: with versions."""
-    by_status = {entry.status: entry for entry in reversed(list(listed))}
+    entries = list(listed)
+    by_status = {entry.status: entry for entry in reversed(entries)}
     if current := by_status.get("current"):
         return current.version
     permanent = by_status.get("permanent")
@@ -35,7 +36,7 @@ def running_version(
         return begun or booted
     if permanent.version in (booted, begun):
         return permanent.version
-    was = next((entry for entry in by_status.values() if entry.version == booted), None)
+    was = next((entry for entry in entries if entry.version == booted), None)
     if _agrees(permanent, applications) and not (was and _agrees(was, applications)):
         return permanent.version
     return begun or booted or permanent.version

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _CHUNK = 1 << 20
+_AT_ONCE = 64 << 20  # bytes that wait for the disk: that it is slow shows while we copy, and not behind it
 _SPARE = 16 << 20  # bytes that must stay free in the state directory: the store needs some
 
 
@@ -59,13 +60,17 @@ def receive(source: int, folder: Path, limit: int, progress: Callable[[int], Non
         os.unlink(incoming)
     try:
         with open(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
-            digest, size = hashlib.sha256(), 0
+            digest, size, synced = hashlib.sha256(), 0, 0
             while chunk := os.pread(source, _CHUNK, size):
                 size += len(chunk)
                 if size > limit:
                     raise OSError(errno.EFBIG, f"larger than {limit} bytes")
                 digest.update(chunk)
                 copy.write(chunk)
+                if size - synced >= _AT_ONCE:
+                    copy.flush()
+                    os.fdatasync(copy.fileno())
+                    synced = size
                 progress(size)
             copy.flush()
             os.fsync(copy.fileno())

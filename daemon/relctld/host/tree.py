@@ -108,7 +108,10 @@ def rename(root: Path, before: str, after: str) -> None:
     with opened(root) as fd, parent(fd, before) as (old, name), parent(fd, after) as (new, new_name):
         _need_file_or_nothing(new, new_name, after)
         _drop_temporary(new, new_name)
-        os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
+        if before != after and _are_one(old, name, new, new_name):
+            os.unlink(name, dir_fd=old)  # rename(2) would leave both names, and say that it is done
+        else:
+            os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
         os.fsync(new)
         os.fsync(old)
 
@@ -130,8 +133,7 @@ def exists(root: Path, path: str) -> bool:
 def is_same(root: Path, path: str, other: str) -> bool:
     """Whether two names are of one file; both must exist."""
     with opened(root) as fd, parent(fd, path) as (one, name), parent(fd, other) as (two, other_name):
-        found = os.stat(name, dir_fd=one, follow_symlinks=False)
-        return os.path.samestat(found, os.stat(other_name, dir_fd=two, follow_symlinks=False))
+        return _are_one(one, name, two, other_name)
 
 
 def free_bytes(root: Path) -> int:
@@ -268,6 +270,15 @@ def _open_file(folder: int, name: str, path: str) -> BinaryIO:
         os.close(fd)
         raise OSError(errno.EINVAL, "not a regular file", path)
     return open(fd, "rb")
+
+
+def _are_one(folder: int, name: str, other: int, other_name: str) -> bool:
+    """Whether two names, of which the second may be missing, are of one file."""
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    try:
+        return os.path.samestat(found, os.stat(other_name, dir_fd=other, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _need_file_or_nothing(folder: int, name: str, path: str) -> None:

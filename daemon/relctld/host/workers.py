@@ -44,14 +44,16 @@ class Workers(Executor):
             if self._idle:
                 self._idle.pop().put(job)
             elif self._count < self._most:
-                threading.Thread(target=self._work, args=(job,), name=self._name, daemon=True).start()
+                mine: SimpleQueue[_Job] = SimpleQueue()  # an argument would be held as long as the thread lives
+                mine.put(job)
+                threading.Thread(target=self._work, args=(mine,), name=self._name, daemon=True).start()
                 self._count += 1
             else:
                 self._waiting.append(job)
         return future
 
-    def _work(self, job: _Job | None) -> None:
-        mine: SimpleQueue[_Job] = SimpleQueue()
+    def _work(self, mine: SimpleQueue[_Job]) -> None:
+        job: _Job | None = mine.get()
         while job is not None:
             _carry_out(*job)
             del job  # who rests holds nothing of it

@@ -170,7 +170,7 @@ def read_literals(chunk: bytes | None) -> list[Term]:
         return []
     try:
         (size,) = struct.unpack_from(">I", chunk)
-        data = zlib.decompress(chunk[4:], bufsize=min(size, MAX_LITERALS)) if size else chunk[4:]
+        data = _inflated(chunk[4:]) if size else chunk[4:]
         (count,) = struct.unpack_from(">I", data)
         at, found = 4, []
         for _ in range(count):
@@ -180,6 +180,14 @@ def read_literals(chunk: bytes | None) -> list[Term]:
     except (IndexError, struct.error, zlib.error, EtfError) as error:
         raise UnknownCodeError from error
     return found
+
+
+def _inflated(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    inflated = inflater.decompress(data, MAX_LITERALS)
+    if not inflater.eof:
+        raise UnknownCodeError  # cut off, or too large
+    return inflated
 
 
 def parts(terms: Iterable[Term]) -> Iterator[Term]:

@@ -91,7 +91,7 @@ def _split(script: list[Term]) -> _Halves:
     here = script.index(_NO_RETURN) if _NO_RETURN in script else -1
     before, after = script[: max(here, 0)], script[here + 1 :]
     for each in before:
-        if not (isinstance(each, tuple) and each[0] in ("load_object_code", "apply")):
+        if not (_is(each, "load_object_code") or _is(each, "apply")):
             _fail(f"before a point of no return: {shown(each, 200)}")
     reads = [each for each in after if _is(each, "load_object_code")]
     return _Halves(before + reads, [each for each in after if not _is(each, "load_object_code")])

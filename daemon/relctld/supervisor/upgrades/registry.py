@@ -182,8 +182,10 @@ class Upgrades:
 
     async def _take_up(self, managed: Managed, ledger: Ledger) -> None:
         """An upgrade of a release that had left the config meanwhile comes to its end first. Raises RefusedError."""
-        if (tidied := self._tidied.pop(managed.name, None)) is not None:
-            await tidied
+        if (tidied := self._tidied.get(managed.name)) is not None:  # whoever comes meanwhile waits for it too
+            with contextlib.suppress(OSError):
+                await asyncio.shield(tidied)
+            self._tidied.pop(managed.name, None)
         entry = await self._work(ledger.read)
         if entry is not None and managed.name not in self._running:
             self._start(managed, ledger, entry, None)

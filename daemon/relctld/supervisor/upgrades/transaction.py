@@ -226,11 +226,13 @@ class Transaction(Stepping):
         if self._told:
             return
         before = await self._compared_with()
-        if isinstance(before, str):
-            self._tools.told({"configuration_unknown": before})
-        else:
+        try:
+            if isinstance(before, str):
+                raise ConfiguringError(before)
             after = await self._configuration(self.journal.target)
             self._tools.told({"configuration": await self._work(differences, before, after)})
+        except (ConfiguringError, ReleaseError, OSError) as error:
+            self._tools.told({"configuration_unknown": str(error)})
         self._told = True
 
     async def _compared_with(self) -> bytes | str:

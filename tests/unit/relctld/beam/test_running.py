@@ -32,6 +32,13 @@ def listed(old: str = "", new: str = "", old_has: frozenset[str] = OLD, new_has:
         ("1.0.0", listed("old", "permanent", new_has=OLD), AT_OLD, "1.1.0", "1.1.0"),
         ("1.1.0", listed("old", "permanent"), AT_NEW, "1.0.0", "1.1.0"),  # restarted inside its process
         ("1.0.0", [Listed("0.1.0", "permanent", NOTHING)], AT_OLD, "1.0.0", "1.0.0"),  # of another release
+        (  # the one that was booted is not the first of those that are old
+            "1.0.0",
+            [Listed("0.9.0", "old", NEW), Listed("1.0.0", "old", OLD), Listed("1.1.0", "permanent", OLD)],
+            AT_OLD,
+            "1.0.0",
+            "1.0.0",
+        ),
         ("1.0.0", [], AT_OLD, "1.1.0", "1.1.0"),  # without sasl
         ("1.0.0", [], AT_OLD, None, "1.0.0"),
         (None, [], {}, None, None),
