@@ -10,7 +10,7 @@ from relctld.control.server import RefusedError
 LOG_CHUNK = 256 << 10
 """Bytes in one reply."""
 
-_MOST_LINES = 100_000
+_MOST_LINES = 1_000_000_000
 _LARGEST_FILE = 1 << 62
 _LARGEST_HEAD = 1 << 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

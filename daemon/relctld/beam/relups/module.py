@@ -13,7 +13,7 @@ from struct import unpack_from
 from typing import Any, Final
 
 from relctld.beam.package.beamfile import read_atoms, read_beam, read_chunks
-from relctld.beam.package.refusals import PackageError
+from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.relups.code import Code, UnknownCodeError, parts, read_code, read_literals
 from relctld.beam.term.etf import EtfError, decode
 from relctld.beam.term.terms import Atom, Map, Term
@@ -151,6 +151,8 @@ def _role(
 
 
 def _triples(chunk: bytes, atoms: int) -> Iterator[tuple[int, int, int]]:
+    if len(chunk) < 4:
+        raise PackageError(Kind.BAD_BEAM, "a table of its functions is cut off")
     (count,) = unpack_from(">I", chunk)
     for at in range(4, min(4 + 12 * count, len(chunk) - 11), 12):
         first, second, third = unpack_from(">III", chunk, at)

@@ -94,6 +94,8 @@ def _whole(target: Path) -> Iterator[IO[bytes]]:
             mask = os.umask(0o022)
             os.umask(mask)
             os.fchmod(file.fileno(), 0o666 & ~mask)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(name, target)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -62,7 +62,8 @@ class Stepping:
         self._changed.set()
 
     async def run(self) -> Finish:
-        """To the end."""
+        """To the end. An act that changed nothing of what is seen is not done again at once."""
+        done: tuple[Act, Disk, Node] | None = None
         while True:
             try:
                 seen, node = await self._look()
@@ -76,6 +77,9 @@ class Stepping:
                 case Enter(journal):
                     await self._enter(journal)
                 case Do(act):
+                    if done == (act, seen, node):
+                        await self._pass(AGAIN)
+                    done = (act, seen, node)
                     await self._do(act)
                 case Wait(until):
                     await self._wait(until)
