@@ -4,6 +4,7 @@ Rule: nothing here waits for a disk on the loop; a check that hangs is a finding
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
@@ -173,9 +174,11 @@ class Doctor:
     async def _mend(self, finding: Finding, mend: Mend, by: str) -> dict[str, Any]:
         told: dict[str, Any]
         try:
-            with self._upgrades.kept_away(finding.release, by):
-                work = asyncio.get_running_loop().run_in_executor(self._pool, mend)
-                told = {"fixed": True, "did": await asyncio.wait_for(asyncio.shield(work), 10 * WITHIN)}
+            kept_away = contextlib.ExitStack()
+            kept_away.enter_context(self._upgrades.kept_away(finding.release, by))
+            work = asyncio.get_running_loop().run_in_executor(self._pool, mend)
+            work.add_done_callback(lambda _: kept_away.close())  # not before, though we may give up waiting
+            told = {"fixed": True, "did": await asyncio.wait_for(asyncio.shield(work), 10 * WITHIN)}
         except TimeoutError:
             told = {"fixed": False, "error": f"it takes longer than {10 * WITHIN:g} s"}
         except (*_FAILURES, RefusedError) as error:
