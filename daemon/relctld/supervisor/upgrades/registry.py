@@ -366,12 +366,12 @@ class Upgrades:
     def _surround(self, managed: Managed) -> Surroundings:
         return self._surroundings(managed.spec)
 
-    def _order(self, name: str, op: Op, request_id: str) -> asyncio.Future[None]:
-        done: asyncio.Future[None] = self._loop.create_future()
+    def _order(self, name: str, op: Op, request_id: str) -> asyncio.Future[str]:
+        done: asyncio.Future[str] = self._loop.create_future()
 
-        def answered(_: Done | Refused) -> None:
+        def answered(outcome: Done | Refused) -> None:
             if not done.done():
-                done.set_result(None)
+                done.set_result(outcome.why if isinstance(outcome, Refused) else "")
 
         self._parts.request(name, op, request_id, "relctld", answered)
         return done
