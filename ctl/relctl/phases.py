@@ -32,11 +32,16 @@ _PHASES: Final = {
 }
 
 
+_FIRST: Final = {"restarting": _Words("stopping the new version", "the new version stopped")}
+"""Of a first install: there is no version before."""
+
+
 class Phases:
     """Of one upgrade. On stdout, between its plan and its end; nothing under --json."""
 
     def __init__(self, verb: str, out: Output) -> None:
         self.heard = False
+        self._words = _PHASES
         self.now = ""
         self._verb, self._out = verb, out
         self._began = self._since = time.monotonic()
@@ -51,7 +56,7 @@ class Phases:
     @property
     def doing(self) -> str:
         """What it is at, in words."""
-        return _words(self.now).doing if self.now else self._doing
+        return self._words_of(self.now).doing if self.now else self._doing
 
     def hear(self, word: Object) -> None:
         """A word of the daemon on the way."""
@@ -59,6 +64,8 @@ class Phases:
         if "phase" in word:
             self._enter(clean(word["phase"]), clean(word.get("why") or ""))
         elif "plan" in word:
+            if isinstance(plan := word["plan"], dict) and plan.get("way") == "install":
+                self._words = _PHASES | _FIRST
             self._enter("begun", "")
         elif word.get("step") == "reading" and (share := _share(word)) is not None:
             self._doing = f"reading the tarball, {share} %"
@@ -87,16 +94,15 @@ class Phases:
         self._why = why
 
     def _tell_done(self) -> None:
-        if done := _words(self.now).done:
+        if done := self._words_of(self.now).done:
             self._say("✓", "green", f"{done} ({duration(time.monotonic() - self._since)})")
+
+    def _words_of(self, phase: str) -> _Words:
+        return self._words.get(phase, _Words(phase, phase))
 
     def _say(self, mark: str, colour: str, text: str) -> None:
         if not self._out.json:
             self._out.line(f"  {self._out.paint(mark, colour)} {text}")
-
-
-def _words(phase: str) -> _Words:
-    return _PHASES.get(phase, _Words(phase, phase))
 
 
 def _share(word: Object) -> int | None:

@@ -127,6 +127,7 @@ MENDED: list[tuple[str, str, Spoil]] = [
     ("release-damaged", "api", lambda root: (root / "releases" / "start_erl.data").write_text("13.1")),
     ("release-damaged", "api", lambda root: (root / "releases" / "start_erl.data").unlink()),
     ("leftover-unpacked", "web", _write(".relctl/lib/x", "half")),
+    ("leftover-kept", "web", _write(".relctl-before/releases/start_erl.data", "")),
     ("leftover-config", "api", _swapped),
     ("leftover-emulator", "web", _write("releases/__new_emulator__1.1.0/start.boot", "x")),
     ("leftover-emulator", "web", _write("releases/new_start_erl.data", "14 1.1.0\n")),
@@ -162,6 +163,7 @@ TOLD: list[tuple[str, str, Spoil]] = [
     ("version-incomplete", "web", _empty_beam),
     ("version-incomplete", "web", _without_library),
     ("leftover-tarball", "web", _write("releases/rapp-1.1.0.tar.gz", "x")),
+    ("leftover-kept", "web", _write(".relctl-before/lib/x", "half")),
     ("versions-removable", "web", _copied_version),
 ]
 

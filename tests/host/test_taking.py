@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from relctld.control.server import RefusedError
 from relctld.host.staging import Received
 from relctld.supervisor.upgrades import taking
-from relctld.supervisor.upgrades.taking import take_in
+from relctld.supervisor.upgrades.taking import digest_of, take_in
 from tests.faults.blocked import unreadable
 from tests.host.seam import NOBODY, OURSELVES, public_folder
 from tests.running import need_root
@@ -31,6 +32,14 @@ def test_it_is_copied_and_told_of(tmp_path: Path) -> None:
     received = taken(tmp_path / "web.tar.gz", tmp_path / "state" / "web", said)
     assert received.path.read_bytes() == b"x" * 1000
     assert said == [{"step": "reading", "bytes": 1000, "of": 1000}]
+
+
+def test_it_is_hashed_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "web.tar.gz").write_bytes(b"x" * 1000)
+    folder = tmp_path / "state" / "web"
+    digest = asyncio.run(digest_of(str(tmp_path / "web.tar.gz"), OURSELVES, folder))
+    assert digest == hashlib.sha256(b"x" * 1000).hexdigest()
+    assert not folder.exists()
 
 
 def test_what_cannot_be_opened_is_told_of(tmp_path: Path) -> None:
@@ -63,6 +72,8 @@ def test_a_disk_that_hangs_keeps_its_own_tarball_and_nothing_else(
             for tarball in (hung, fine):
                 with pytest.raises(RefusedError, match="still does not answer"):
                     await take(tarball, web)
+                with pytest.raises(RefusedError, match="still does not answer"):
+                    await digest_of(str(tarball), OURSELVES, web)
             assert (await take(fine, api)).path.read_bytes() == b"y"
         await asyncio.to_thread(wait_until, lambda: not list(web.iterdir()), 30, what="what came too late to go")
         assert (await take(hung, web)).size == 1000

@@ -301,3 +301,13 @@ def test_a_reason_is_kept_through_what_follows() -> None:
     assert run(world(Fate(ill=True))).why == "in the soak: it says false"
     assert run(world(Fate(boots=False))).why == "the VM of 1.1.0 ended before it was ready"
     assert run(world(Fate(deaf=True))).why == "not started within 300 s"
+
+
+def test_what_is_left_ill_leaves_nothing_set_aside() -> None:
+    journal = replace(BEGIN, phase=Phase.INSTALLED, leave=True, origin=NEW, until=100.0)
+    disk = Disk(NEW, True, frozenset({NEW}), True, frozenset({NEW}), left=True)
+    node = Node(Life.UP, BEGIN.epoch + 1, "i1", NEW, findings=("old code",))
+    assert next_step(journal, disk, node, 1.0) == Do(Act.TIDY)
+    end = next_step(journal, replace(disk, swapped=False), node, 1.0)
+    assert isinstance(end, Finish)
+    assert end.left

@@ -68,7 +68,7 @@ def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
         case Phase.SWITCHING:
             return _switching(j, node, now)
         case Phase.INSTALLED | Phase.SOAKING:
-            return _running(j, node, now)
+            return _running(j, disk, node, now)
         case Phase.COMMITTING:
             return _committing(j, disk, node, now)
         case Phase.RESTARTING:
@@ -116,26 +116,26 @@ def _switching(j: Journal, node: Node, now: float) -> Step:
     return _enter(replace(j, incarnation=node.incarnation), Phase.INSTALLED, now)
 
 
-def _running(j: Journal, node: Node, now: float) -> Step:
+def _running(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if node.life is Life.GONE or node.epoch != j.epoch + 1 or _restarted_itself(j, node):
         return _enter(j, Phase.RESTARTING, now, _how_it_ended(j, node))
     if node.life is Life.COMING:
         late = _is_late(j, now)
         return _enter(j, Phase.RESTARTING, now, _out_of_time(j)) if late else Wait(_limit(j))
     if node.ill:
-        return _ill(j, f"in the soak: {node.ill}", now)
+        return _ill(j, disk, f"in the soak: {node.ill}", now)
     if j.phase is Phase.SOAKING and j.until is not None and now < j.until:
         return Wait(j.until)
     if node.findings is None:
         return _enter(j, Phase.RESTARTING, now, _out_of_time(j)) if _is_late(j, now) else Do(Act.VERIFY)
     if node.findings:
-        return _ill(j, "; ".join(node.findings), now)
+        return _ill(j, disk, "; ".join(node.findings), now)
     return _enter(j, Phase.COMMITTING if j.phase is Phase.SOAKING else Phase.SOAKING, now)
 
 
-def _ill(j: Journal, why: str, now: float) -> Step:
+def _ill(j: Journal, disk: Disk, why: str, now: float) -> Step:
     if j.leave and j.origin:
-        return Finish(ok=False, why=why, left=True)
+        return Do(Act.TIDY) if disk.swapped else Finish(ok=False, why=why, left=True)
     return _enter(j, Phase.RESTARTING, now, why)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relctl.plan import plan_lines
-from relctld.wire.messages import Progress, Reply, Request
+from relctld.wire.messages import Problem, Progress, Reply, Request
 from tests.unit.relctl.conftest import Relctl
 from tests.unit.relctl.fake import FakeDaemon, Said, result
 
@@ -48,6 +48,23 @@ def test_a_first_install_is_told_in_order(relctl: Relctl, sock: Path, folder: Pa
         "  ✓ made permanent (0.0 s)",
         "web: deployed 1.1.0 (2.9 s)",
     ]
+
+
+def failed(request: Request) -> Iterator[Said]:
+    """A first install that does not come up."""
+    yield Progress(request.id, {"plan": {**PLAN, "way": "install", "from": None, "mended": []}})
+    yield Progress(request.id, {"phase": "switching", "why": ""})
+    for phase in ("restarting", "cleaning"):
+        yield Progress(request.id, {"phase": phase, "why": "the VM of 1.1.0 ended before it was ready"})
+    yield Reply(request.id, None, Problem("failed", "to 1.1.0: it ended; nothing is installed, as before"))
+
+
+def test_a_first_install_that_fails_has_no_version_to_go_back_to(relctl: Relctl, sock: Path) -> None:
+    with FakeDaemon(sock, failed):
+        ended = relctl("deploy", "web", "/x/web.tar.gz")
+    assert ended.code == 1
+    assert "  ✓ the new version stopped (0.0 s)" in ended.out.splitlines()
+    assert "version before" not in ended.out
 
 
 def test_the_same_again_says_so_to_people_and_programs(relctl: Relctl, sock: Path) -> None:

@@ -57,6 +57,11 @@ def permanent(tree: Tree) -> frozenset[str]:
     return frozenset(chosen | ({tree.start_erl[1]} if tree.start_erl else set()))
 
 
+def way_back(tree: Tree) -> tuple[str, ...]:
+    """The version that was permanent before, if there is one: the first of the old ones."""
+    return tuple(entry.version for entry in tree.releases or () if entry.status == "old")[:1]
+
+
 def without(entries: Iterable[Entry], version: str) -> tuple[Entry, ...]:
     """RELEASES when it is gone."""
     return tuple(entry for entry in entries if entry.version != version)

@@ -4,11 +4,14 @@ Rule: nothing here waits for a disk on the loop; a check that hangs is a finding
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from relctld.beam.dist import epmd as node_names
 from relctld.beam.dist.refusals import LinkRefused
@@ -30,6 +33,8 @@ from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.recipe import Place, Recipe
 from relctld.supervisor.shell import Shell
 from relctld.supervisor.upgrades.registry import Upgrades
+
+log = structlog.get_logger()
 
 WITHIN = 5.0
 """Seconds that a look may take; a mend may take ten times as long."""
@@ -136,6 +141,9 @@ class Doctor:
             return [Finding(Kind.NOT_LOOKED_AT, f"{what}: no answer within {WITHIN:g} s", release)]
         except _FAILURES as error:
             return [Finding(Kind.NOT_LOOKED_AT, f"{what}: {error}", release)]
+        except Exception as error:  # one look that goes wrong must not take the others along
+            log.exception("surprise", release=release, look=what)
+            return [Finding(Kind.NOT_LOOKED_AT, f"{what}: {error!r}", release)]
 
     def _patient(self, managed: Managed) -> Patient:
         spec, vm = managed.spec, managed.state.vm
@@ -173,9 +181,11 @@ class Doctor:
     async def _mend(self, finding: Finding, mend: Mend, by: str) -> dict[str, Any]:
         told: dict[str, Any]
         try:
-            with self._upgrades.kept_away(finding.release, by):
-                work = asyncio.get_running_loop().run_in_executor(self._pool, mend)
-                told = {"fixed": True, "did": await asyncio.wait_for(asyncio.shield(work), 10 * WITHIN)}
+            kept_away = contextlib.ExitStack()
+            kept_away.enter_context(self._upgrades.kept_away(finding.release, by))
+            work = asyncio.get_running_loop().run_in_executor(self._pool, mend)
+            work.add_done_callback(lambda _: kept_away.close())  # not before, though we may give up waiting
+            told = {"fixed": True, "did": await asyncio.wait_for(asyncio.shield(work), 10 * WITHIN)}
         except TimeoutError:
             told = {"fixed": False, "error": f"it takes longer than {10 * WITHIN:g} s"}
         except (*_FAILURES, RefusedError) as error:

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     BOOT_DISAGREES = "boot-disagrees"
     BOOTS_ANOTHER = "boots-another"
     LEFTOVER_UNPACKED = "leftover-unpacked"
+    LEFTOVER_KEPT = "leftover-kept"
     LEFTOVER_CONFIG = "leftover-config"
     LEFTOVER_EMULATOR = "leftover-emulator"
     LEFTOVER_TARBALL = "leftover-tarball"
@@ -124,6 +125,12 @@ MEANING: dict[Kind, Meaning] = {
         "relctl doctor --fix NAME",
         "Removed.",
     ),
+    Kind.LEFTOVER_KEPT: Meaning(
+        _WARNING,
+        "`.relctl-before` in the root holds damaged files that a deployment replaced, and none is under way.",
+        "relctl doctor --fix NAME; where nothing took their place: relctl deploy NAME TARBALL",
+        "Removed, where each of them has one in its place.",
+    ),
     Kind.LEFTOVER_CONFIG: Meaning(
         _WARNING,
         "A version's `sys.config` is still the one that an upgrade evaluated; the original lies beside it as "
@@ -143,7 +150,7 @@ MEANING: dict[Kind, Meaning] = {
     ),
     Kind.VERSIONS_REMOVABLE: Meaning(
         _NOTE,
-        "More versions are installed than `upgrade.keep_versions`.",
+        "More versions are installed than `upgrade.keep_versions`; those named are needed by nothing.",
         "relctl remove NAME VERSION",
     ),
     Kind.SECRETS_READABLE: Meaning(

@@ -3,6 +3,7 @@
 Rule: what is found in them is never shown. The right to read is taken away only where the node's user keeps it.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -85,6 +86,8 @@ def _takes(path: Path, found: os.stat_result, rights: int, user: Identity) -> Me
         with as_user(found.st_uid, found.st_gid, (found.st_gid,)):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
+                if not os.path.samestat(os.fstat(fd), found):
+                    raise OSError(errno.ESTALE, "it was replaced meanwhile", str(path))
                 os.fchmod(fd, mode)
             finally:
                 os.close(fd)

@@ -19,6 +19,8 @@ from relctld.supervisor.doctor.patient import Patient
 from relctld.supervisor.upgrades import disk
 from relctld.supervisor.upgrades.disk import STAGING, Ground, as_owner
 from relctld.supervisor.upgrades.ledger import Luggage
+from relctld.supervisor.upgrades.removing import spare
+from relctld.supervisor.upgrades.site import KEPT
 
 NEW_EMULATOR = "__new_emulator__"
 START_ERL = "releases/start_erl.data"
@@ -44,16 +46,15 @@ def examine(patient: Patient) -> Iterator[Finding]:
     luggage = Luggage(str(release.root), release.flavour, release.name)
     ground = Ground(luggage, recipe.env, recipe.switch.gid if recipe.switch else None)
     tree = ground.tree()
-    yield from _of_versions(patient, tree)
+    yield from _of_versions(patient, ground, tree)
     yield from _of_releases(patient, ground, tree)
     yield from _of_choice(patient, ground, tree)
     yield from _of_leftovers(patient, ground, tree)
 
 
-def _of_versions(patient: Patient, tree: Tree) -> Iterator[Finding]:
+def _of_versions(patient: Patient, ground: Ground, tree: Tree) -> Iterator[Finding]:
     with as_owner(tree.root):
         own_erlang = any(name.startswith("erts-") for name in os.listdir(tree.root))
-        in_order = [found.version for found in versions(tree.root)]
     for version in dict.fromkeys([*tree.rels, *tree.damaged]):
         if version.startswith(NEW_EMULATOR):
             continue
@@ -62,9 +63,8 @@ def _of_versions(patient: Patient, tree: Tree) -> Iterator[Finding]:
             severity = Severity.ERROR if version == tree.boot_version else None
             yield patient.found(Kind.VERSION_INCOMPLETE, f"version {version}: {lacks}", None, severity)
     kept = patient.spec.upgrade.keep_versions
-    free = [version for version in in_order if version not in (tree.boot_version, patient.runs)]
-    if (many := len(tree.rels) + len(tree.damaged) - kept) > 0 and free:
-        yield patient.found(Kind.VERSIONS_REMOVABLE, f"{', '.join(free[:many])} may go: {kept} versions are to be kept")
+    if free := spare(ground, tree, {patient.runs or ""}, kept):
+        yield patient.found(Kind.VERSIONS_REMOVABLE, f"{', '.join(free)} may go: {kept} versions are to be kept")
 
 
 def _lacks(tree: Tree, version: str, *, own_erlang: bool) -> str:
@@ -122,6 +122,8 @@ def _of_choice(patient: Patient, ground: Ground, tree: Tree) -> Iterator[Finding
         wanted = patient.runs if patient.runs in named else tree.boot_version
 
         def mend() -> str:
+            if (agreed := disk.selects(ground.tree())) is not None:
+                return f"nothing to do: all of them name {agreed} by now"
             disk.select(ground, [wanted], wanted)
             return f"all of them name {wanted} now"
 
@@ -135,6 +137,11 @@ def _of_leftovers(patient: Patient, ground: Ground, tree: Tree) -> Iterator[Find
     root = ground.root
     if files.exists(root, STAGING):
         yield patient.found(Kind.LEFTOVER_UNPACKED, f"{root}/{STAGING}", partial(_remove, root, [STAGING]))
+    if files.exists(root, KEPT):
+        missing = _not_replaced(root)
+        lacks = f", and nothing took the place of {', '.join(missing[:_EMPTY_SHOWN])}" if missing else ""
+        mend = None if missing else partial(_remove, root, [KEPT])
+        yield patient.found(Kind.LEFTOVER_KEPT, f"{root}/{KEPT}{lacks}", mend)
     for version in (*tree.rels, *tree.damaged):
         if files.exists(root, disk.kept_config(version)):
             detail = f"{root}/{disk.kept_config(version)}"
@@ -150,6 +157,14 @@ def _of_leftovers(patient: Patient, ground: Ground, tree: Tree) -> Iterator[Find
     for name in there:
         if name.endswith((".tar.gz", ".tgz")):
             yield patient.found(Kind.LEFTOVER_TARBALL, f"{root}/releases/{name}")
+
+
+def _not_replaced(root: Path) -> list[str]:
+    """The damaged files that were set aside and are the only ones of their name."""
+    with as_owner(root):
+        kept = [Path(folder, name) for folder, _, names in os.walk(root / KEPT) for name in names]
+        paths = [path.relative_to(root / KEPT) for path in kept]
+        return sorted(str(path) for path in paths if not os.path.lexists(root / path))
 
 
 def _remove(root: Path, paths: list[str]) -> str:

@@ -13,7 +13,6 @@ Nothing of the release is changed here. What is wrong is told by a RefusedError,
 """
 
 import contextlib
-import hashlib
 import os
 import platform
 from dataclasses import dataclass
@@ -32,9 +31,7 @@ from relctld.control.server import RefusedError
 from relctld.core.model import Flavour, OnFailure, ReleaseSpec, State, Want
 from relctld.core.switch import NOTHING
 from relctld.core.upgrade import Journal, Way
-from relctld.host import staging
 from relctld.host import tree as files
-from relctld.host.fsuser import as_user
 from relctld.host.process import boot_id
 from relctld.host.staging import Received
 from relctld.host.users import UnknownUserError
@@ -47,20 +44,19 @@ from relctld.supervisor.upgrades.ledger import Luggage
 from relctld.supervisor.upgrades.memory import Taken
 from relctld.supervisor.upgrades.node import NodeError
 from relctld.supervisor.upgrades.offer import Offers, Wanted
+from relctld.supervisor.upgrades.taking import digest_of
 
-_CHUNK = 1 << 20
 _LARGEST_RELEASES = 1 << 20
 _CHOOSERS = ("RELEASE_VSN", "REL_VSN")
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What can be done. `origin`: the version that a boot brings now; empty where none does. `starts`: a VM of the
-    target is started; `taken`: what is to be remembered of the tarball."""
+    """What can be done. `origin`: the version that a boot brings now; empty where none does. `taken`: what is to be
+    remembered of the tarball."""
 
     arrival: Arrival
     origin: str
-    starts: bool
     luggage: Luggage
     plan: dict[str, Any]
     taken: Taken | None
@@ -100,26 +96,25 @@ class Deployments(Offers):
         at_rest = state.vm is None
         arrival: Arrival = await self._work(self._arrival, contents, tree, wanted, at_rest, same)
         origin = tree.boot_version if tree else NOTHING
-        runs = state.state is State.RUNNING and self._runs(origin)
+        runs = state.state is State.RUNNING and _runs(self._managed, origin)
         is_whole = site.selects(tree) == arrival.version and not arrival.placement.new
-        if is_whole and (runs or not self._wants_up()):
+        if is_whole and (runs or not _wants_up(self._managed)):
             if received and contents:
                 seen = memory.taken(origin, received.sha256, contents.members)
                 await self._work(memory.remember, self._ledger, seen)
             return None
-        starts = self._wants_up() and not (runs and arrival.version == origin)
         _check_command(spec, arrival)
         await self._check_space(arrival.placement, _nearest(spec.root))
         luggage = await self._work(self._luggage, arrival, tree, received, same is not None)
         taken = memory.taken(arrival.version, received.sha256, contents.members) if received and contents else None
-        plan = _plan_object(arrival, origin, starts)
-        return Deployment(arrival, origin, starts, luggage, plan, taken)
+        plan = _plan_object(arrival, origin, _starts(self._managed, origin, arrival.version))
+        return Deployment(arrival, origin, luggage, plan, taken)
 
     async def _digest(self, wanted: Wanted) -> str | None:
         """Of the tarball where it lies; the copy that is judged is hashed again."""
         if wanted.tarball is None:
             return None
-        digest: str = await self._work(_digest_of, wanted)
+        digest = await digest_of(wanted.tarball, wanted.reader, self._ledger.folder)
         if wanted.sha256 is not None and wanted.sha256.lower() != digest:
             raise RefusedError("impossible", f"its sha256 is {digest}, not the one that was given")
         return digest
@@ -129,17 +124,10 @@ class Deployments(Offers):
         if tree is None or site.selects(tree) != same.version:
             return False
         state = self._managed.state
-        as_wanted = self._runs(same.version) and state.state is State.RUNNING if self._wants_up() else state.vm is None
+        running = state.state is State.RUNNING and _runs(self._managed, same.version)
+        as_wanted = running if _wants_up(self._managed) else state.vm is None
         with disk.as_owner(tree.root):
             return as_wanted and same.is_whole(tree.root)
-
-    def _runs(self, version: str) -> bool:
-        """Whether the VM is of this version; what we installed in the node meanwhile is known there too."""
-        return self._managed.state.vm is not None and self._managed.launched.version == version
-
-    def _wants_up(self) -> bool:
-        state, spec = self._managed.state, self._managed.spec
-        return state.want is Want.UP and (spec.enabled or state.state is not State.STOPPED)
 
     def _arrival(
         self, contents: Contents | None, tree: Tree | None, wanted: Wanted, at_rest: bool, same: Taken | None
@@ -170,8 +158,24 @@ class Deployments(Offers):
         )
 
 
+def _runs(managed: Managed, version: str) -> bool:
+    """Whether the VM is of this version; what we installed in the node meanwhile is known there too."""
+    return managed.state.vm is not None and managed.launched.version == version
+
+
+def _wants_up(managed: Managed) -> bool:
+    state = managed.state
+    return state.want is Want.UP and (managed.spec.enabled or state.state is not State.STOPPED)
+
+
+def _starts(managed: Managed, origin: str, target: str) -> bool:
+    """Whether a VM of the target is to be started."""
+    runs = managed.state.state is State.RUNNING and _runs(managed, origin)
+    return _wants_up(managed) and not (runs and target == origin)
+
+
 def journal_of(managed: Managed, request_id: str, by: str, offer: Deployment, soak: float | None) -> Journal:
-    """The first word on it."""
+    """The first word on it. Operators may have stopped or started the release since it was judged."""
     spec = managed.spec.upgrade
     return Journal(
         release=managed.name,
@@ -188,7 +192,7 @@ def journal_of(managed: Managed, request_id: str, by: str, offer: Deployment, so
         leave=spec.on_failure is OnFailure.LEAVE,
         way=Way.RESTART,
         boot=boot_id(),
-        starts=offer.starts,
+        starts=_starts(managed, offer.origin, offer.arrival.version),
     )
 
 
@@ -230,18 +234,6 @@ def _is_list(data: bytes) -> bool:
 def _nearest(root: Path) -> Path:
     """The root, or what is there of the way to it."""
     return next(folder for folder in (root, *root.parents) if folder.exists())
-
-
-def _digest_of(wanted: Wanted) -> str:
-    assert wanted.tarball is not None
-    reader = wanted.reader
-    with as_user(reader.uid, reader.gid, reader.groups):
-        source = staging.open_source(Path(wanted.tarball))
-    digest = hashlib.sha256()
-    with open(source, "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _plan_object(arrival: Arrival, origin: str, starts: bool) -> dict[str, Any]:

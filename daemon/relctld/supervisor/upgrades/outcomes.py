@@ -13,7 +13,7 @@ def outcome_of(managed: Managed, j: Journal, end: Finish, seconds: float) -> dic
     state = managed.state
     restarted = state.epoch != j.epoch or (j.way is Way.HOT and state.incarnation != j.incarnation)
     runs = j.target if end.ok or end.left else j.origin
-    rests = j.way is Way.RESTART and state.vm is None
+    rests = j.way is Way.RESTART and (state.vm is None or not (j.starts or j.origin == j.target))
     return {
         "id": j.id,
         "ok": end.ok,
@@ -46,6 +46,6 @@ def _now(managed: Managed, j: Journal, *, restarted: bool) -> str:
     state = managed.state
     if not j.origin:
         return "nothing is installed, as before"
-    if j.way is Way.RESTART and state.state is not State.RUNNING:
+    if state.state is not State.RUNNING:
         return f"{j.origin} is installed as before, and {state.state}"
     return f"it runs {j.origin} as before, {'after a restart' if restarted else 'and never stopped'}"

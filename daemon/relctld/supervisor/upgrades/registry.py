@@ -16,8 +16,6 @@ from typing import Any
 
 import structlog
 
-from relctld.beam.layout import ReleaseError
-from relctld.beam.package.refusals import PackageError
 from relctld.control.server import RefusedError
 from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
@@ -143,10 +141,10 @@ class Upgrades:
                 return {"changed": False, "plan": offer.plan}
             tell({"plan": offer.plan})
             await self._pre_upgrade(managed, *versions_of(offer))
-            entry = entry_of(managed, request_id, by[1], offer, args.get("soak_s"))
             try:
                 if offer.taken is not None:
                     await self._work(memory.remember, ledger, offer.taken)
+                entry = entry_of(managed, request_id, by[1], offer, args.get("soak_s"))
                 await self._work(ledger.write, entry)
             except OSError as error:
                 why = f"its journal cannot be written: {error}"
@@ -167,14 +165,16 @@ class Upgrades:
         """Nothing else is done to its versions meanwhile. Raises RefusedError."""
         name = managed.name
         self._check_free(name)
-        await self._take_up(managed, ledger)
         self._preparing[name] = by
         try:
+            await self._take_up(managed, ledger)
             yield
         finally:
-            del self._preparing[name]
-            if name not in self._running:
-                await self._work(ledger.drop_tarballs)
+            try:
+                if name not in self._running:
+                    await self._work(ledger.drop_tarballs)
+            finally:
+                del self._preparing[name]  # not before: what the next one took in would go too
 
     async def versions(self, name: str) -> dict[str, Any]:
         """What is installed, what runs, what a boot would bring. Raises RefusedError."""
@@ -186,16 +186,24 @@ class Upgrades:
             with contextlib.suppress(OSError):
                 await asyncio.shield(tidied)
             self._tidied.pop(managed.name, None)
+        try:
+            await self._work(finish, ledger)  # later it would delete what is installed anew
+        except OSError as error:
+            why = f"the removal of a version cannot be brought to its end: {error}"
+            raise RefusedError("failed", why, "see to its tree, then ask again") from error
         entry = await self._work(ledger.read)
         if entry is not None and managed.name not in self._running:
             self._start(managed, ledger, entry, None)
-        self._check_free(managed.name)
+            self._check_under_way(managed.name)
 
-    def _check_free(self, name: str) -> None:
+    def _check_under_way(self, name: str) -> None:
         if (running := self._running.get(name)) is not None:
             j = running.transaction.journal
             why = f"an upgrade to {j.target} by {j.by} is under way ({j.phase})"
             raise RefusedError("busy", why, f"wait for its end: relctl status {name} --watch")
+
+    def _check_free(self, name: str) -> None:
+        self._check_under_way(name)
         if (by := self._preparing.get(name)) is not None:
             raise RefusedError("busy", f"an upgrade by {by} is being prepared", "ask again in a moment")
 
@@ -260,7 +268,7 @@ class Upgrades:
         outcome = outcome_of(managed, transaction.journal, end, self._loop.time() - running.begun)
         j = transaction.journal
         epoch = j.epoch + 1 if j.way is Way.RESTART and j.starts else j.epoch
-        if managed.state.vm is not None and managed.state.epoch == epoch:
+        if managed.state.vm is not None and managed.state.epoch == epoch and (j.starts or j.origin == j.target):
             managed.launched = replace(managed.launched, version=outcome["runs"])
             self._save(managed)  # before the journal goes: whoever comes after us does this again, or finds it done
         while True:
@@ -273,6 +281,7 @@ class Upgrades:
         if end.ok:
             await self._prune(managed, transaction)
         self._running.pop(managed.name, None)
+        self._unfinished -= {managed.name}
         self._shell.post(UpgradeEnded(managed.name))
         note = Note.UPGRADED if end.ok else Note.UPGRADE_FAILED
         fields = ("id", "from", "to", "by", "seconds", *(() if end.ok else ("why", "runs")))
@@ -286,8 +295,8 @@ class Upgrades:
         keep = managed.spec.upgrade.keep_versions
         try:
             gone = await transaction.prune(keep)
-        except (OSError, ReleaseError, PackageError) as error:
-            log.warning("upgrade.not-pruned", release=managed.name, error=str(error))
+        except Exception:  # whatever it is: the upgrade is done
+            log.exception("upgrade.not-pruned", release=managed.name)
             return
         if gone:
             self._history.report(managed.name, Note.REMOVED, {"versions": gone, "by": f"keep_versions = {keep}"})
@@ -357,12 +366,12 @@ class Upgrades:
     def _surround(self, managed: Managed) -> Surroundings:
         return self._surroundings(managed.spec)
 
-    def _order(self, name: str, op: Op, request_id: str) -> asyncio.Future[None]:
-        done: asyncio.Future[None] = self._loop.create_future()
+    def _order(self, name: str, op: Op, request_id: str) -> asyncio.Future[str]:
+        done: asyncio.Future[str] = self._loop.create_future()
 
-        def answered(_: Done | Refused) -> None:
+        def answered(outcome: Done | Refused) -> None:
             if not done.done():
-                done.set_result(None)
+                done.set_result(outcome.why if isinstance(outcome, Refused) else "")
 
         self._parts.request(name, op, request_id, "relctld", answered)
         return done

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.releases import read_releases, render_releases
-from relctld.beam.package.removal import belongings, installed, permanent, superfluous, without
+from relctld.beam.package.removal import belongings, installed, permanent, superfluous, way_back, without
+from relctld.beam.package.tree import Tree
 from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
 from relctld.host import tree as files
@@ -73,7 +75,8 @@ def finish(ledger: Ledger) -> None:
     """Bring the removal that was begun to its end, if there is one. Raises OSError."""
     match ledger.read_file(REMOVAL):
         case {"root": str(root), "version": str(version), "units": list(units)}:
-            _carry_out(Path(root), version, [unit for unit in units if isinstance(unit, str)])
+            if os.path.lexists(root):
+                _carry_out(Path(root), version, [unit for unit in units if isinstance(unit, str)])
             ledger.forget_file(REMOVAL)
 
 
@@ -82,17 +85,30 @@ def prune(ground: Ground, ledger: Ledger, needed: Iterable[str], keep: int) -> l
 
     The oldest are those in whose directory nothing was changed for longest.
     """
-    tree, needed = ground.tree(), set(needed)
-    there = [version for version in installed(tree) if files.exists(ground.root, f"releases/{version}")]
-    ordered = sorted(there, key=lambda version: (ground.root / "releases" / version).lstat().st_mtime_ns)
-    gone = []
-    for version in superfluous(ordered, needed | {tree.boot_version} | permanent(tree), keep):
+    needed, gone = set(needed), []
+    for version in spare(ground, ground.tree(), needed, keep):
         try:
             remove(ground, ledger, version, needed)
         except PackageError:
             continue  # it may not go; the next may
         gone.append(version)
     return gone
+
+
+def spare(ground: Ground, tree: Tree, needed: Iterable[str], keep: int) -> list[str]:
+    """The versions beyond `keep` that may go, the oldest first. Raises OSError."""
+    there = [version for version in installed(tree) if files.exists(ground.root, f"releases/{version}")]
+    ordered = sorted(there, key=lambda version: (ground.root / "releases" / version).lstat().st_mtime_ns)
+    needed = {*needed, tree.boot_version, *permanent(tree), *way_back(tree)}
+    return [version for version in superfluous(ordered, needed, keep) if _may_go(tree, version)]
+
+
+def _may_go(tree: Tree, version: str) -> bool:
+    try:
+        belongings(tree, version, ())
+    except PackageError:
+        return False
+    return True
 
 
 def _carry_out(root: Path, version: str, units: list[str]) -> None:

@@ -176,8 +176,14 @@ class Stepping:
             await self._enter(step.journal)
 
     async def _restart(self) -> None:
+        await self._ordered(Op.RESTART, "restart")
+
+    async def _ordered(self, op: Op, what: str) -> None:
+        """One that was refused before anything came of it is not asked for again at once."""
         epoch = self._managed.state.epoch
-        await self._tools.order(self._managed.name, Op.RESTART, f"{self.journal.id}/restart-{epoch}")
+        refused = await self._tools.order(self._managed.name, op, f"{self.journal.id}/{what}-{epoch}")
+        if refused and self._managed.state.epoch == epoch:
+            await self._wait_again(f"it cannot {op}: {refused}")
 
     # -- what acts need ------------------------------------------------------------------------
 

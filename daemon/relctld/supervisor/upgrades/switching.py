@@ -147,10 +147,9 @@ class Switch(Stepping):
             self._unlisted = True
 
     async def _switch(self) -> None:
-        state, epoch = self._managed.state, self.journal.epoch
-        if state.epoch == epoch:
-            op = Op.START if state.state in _AT_REST else Op.RESTART
-            await self._tools.order(self._managed.name, op, f"{self.journal.id}/switch-{epoch}")
+        state = self._managed.state
+        if state.epoch == self.journal.epoch:
+            await self._ordered(Op.START if state.state in _AT_REST else Op.RESTART, "switch")
 
     async def _verify(self) -> None:
         arrival, health = await self._judged(), await self._health()

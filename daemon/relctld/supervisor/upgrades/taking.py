@@ -1,4 +1,4 @@
-"""A tarball taken in: copied into the state directory, and hashed, by a thread of its own.
+"""A tarball taken in: copied into the state directory, and hashed, or hashed alone, by a thread of its own.
 
 Rule: its disk may hang. Then who asked is told so, and nothing else waits for it. No second thread is begun for the
       same release: the first one ends when its disk lets it.
@@ -6,13 +6,14 @@ Rule: its disk may hang. Then who asked is told so, and nothing else waits for i
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from relctld.control.server import RefusedError
 from relctld.host import staging
@@ -24,6 +25,9 @@ LARGEST = 4 << 30
 HANGS_AFTER = 30.0
 """Seconds without a byte after which nothing is hoped for any more."""
 _TELL_EVERY = 0.25
+_CHUNK = 1 << 20
+
+T = TypeVar("T")
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -36,42 +40,67 @@ async def take_in(tarball: str, reader: Identity, folder: Path, tell: Tell) -> R
 
     Raises OSError, RefusedError.
     """
+    reading = _Reading(tarball, reader, folder, tell)
+    return await _patiently(reading, reading.copy, _drop)
+
+
+async def digest_of(tarball: str, reader: Identity, folder: Path) -> str:
+    """Its sha256, in hexadecimal, where it lies. As `take_in`, but for the copy."""
+    reading = _Reading(tarball, reader, folder, lambda _: None)
+    return await _patiently(reading, reading.digest, lambda _: None)
+
+
+async def _patiently(reading: "_Reading", work: Callable[[], T], too_late: Callable[[T], None]) -> T:
+    """As long as something comes of it. `too_late`: what to do with what nobody waits for any more."""
+    folder = reading.folder
     if folder in _hung:
         why = "an earlier tarball could not be read, and its disk still does not answer"
         raise RefusedError("busy", why, "see to that disk; an upgrade to an installed version needs none")
-    copying, thread = _Copying(tarball, reader, folder, tell), ThreadPoolExecutor(1, thread_name_prefix="tarball")
-    done = asyncio.get_running_loop().run_in_executor(thread, copying.run)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="tarball")
+    done = asyncio.get_running_loop().run_in_executor(thread, work)
     thread.shutdown(wait=False)
     while True:
-        before = copying.bytes
+        before = reading.bytes
         if (await asyncio.wait({done}, timeout=HANGS_AFTER))[0]:
             return done.result()
-        if copying.bytes == before:
+        if reading.bytes == before:
             _hung.add(folder)
-            done.add_done_callback(partial(_too_late, folder))
-            why = f"{tarball} cannot be copied: nothing came of it for {HANGS_AFTER:g} s"
+            done.add_done_callback(partial(_answers, folder, too_late))
+            why = f"{reading.tarball} cannot be read: nothing came of it for {HANGS_AFTER:g} s"
             raise RefusedError("failed", why, f"see to its disk, and to that of {folder}; nothing was changed")
 
 
-class _Copying:
-    """`bytes`: copied so far."""
+class _Reading:
+    """`bytes`: read so far."""
 
     def __init__(self, tarball: str, reader: Identity, folder: Path, tell: Tell) -> None:
         self.bytes = 0
-        self._tarball, self._reader, self._folder, self._tell = tarball, reader, folder, tell
+        self.tarball, self.folder = tarball, folder
+        self._reader, self._tell = reader, tell
         self._loop = asyncio.get_running_loop()
         self._total, self._told = 0, 0.0
 
-    def run(self) -> Received:
-        reader = self._reader
-        with as_user(reader.uid, reader.gid, reader.groups):
-            source = staging.open_source(Path(self._tarball))
+    def copy(self) -> Received:
+        source = self._open()
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._total = os.fstat(source).st_size
-            return staging.receive(source, self._folder, LARGEST, self._progress)
+            return staging.receive(source, self.folder, LARGEST, self._progress)
         finally:
             os.close(source)
+
+    def digest(self) -> str:
+        digest = hashlib.sha256()
+        with open(self._open(), "rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                self.bytes += len(chunk)
+        return digest.hexdigest()
+
+    def _open(self) -> int:
+        reader = self._reader
+        with as_user(reader.uid, reader.gid, reader.groups):
+            return staging.open_source(Path(self.tarball))
 
     def _progress(self, done: int) -> None:
         self.bytes = done
@@ -80,9 +109,13 @@ class _Copying:
             self._loop.call_soon_threadsafe(self._tell, {"step": "reading", "bytes": done, "of": self._total})
 
 
-def _too_late(folder: Path, done: asyncio.Future[Received]) -> None:
+def _answers(folder: Path, too_late: Callable[[T], None], done: asyncio.Future[T]) -> None:
     """Its disk answers again; nobody waits for it any more."""
     _hung.discard(folder)
     if not done.cancelled() and done.exception() is None:
-        with contextlib.suppress(OSError):
-            done.result().path.unlink()
+        too_late(done.result())
+
+
+def _drop(received: Received) -> None:
+    with contextlib.suppress(OSError):
+        received.path.unlink()

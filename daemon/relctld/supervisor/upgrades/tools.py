@@ -24,8 +24,8 @@ Surround = Callable[[Managed], Surroundings]
 Ask = Callable[[Managed, Probe, float], Awaitable[Finding]]
 """What a release says to a probe, within so many seconds."""
 
-Order = Callable[[str, Op, str], asyncio.Future[None]]
-"""(release, start or restart, request id): done when that is over, one way or the other."""
+Order = Callable[[str, Op, str], asyncio.Future[str]]
+"""(release, start or restart, request id): why it came to nothing, when it is over; empty where it did not."""
 
 
 @dataclass(frozen=True, slots=True)
