@@ -34,7 +34,7 @@ from tests.beam.by_hand import Client
 from tests.beam.supervised import Host
 from tests.releases.build import build, place
 from tests.releases.package import package
-from tests.running import Relctld
+from tests.running import Relctld, alive
 from tests.waiting import wait_until
 
 WITHIN = 60.0
@@ -273,7 +273,7 @@ class Stand:
         """kill -9, and wait until it is gone: whoever watches it learns of it afterwards."""
         vm = psutil.Process(int(self.vm_pid()))
         os.kill(vm.pid, signal.SIGKILL)
-        wait_until(lambda: not vm.is_running() or vm.status() == psutil.STATUS_ZOMBIE, WITHIN, what="the VM's end")
+        wait_until(lambda: not (vm.is_running() and alive(vm.pid)), WITHIN, what="the VM's end")
 
     def vm_pid(self) -> int:
         """Of the VM that runs; found in /proc, for relctld may be dead."""
