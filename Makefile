@@ -17,7 +17,7 @@ SEED ?=
 .PHONY: demo test chaos bench lint clean setup
 
 test: setup
-	@RELCTL_TEST_FULL=1 $(PYTHON) -m pytest -q -n $(WORKERS) $(ARGS)
+	@RELCTL_TEST_FULL=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 demo: setup
 	@$(PYTHON) -m tests.demo

@@ -178,8 +178,8 @@ def test_logger_and_daemon_killed_together_lose_no_line(tmp_path: Path) -> None:
             wait_until(
                 lambda before=before: len(list(folder.iterdir())) != before or ended(folder, number), what="more"
             )
-            logger = daemon.logger_pid
-            assert logger is not None
+            logger = wait_until(lambda: daemon.logger_pid, what="the logger")
+            assert logger
             os.kill(logger, signal.SIGKILL)
             daemon.kill()
             daemon.start()
