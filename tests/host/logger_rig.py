@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import shutil
@@ -108,6 +109,14 @@ class Rig:
         folder = Path(self.policies[name].dir)
         rotated = listing(str(folder)) if folder.exists() else []
         return [f for f in [*(folder / log.name for log in rotated), folder / "current"] if f.exists()]
+
+    def size(self, name: str) -> int:
+        """Bytes on the disk; a file may go while they are counted."""
+        total = 0
+        for file in self.files(name):
+            with contextlib.suppress(FileNotFoundError):
+                total += file.stat().st_size
+        return total
 
     def logged(self, name: str) -> bytes:
         """All that the log holds. Call when nothing rotates or compresses."""

@@ -90,7 +90,7 @@ def test_30_kills_in_mid_flood_lose_nothing_and_double_nothing(rig: Rig) -> None
 
         def far_enough(logger: subprocess.Popen[bytes] = logger, goal: int = goal) -> bool:
             assert logger.poll() is None, rig.said()
-            size = sum(f.stat().st_size for f in rig.files("web"))
+            size = rig.size("web")
             return size >= goal or writer.poll() is not None
 
         wait_until(far_enough, 20, interval=0.0005, what="some of the flood")

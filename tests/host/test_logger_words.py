@@ -46,7 +46,7 @@ def kill_in_mid_flood(rig: Rig, writer: subprocess.Popen[bytes], times: int, see
 
         def far_enough(logger: subprocess.Popen[bytes] = logger, goal: int = goal) -> bool:
             assert logger.poll() is None, rig.said()
-            return sum(f.stat().st_size for f in rig.files("web")) >= goal or writer.poll() is not None
+            return rig.size("web") >= goal or writer.poll() is not None
 
         wait_until(far_enough, 20, interval=0.0005, what="some of the flood")
         rig.kill()
@@ -199,10 +199,10 @@ def test_kills_among_marks(rig: Rig) -> None:
     for n in range(10):
         rig.start()
         for m in range(3):
-            goal = sum(f.stat().st_size for f in rig.files("web")) + chance.randrange(200_000)
+            goal = rig.size("web") + chance.randrange(200_000)
 
             def far_enough(goal: int = goal) -> bool:
-                return sum(f.stat().st_size for f in rig.files("web")) >= goal or writer.poll() is not None
+                return rig.size("web") >= goal or writer.poll() is not None
 
             wait_until(far_enough, 20, interval=0.0005, what="some of the flood")
             said.append(mark(rig, f"{n}.{m}", f"upgraded to {n}.{m}", breaks=False))
