@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from relctld.core.switch import NOTHING, is_targets, launches, next_step
-from relctld.core.upgrade import Act, Disk, Do, Enter, Finish, Journal, Life, Node, Phase, Step, Wait, Way, taken_up
+from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Life, Node, Phase, Step, Wait, Way, taken_up
 
 OLD, NEW = "1.0.0", "1.1.0"
 BEGIN = Journal(

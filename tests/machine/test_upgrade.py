@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from relctld.core.upgrade import (
+from relctld.core.transaction import (
     Act,
     Disk,
     Do,
@@ -24,9 +24,9 @@ from relctld.core.upgrade import (
     Phase,
     Step,
     Wait,
-    next_step,
     taken_up,
 )
+from relctld.core.upgrade import next_step
 
 OLD, NEW = "1.0.0", "1.1.0"
 BEGIN = Journal("web", "u1", "ada", "2026-01-01T00:00:00Z", OLD, NEW, 3, "i1", 10.0, 300.0, reversible=True)

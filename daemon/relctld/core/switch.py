@@ -15,7 +15,7 @@ Rule 2: SWITCHING is entered while `Journal.epoch` is the latest. So a later epo
 from dataclasses import replace
 from typing import assert_never
 
-from relctld.core.upgrade import (
+from relctld.core.transaction import (
     Act,
     Disk,
     Do,
@@ -28,6 +28,9 @@ from relctld.core.upgrade import (
     Step,
     Wait,
     Way,
+    enter,
+    is_late,
+    limit,
 )
 
 NOTHING = ""
@@ -84,15 +87,15 @@ def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
 def after_failure(j: Journal, act: Act, why: str, now: float) -> Enter | None:
     """What follows where an act cannot be done; None: it is tried again, for there is no other way to a good end."""
     if act in (Act.UNPACK, Act.CONFIGURE, Act.REGISTER):
-        return _enter(j, Phase.CLEANING, now, why)
+        return enter(j, Phase.CLEANING, now, why)
     if act in (Act.SWITCH, Act.VERIFY):
-        return _enter(j, Phase.RESTARTING, now, why)
+        return enter(j, Phase.RESTARTING, now, why)
     return None
 
 
 def _begun(j: Journal, disk: Disk, node: Node, now: float) -> Step:
-    if _is_late(j, now):
-        return _enter(j, Phase.CLEANING, now, _out_of_time(j))
+    if is_late(j, now):
+        return enter(j, Phase.CLEANING, now, _out_of_time(j))
     if not disk.in_place:
         return Do(Act.UNPACK)
     if j.target not in disk.configured:
@@ -100,49 +103,49 @@ def _begun(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if j.origin and not {j.origin, j.target} <= disk.listed:
         return Do(Act.REGISTER)
     if not j.starts:
-        return _enter(j, Phase.COMMITTING, now)
-    return _enter(replace(j, epoch=node.epoch), Phase.SWITCHING, now)
+        return enter(j, Phase.COMMITTING, now)
+    return enter(replace(j, epoch=node.epoch), Phase.SWITCHING, now)
 
 
 def _switching(j: Journal, node: Node, now: float) -> Step:
     if node.epoch == j.epoch:
-        return _enter(j, Phase.RESTARTING, now, _out_of_time(j)) if _is_late(j, now) else Do(Act.SWITCH)
+        return enter(j, Phase.RESTARTING, now, _out_of_time(j)) if is_late(j, now) else Do(Act.SWITCH)
     if node.epoch > j.epoch + 1 or node.life is Life.GONE:
-        return _enter(j, Phase.RESTARTING, now, _how_it_ended(j, node))
+        return enter(j, Phase.RESTARTING, now, _how_it_ended(j, node))
     if node.life is Life.COMING:
-        return _enter(j, Phase.RESTARTING, now, _out_of_time(j)) if _is_late(j, now) else Wait(j.until)
+        return enter(j, Phase.RESTARTING, now, _out_of_time(j)) if is_late(j, now) else Wait(j.until)
     if node.current != j.target:
-        return _enter(j, Phase.RESTARTING, now, "the host went down before it was started")
-    return _enter(replace(j, incarnation=node.incarnation), Phase.INSTALLED, now)
+        return enter(j, Phase.RESTARTING, now, "the host went down before it was started")
+    return enter(replace(j, incarnation=node.incarnation), Phase.INSTALLED, now)
 
 
 def _running(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if node.life is Life.GONE or node.epoch != j.epoch + 1 or _restarted_itself(j, node):
-        return _enter(j, Phase.RESTARTING, now, _how_it_ended(j, node))
+        return enter(j, Phase.RESTARTING, now, _how_it_ended(j, node))
     if node.life is Life.COMING:
-        late = _is_late(j, now)
-        return _enter(j, Phase.RESTARTING, now, _out_of_time(j)) if late else Wait(_limit(j))
+        late = is_late(j, now)
+        return enter(j, Phase.RESTARTING, now, _out_of_time(j)) if late else Wait(limit(j))
     if node.ill:
         return _ill(j, disk, f"in the soak: {node.ill}", now)
     if j.phase is Phase.SOAKING and j.until is not None and now < j.until:
         return Wait(j.until)
     if node.findings is None:
-        return _enter(j, Phase.RESTARTING, now, _out_of_time(j)) if _is_late(j, now) else Do(Act.VERIFY)
+        return enter(j, Phase.RESTARTING, now, _out_of_time(j)) if is_late(j, now) else Do(Act.VERIFY)
     if node.findings:
         return _ill(j, disk, "; ".join(node.findings), now)
-    return _enter(j, Phase.COMMITTING if j.phase is Phase.SOAKING else Phase.SOAKING, now)
+    return enter(j, Phase.COMMITTING if j.phase is Phase.SOAKING else Phase.SOAKING, now)
 
 
 def _ill(j: Journal, disk: Disk, why: str, now: float) -> Step:
     if j.leave and j.origin:
         return Do(Act.TIDY) if disk.swapped else Finish(ok=False, why=why, left=True)
-    return _enter(j, Phase.RESTARTING, now, why)
+    return enter(j, Phase.RESTARTING, now, why)
 
 
 def _committing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if disk.selects != j.target:
         return Do(Act.COMMIT)
-    waits = not _is_late(j, now)
+    waits = not is_late(j, now)
     if node.life is Life.UP and node.known and node.permanent != j.target and waits:
         return Do(Act.MAKE_PERMANENT)
     if disk.swapped:
@@ -154,10 +157,10 @@ def _committing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
 
 def _restarting(j: Journal, node: Node, now: float) -> Step:
     ours = node.epoch == j.epoch + 1 and (node.current == j.target or node.life is Life.GONE)
-    if ours and (node.life is not Life.GONE or (j.origin and not _is_late(j, now))):
+    if ours and (node.life is not Life.GONE or (j.origin and not is_late(j, now))):
         return Do(Act.RESTART)
-    waits = node.life is Life.COMING and not _is_late(j, now)
-    return Wait(j.until) if waits else _enter(j, Phase.CLEANING, now)
+    waits = node.life is Life.COMING and not is_late(j, now)
+    return Wait(j.until) if waits else enter(j, Phase.CLEANING, now)
 
 
 def _cleaning(j: Journal, disk: Disk, node: Node) -> Step:
@@ -182,20 +185,3 @@ def _how_it_ended(j: Journal, node: Node) -> str:
 
 def _out_of_time(j: Journal) -> str:
     return f"{_LATE[j.phase]} within {j.timeout:g} s"
-
-
-def _limit(j: Journal) -> float | None:
-    """When the phase is out of time; that a soak ends is no delay yet."""
-    if j.until is None:
-        return None
-    return j.until + (j.timeout if j.phase is Phase.SOAKING else 0.0)
-
-
-def _is_late(j: Journal, now: float) -> bool:
-    limit = _limit(j)
-    return limit is not None and now >= limit
-
-
-def _enter(j: Journal, phase: Phase, now: float, why: str = "") -> Enter:
-    until = now + (j.soak if phase is Phase.SOAKING else j.timeout)
-    return Enter(replace(j, phase=phase, until=until, why=j.why or why))

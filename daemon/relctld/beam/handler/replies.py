@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from relctld.beam.term.shown import shown, text
 from relctld.beam.term.terms import Term
-from relctld.core.upgrade import Install
+from relctld.core.transaction import Install
 
 _LONGEST = 1000
 

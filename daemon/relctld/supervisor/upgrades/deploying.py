@@ -30,7 +30,7 @@ from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
 from relctld.core.model import Flavour, OnFailure, ReleaseSpec, State, Want
 from relctld.core.switch import NOTHING
-from relctld.core.upgrade import Journal, Way
+from relctld.core.transaction import Journal, Way
 from relctld.host import tree as files
 from relctld.host.process import boot_id
 from relctld.host.staging import Received

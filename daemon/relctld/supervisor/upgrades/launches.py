@@ -12,7 +12,7 @@ from pathlib import Path
 from relctld.beam.layout import NothingInstalled
 from relctld.core.model import ReleaseSpec
 from relctld.core.switch import NOTHING, launches
-from relctld.core.upgrade import Phase, Way
+from relctld.core.transaction import Phase, Way
 from relctld.host.process import boot_id
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.recipe import Recipe

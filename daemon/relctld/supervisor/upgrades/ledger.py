@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from relctld.core.model import Flavour
-from relctld.core.upgrade import Journal, Phase, Way
+from relctld.core.transaction import Journal, Phase, Way
 
 _VERSION = 1
 _JOURNAL, _LAST = "journal.json", "last.json"

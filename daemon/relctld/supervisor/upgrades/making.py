@@ -2,7 +2,7 @@
 
 from relctld.control.server import RefusedError
 from relctld.core.model import OnFailure
-from relctld.core.upgrade import Journal, Way
+from relctld.core.transaction import Journal, Way
 from relctld.supervisor.journal import timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades import deploying

@@ -17,7 +17,7 @@ from relctld.beam.package import relup
 from relctld.beam.package.relup import Script
 from relctld.beam.term.terms import Atom, Term
 from relctld.core.model import State
-from relctld.core.upgrade import Install, Journal, Life, Node, Phase
+from relctld.core.transaction import Install, Journal, Life, Node, Phase
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.nodes.whereabouts import Nowhere

@@ -21,7 +21,7 @@ from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
 from relctld.core.model import Hook, Op, ReleaseSpec, Upgrading
 from relctld.core.notes import Note
-from relctld.core.upgrade import Finish, Journal, Way, taken_up
+from relctld.core.transaction import Finish, Journal, Way, taken_up
 from relctld.host import tree as files
 from relctld.host.command import Commands
 from relctld.host.users import identity_of

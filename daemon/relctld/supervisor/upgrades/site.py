@@ -15,7 +15,7 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package.placing import Placement
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tree import Tree
-from relctld.core.upgrade import Disk, Journal
+from relctld.core.transaction import Disk, Journal
 from relctld.host import folders
 from relctld.host import tree as files
 from relctld.host import unpack as pieces

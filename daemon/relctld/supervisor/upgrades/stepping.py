@@ -17,7 +17,7 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.core.model import Op
 from relctld.core.probes import ProcessProbe, Verdict
-from relctld.core.upgrade import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
+from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades import removing

@@ -19,7 +19,7 @@ from relctld.beam.package.tarball import read_tarball
 from relctld.core.exits import in_words
 from relctld.core.model import Op, State
 from relctld.core.switch import after_failure, is_targets, next_step
-from relctld.core.upgrade import Act, Disk, Enter, Journal, Life, Node, Phase, Step
+from relctld.core.transaction import Act, Disk, Enter, Journal, Life, Node, Phase, Step
 from relctld.host.process import boot_id
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Surroundings

@@ -9,7 +9,7 @@ from typing import Any
 
 from relctld.core.model import Op
 from relctld.core.probes import Finding, Probe
-from relctld.core.upgrade import Journal
+from relctld.core.transaction import Journal
 from relctld.host.command import Commands
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes

@@ -13,7 +13,8 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
 from relctld.core.model import Flavour
-from relctld.core.upgrade import Act, Disk, Enter, Journal, Life, Node, Phase, Step, after_failure, next_step
+from relctld.core.transaction import Act, Disk, Enter, Journal, Life, Node, Phase, Step
+from relctld.core.upgrade import after_failure, next_step
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Place, Recipe
 from relctld.supervisor.upgrades import configuring, disk

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relctld.beam.handler import replies
 from relctld.beam.handler.replies import HandlerError, Order, Process, Processes
 from relctld.beam.term.terms import Atom, Term
-from relctld.core.upgrade import Install
+from relctld.core.transaction import Install
 from tests.terms import TERMS
 
 READERS: dict[str, Callable[[Term], Any]] = {

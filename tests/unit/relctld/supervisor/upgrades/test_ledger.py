@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relctld.core.model import Flavour
-from relctld.core.upgrade import Journal, Phase
+from relctld.core.transaction import Journal, Phase
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, under_way
 from tests.host.dying import killed_at_each
 
