@@ -64,6 +64,8 @@ class Feed:
     def close(self) -> None:
         """Let go of everything; call when no worker has it."""
         os.close(self.out)
+        if self.left:
+            self.upkeep.leave()
         self.claimed.close(remove=self.claimed.empty and (self.left or self.claimed.borrowed))
         self.writer.log.close()
 

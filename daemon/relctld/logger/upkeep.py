@@ -27,13 +27,14 @@ class Upkeep:
         self._kept_by: LogPolicy | None = None
         self._retain_error: str | None = None
         self._compress_error: str | None = None
+        self._journal_error: str | None = None
         self._forwarder: Forwarder | None = None
         self.journal_dropped = read_counters(policy.beside("log.json")).journal_dropped
 
     @property
     def error(self) -> str | None:
         """What is in the way."""
-        unsent = self._forwarder.error if self._forwarder is not None else None
+        unsent = self._forwarder.error if self._forwarder is not None else self._journal_error
         return self._retain_error or self._compress_error or unsent
 
     def prepare(self, policy: LogPolicy, size: int) -> None:
@@ -45,22 +46,37 @@ class Upkeep:
         if moved:
             rotated.tidy(policy.dir)
         self.rotated(policy, size)
-        if self._forwarder is not None and (moved or not policy.journal):
-            self._forwarder.leave(wanted=policy.journal)
-            self._forwarder = None
+        if moved or not policy.journal:
+            self.leave(wanted=policy.journal)
         if not policy.journal:
+            self._journal_error = None
             with contextlib.suppress(OSError):  # where a former logger was: what comes meanwhile is not for the journal
                 os.unlink(policy.beside("journal.json"))
-        elif self._forwarder is None:
-            from .journal import Forwarder  # noqa: PLC0415  socket costs 0.7 MB
-
-            self._forwarder = Forwarder(policy, self._journal_dropped, self._changed)
         self._kept_by = policy
+        self._begin_to_forward(policy)
 
     def wrote(self, policy: LogPolicy) -> None:
         """Something was written."""
+        self._begin_to_forward(policy)
         if self._forwarder is not None:
             self._forwarder.poke(policy)
+
+    def leave(self, *, wanted: bool = True) -> None:
+        """The journal gets no more of this log but what it has by now, if that is still `wanted`."""
+        if self._forwarder is not None:
+            self._forwarder.leave(wanted=wanted)
+            self._forwarder = None
+
+    def _begin_to_forward(self, policy: LogPolicy) -> None:
+        if not policy.journal or self._forwarder is not None:
+            return
+        from .journal import Forwarder  # noqa: PLC0415  socket costs 0.7 MB
+
+        try:
+            self._forwarder = Forwarder(policy, self._journal_dropped, self._changed)
+            self._journal_error = None
+        except OSError as err:
+            self._journal_error = f"cannot read {err.filename or policy.dir} for the journal: {err.strerror}"
 
     def rotated(self, policy: LogPolicy, size: int) -> None:
         """Something was rotated, and `current` is so large now: retention at once, compression when there is time."""

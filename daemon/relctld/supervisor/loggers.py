@@ -62,6 +62,7 @@ class Loggers:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._ours: int | None = None
+        self._pidfd = -1
         self._missing = 0
         self._unplanned = False
         self._seen: dict[str, tuple[int, Counters]] = {}
@@ -139,7 +140,7 @@ class Loggers:
         if self._timer is not None:
             self._timer.cancel()
         if with_logger and self._ours is not None:
-            self._scribe.submit(_terminate, self._ours)  # after what is to be said of the ends of the nodes
+            self._scribe.submit(_terminate, os.dup(self._pidfd))  # after what is to be said of the ends of the nodes
 
     @property
     def pid(self) -> int | None:
@@ -267,7 +268,7 @@ class Loggers:
         return False
 
     def _watch(self, pid: int, pidfd: int) -> None:
-        self._ours, self._missing = pid, 0
+        self._ours, self._pidfd, self._missing = pid, pidfd, 0
         self._reaper.watch(pid, pidfd, lambda *_: self._ended())
 
     def _ended(self) -> None:
@@ -327,6 +328,6 @@ def _ends(managed: Managed) -> bool:
     return managed.state.state in (State.STOPPING, State.KILLING)
 
 
-def _terminate(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
+def _terminate(pidfd: int) -> None:
+    process.send(pidfd, signal.SIGTERM)
+    os.close(pidfd)

@@ -69,8 +69,8 @@ Progress of start, stop and restart: {"release", "state", "detail"} at each chan
 when one release is done (the same object stands in the reply).
 
 Progress of upgrade, downgrade and deploy: {"step": "reading", "bytes", "of"}, {"step": "judging"}, {"plan": {…}}, then
-{"phase", "why"} at each phase of `relctld.core.transaction`. An upgrade goes on without its client, and without its daemon:
-the same request to a successor joins it, or hears how it ended.
+{"phase", "why"} at each phase of `relctld.core.transaction`. An upgrade goes on without its client, and without its
+daemon: the same request to a successor joins it, or hears how it ended.
 
 A remote shell: progress of `remote` is {"session", "room"} once it runs, then {"data": base64, "at": int}, output
 with its place in all output, and {"room": int}, so many bytes of input are welcome now. The client sends its input,

@@ -4,13 +4,14 @@ Rule 1: all is read with the eyes of the tree's owner, and mended as that user, 
 Rule 2: what cannot be told for certain is not mended.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from relctld.beam.flavour import NothingInstalled
-from relctld.beam.layout import ReleaseError, versions
+from relctld.beam.layout import ReleaseError, start_erl, versions
 from relctld.beam.package.tree import Tree
 from relctld.core.model import Flavour
 from relctld.host import tree as files
@@ -199,6 +200,10 @@ def _start_erl_mend(patient: Patient, error: ReleaseError) -> Mend | None:
     text = f"{certain[0].erts} {certain[0].version}"
 
     def mend() -> str:
+        with contextlib.suppress(ReleaseError):
+            with as_owner(root):
+                start_erl(root / START_ERL)
+            return "it is whole by now"
         files.write(root, START_ERL, f"{text}\n".encode(), 0o644)
         return f'wrote "{text}" into {root}/{START_ERL}'
 

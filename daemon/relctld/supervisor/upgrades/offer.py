@@ -132,7 +132,7 @@ class Offers:
         processes = await self._node.processes(package.script)
         plan = plan_object(package, processes)
         if with_configuration:
-            plan["configuration"] = await self._configuration(package, recipe, received, contents)
+            plan |= await self._configuration(package, recipe, received, contents)
         held = taken(package.version, received.sha256, contents.members) if received and contents else None
         return Offer(package, luggage, plan, held)
 
@@ -183,7 +183,7 @@ class Offers:
 
     async def _check_space(self, placement: Placement, root: Path) -> None:
         """Twice what is new: a file system that is full stops more than an upgrade."""
-        free = await self._work(files.free_bytes, root)
+        free: int = await self._work(files.free_bytes, root)
         needed = placement.space * 2
         if free < needed:
             why = f"{root} has {free:,} bytes left, and {needed:,} are needed"
@@ -193,9 +193,12 @@ class Offers:
 
     async def _configuration(
         self, package: Package, recipe: Recipe, received: Received | None, contents: Contents | None
-    ) -> list[dict[str, str | None]]:
+    ) -> dict[str, Any]:
         """What changes, key by key. The new version's is evaluated in a copy of it beside the tree, for a moment."""
         root = Path(recipe.release.root) if recipe.release else Path("/")
+        copied = sum(member.size for member in contents.members) if contents else 0
+        if await self._work(files.free_bytes, root) < 2 * copied:
+            return {"configuration_unknown": f"{root} has no room for a copy of the new version, {copied:,} bytes"}
         before = await self._evaluate(root, package.running.version, package, recipe)
         if received is None or contents is None:
             after = await self._evaluate(root, package.version, package, recipe)
@@ -207,7 +210,7 @@ class Offers:
                 after = after.replace(str(copy).encode(), str(root).encode())
             finally:
                 await self._work(files.remove, root, STAGING)
-        return differences(before, after)
+        return {"configuration": differences(before, after)}
 
     async def _evaluate(self, root: Path, version: str, package: Package, recipe: Recipe) -> bytes:
         assert recipe.release is not None

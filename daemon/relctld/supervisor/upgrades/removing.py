@@ -3,7 +3,8 @@
     removal.json says what goes   →  RELEASES without it  →  moved aside, its own directory first  →  deleted
 
 Killed anywhere, it is brought to its end by the next relctld: once its directory is gone, nobody could tell what else
-was its own. All but `remove_version` blocks: for worker threads.
+was its own. But if another directory has its name by then, somebody put the version back: it stays.
+All but `remove_version` blocks: for worker threads.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def remove(ground: Ground, ledger: Ledger, version: str, running: Iterable[str])
     """Remove it; the paths that went. Raises OSError, ReleaseError, and PackageError where it may not go."""
     units = belongings(ground.tree(), version, running)
     units = tuple(unit for unit in units if files.exists(ground.root, unit))
-    ledger.write_file(REMOVAL, {"root": str(ground.root), "version": version, "units": list(units)})
+    own = _own_directory(ground.root, version)
+    ledger.write_file(REMOVAL, {"root": str(ground.root), "version": version, "units": list(units), "own": own})
     finish(ledger)
     return units
 
@@ -74,10 +76,19 @@ def remove(ground: Ground, ledger: Ledger, version: str, running: Iterable[str])
 def finish(ledger: Ledger) -> None:
     """Bring the removal that was begun to its end, if there is one. Raises OSError."""
     match ledger.read_file(REMOVAL):
-        case {"root": str(root), "version": str(version), "units": list(units)}:
-            if os.path.lexists(root):
+        case {"root": str(root), "version": str(version), "units": list(units), "own": own}:
+            if os.path.lexists(root) and _own_directory(Path(root), version) in (None, own):
                 _carry_out(Path(root), version, [unit for unit in units if isinstance(unit, str)])
             ledger.forget_file(REMOVAL)
+
+
+def _own_directory(root: Path, version: str) -> list[int] | None:
+    """By what a version's own directory is known again; None where it is gone."""
+    try:
+        found = (root / "releases" / version).lstat()
+    except FileNotFoundError:
+        return None
+    return [found.st_ino, found.st_mtime_ns]
 
 
 def prune(ground: Ground, ledger: Ledger, needed: Iterable[str], keep: int) -> list[str]:

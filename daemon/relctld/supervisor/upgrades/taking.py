@@ -59,15 +59,18 @@ async def _patiently(reading: "_Reading", work: Callable[[], T], too_late: Calla
     thread = ThreadPoolExecutor(1, thread_name_prefix="tarball")
     done = asyncio.get_running_loop().run_in_executor(thread, work)
     thread.shutdown(wait=False)
-    while True:
-        before = reading.bytes
-        if (await asyncio.wait({done}, timeout=HANGS_AFTER))[0]:
-            return done.result()
-        if reading.bytes == before:
+    try:
+        while True:
+            before = reading.bytes
+            if (await asyncio.wait({done}, timeout=HANGS_AFTER))[0]:
+                return done.result()
+            if reading.bytes == before:
+                why = f"{reading.tarball} cannot be read: nothing came of it for {HANGS_AFTER:g} s"
+                raise RefusedError("failed", why, f"see to its disk, and to that of {folder}; nothing was changed")
+    finally:
+        if not done.done():  # who waited may have left, too
             _hung.add(folder)
             done.add_done_callback(partial(_answers, folder, too_late))
-            why = f"{reading.tarball} cannot be read: nothing came of it for {HANGS_AFTER:g} s"
-            raise RefusedError("failed", why, f"see to its disk, and to that of {folder}; nothing was changed")
 
 
 class _Reading:

@@ -101,7 +101,12 @@ class Transaction(Stepping):
 
     async def _configure(self) -> None:
         ground = await self._ground()
-        data, _ = await asyncio.gather(self._evaluate(self.journal.target), self._compared_with())
+        before = asyncio.ensure_future(self._compared_with())
+        try:
+            data = await self._evaluate(self.journal.target)
+            await before
+        finally:
+            before.cancel()  # where the target's cannot be had, nobody asks for the other
         await self._work(disk.swap_in, ground, self.journal.target, data)
 
     async def _configure_back(self) -> None:
