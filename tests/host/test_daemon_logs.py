@@ -133,6 +133,7 @@ def test_a_time_tells_what_is_shown(printing: Printing) -> None:
     assert printing.logs("--until", since[1]) == "0\n"
     assert printing.logs("--since", "now") == ""
     assert printing.logs("--grep", "[02]") == "0\n2\n"
+    assert printing.logs("--grep", "[02]", "-n", "1") == "2\n"
 
 
 def crashing(relctld: Fleet, root: Path, **keys: Any) -> Relctld:

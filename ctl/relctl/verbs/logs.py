@@ -2,6 +2,7 @@
 
 import os
 from argparse import Namespace
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from heapq import merge
@@ -19,6 +20,8 @@ from relctl.verb import EXIT_DONE, Call, Parser, Verb, add_names, need_names
 LINES: Final = 100
 """Lines shown where neither -n nor a time says how many, and those searched by --grep."""
 GREP_LINES: Final = 10_000
+ALL_LINES: Final = 1_000_000_000
+"""Searched where the last N that match are asked for."""
 FASTEST: Final = 0.25
 SLOWEST: Final = 1.0
 """Seconds between two looks of -f, while lines come and while none do."""
@@ -39,7 +42,8 @@ def _arguments(parser: Parser) -> None:
         "--lines",
         type=count,
         metavar="N",
-        help="show the last N lines (100; searched by --grep: 10000; with --since or --until: all)",
+        help="show the last N lines (100; with --since or --until: all), of those that match --grep (else the matches "
+        "in the last 10000)",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="show what comes, until Ctrl-C")
     parser.add_argument(
@@ -62,7 +66,7 @@ def _logs(call: Call) -> int:
     _check(options)
     if options.rotate:
         return _rotate(call)
-    lines = options.lines
+    lines = ALL_LINES if options.grep and options.lines is not None else options.lines
     if lines is None and (options.crash or not (options.since or options.until)):
         lines = GREP_LINES if options.grep else LINES
     window = Window(lines, options.since, options.until, options.crash)
@@ -86,7 +90,10 @@ def _open(call: Call, door: Door, window: Window) -> "AsIs | Merged":
     if not (several or options.grep or out.json):
         return AsIs(out, sources[0])
     each = zip(names, sources, strict=True)
-    return Merged(out, [Lines(s, shape(out, names, n), options.grep, stamped=several or out.json) for n, s in each])
+    last = options.lines if options.grep else None
+    return Merged(
+        out, last, [Lines(s, shape(out, names, n), options.grep, stamped=several or out.json) for n, s in each]
+    )
 
 
 def _check(options: Namespace) -> None:
@@ -146,14 +153,18 @@ class AsIs:
 
 
 class Merged:
-    """The lines of some logs, in the order of their times as far as these are known."""
+    """The lines of some logs, in the order of their times as far as these are known; at first the `last` of each."""
 
-    def __init__(self, out: Output, logs: list[Lines]) -> None:
-        self._out, self._logs = out, logs
+    def __init__(self, out: Output, last: int | None, logs: list[Lines]) -> None:
+        self._out, self._last, self._logs = out, last, logs
 
     def show(self) -> bool:
         """Show what is there; whether something was."""
-        return self._show([log.new() for log in self._logs])
+        new = [log.new() for log in self._logs]
+        if self._last is not None:
+            new = [iter(deque(lines, self._last)) for lines in new]
+            self._last = None
+        return self._show(new)
 
     def end(self) -> None:
         """Show what has no end yet."""
@@ -175,8 +186,8 @@ class Merged:
 
 _DESCRIPTION = """\
 What the VM wrote to its stdout and stderr, across rotated and compressed files, byte
-for byte. With several releases, or with --grep, whole lines are shown. --grep is asked
-of the lines that -n or the times choose, and is one of Python's regular expressions.
+for byte. With several releases, or with --grep, whole lines are shown. --grep takes one
+of Python's regular expressions; with -n N, the last N lines that match are shown.
 
 The files are read directly where you may read them, also while relctld is not running;
 else relctld is asked. --since and --until go by a time index that knows seconds: what

@@ -163,7 +163,7 @@ MEANING: dict[Kind, Meaning] = {
         _WARNING,
         "A cookie file can be read by others. Who has the cookie can do all that the node can. An error for "
         "`.erlang.cookie`: the node does not start with it.",
-        "chmod it so that only the node's user may read it",
+        "relctl doctor --fix NAME, or chmod it so that only the node's user may read it",
         "The rights of others are taken away, where the node's user keeps his.",
     ),
     Kind.NODE_REFUSED: Meaning(
