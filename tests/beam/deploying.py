@@ -71,7 +71,9 @@ class Site(Stand):
             self.daemon.start()
         self.ended()
         self.daemon.relctl("stop", "web")
-        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(self.root.resolve(), ignore_errors=True)
+        if self.root.is_symlink():
+            self.root.unlink()
         self.daemon.relctl("start", "web", check=False)
 
 

@@ -229,6 +229,19 @@ def test_other_flavours_are_deployed_and_run(flavour: str, host: Host, papp_root
         assert (refused.returncode, "Distillery" in refused.stderr) == (5, True), refused.stderr
 
 
+def test_a_root_that_is_a_link_to_an_empty_directory_stays_one(site: Site) -> None:
+    elsewhere = site.host.folder / "elsewhere"
+    site.root.parent.mkdir(parents=True, exist_ok=True)
+    for make in (elsewhere.mkdir, lambda: None):
+        make()
+        site.root.symlink_to(elsewhere)
+        site.deploy("1.0.0").done()
+        assert (site.root.is_symlink(), (elsewhere / "releases" / "1.0.0").is_dir()) == (True, True)
+        site.is_at("1.0.0")
+        site.unchanged("1.0.0")
+        site.clear()
+
+
 def test_a_tarball_of_something_else_is_refused(site: Site, tmp_path: Path) -> None:
     site.root.mkdir(parents=True)
     (site.root / "somebody's").touch()
