@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pwd
 import tarfile
 from collections.abc import Callable, Iterator
@@ -12,12 +11,12 @@ import pytest
 
 from tests.beam.deploying import Site, deploying
 from tests.beam.supervised import OTHER_USER, Host
-from tests.beam.upgrading import WITHIN
+from tests.beam.upgrading import LONG, WITHIN
 from tests.releases import distillery
 from tests.releases.package import package
 from tests.running import need_root
 
-ONE = ["rapp", "mapp"] if os.environ.get("RELCTL_TESTS") == "long" else ["rapp"]
+ONE = ["rapp", "mapp"] if LONG else ["rapp"]
 """The two hardly differ, and each test costs seconds: mapp is asked the first of them, and the rest in the long run."""
 
 pytestmark = pytest.mark.beam
@@ -67,7 +66,7 @@ def test_into_nothing_over_a_version_and_twice(site: Site) -> None:
     after = site.is_at("1.1.0")
     assert after["epoch"] == before["epoch"] + 1
     site.unchanged("1.1.0")
-    site.after_deaths("1.1.0")
+    site.after_deaths("1.1.0", each=True)
     site.deploy("1.0.0").done()
     site.is_at("1.0.0")
     site.upgrade("1.1.0").done()
