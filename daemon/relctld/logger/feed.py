@@ -93,6 +93,7 @@ class Feed:
         while True:
             try:
                 self._move_all()
+                self._well()  # a rotation may have stalled, with nothing to write
             except OSError as err:
                 self.writer.progress = time.monotonic()
                 if self._make_room(err):
@@ -138,13 +139,13 @@ class Feed:
             policy = self.policy
             self.writer.prepare(policy)
             self.writer.write(policy)
-            self._well()
+            if self.writer.tally.error:
+                self._well()
             self.upkeep.wrote(policy)
             if moved > 0 and self.stopping:
                 break
-            self.writer.rewind(worn_only=True)
             now = self.writer.progress
-            if 0 < moved < CHUNK:
+            if 0 < moved < self.pipe_size // 2:
                 time.sleep(self._linger(moved, now - before))
             moved, before = self._claim(), now
         self.writer.rotate_if_due(policy)
@@ -156,6 +157,7 @@ class Feed:
 
     def _claim(self) -> int:
         with self.lock:
+            self.writer.rewind_worn()
             try:
                 return self.claimed.take(self.out)
             except OSError as err:  # of the run directory: no reason to delete logs
