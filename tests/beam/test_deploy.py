@@ -262,9 +262,7 @@ def test_other_flavours_are_deployed_and_switched_and_never_upgraded(
     vm.wait(WITHIN)
     daemon.start()
     runs("1.1.0")
-    assert daemon.status("web")["epoch"] == 6, (
-        "nothing, the first, the torn one, the way back, the second, and after its death"
-    )
+    assert daemon.status("web")["epoch"] == 6, "nothing, 1.0.0, the torn one, 1.0.0, 1.1.0, and after its death"
 
 
 def test_a_root_that_is_a_link_to_an_empty_directory_stays_one(site: Site) -> None:

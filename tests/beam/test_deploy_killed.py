@@ -162,6 +162,7 @@ def test_stopped_in_the_soak_a_cold_boot_brings_the_old(site: Site) -> None:
     before = site.tree()
     site.deploy("1.1.0", "--soak", "1h", "--no-wait").done()
     site.phase("soaking")
+    site.deploy("1.0.0").refused("an upgrade to 1.1.0 by root is under way (soaking)")
     assert site.daemon.status("web")["boot_version"] == "1.0.0"
     site.cold_boot()
     site.is_at("1.0.0")

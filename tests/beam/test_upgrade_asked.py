@@ -173,6 +173,8 @@ def test_who_asks_while_another_operator_upgrades_hears_who_that_is_and_how_far(
         second
     )
     assert "relctl status web" in second.stderr
+    third = by_another_user(stand, "deploy", "web", str(package(stand.name, "1.0.0")))
+    assert (third.returncode, "an upgrade to 1.1.0 by root is under way (soaking)" in third.stderr) == (5, True), third
     stand.kill_vm()
     stand.is_at("1.0.0")
     stand.upgrade("1.1.0").done()

@@ -137,6 +137,7 @@ def test_it_soaks_and_says_so_and_a_boot_in_the_soak_brings_the_old(stand: Stand
     status = stand.daemon.status("web")
     assert (status["version"], status["boot_version"]) == ("1.1.0", "1.0.0")
     assert stand.said("version") == ["1.1.0"]
+    assert "boots-another" in {each["finding"] for each in stand.daemon.ask("doctor", {"names": ["web"]})["findings"]}
     stand.kill_vm()
     stand.is_at("1.0.0")
     stand.untouched()

@@ -62,6 +62,7 @@ def test_who_asked_is_answered_while_the_disk_of_the_journals_hangs(hooked: Stan
     code = hook.with_name("hook.code")
     with hooked.begin("1.1.0") as asked:
         wait_until(hook.with_name("hook.asked").exists, WITHIN, what="the hook")
+        hooked.upgrade("1.1.0").refused("an upgrade by root is being prepared", "ask again")
         with frozen(journals):
             code.write_text("3")
             _, error = asked.communicate(timeout=WITHIN)

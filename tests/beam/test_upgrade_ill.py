@@ -148,6 +148,21 @@ def test_a_version_without_a_way_back_is_installed_and_goes_back_by_no_downgrade
     stand.is_at("1.1.0-up-only")
 
 
+def test_what_is_ill_is_left_to_be_looked_at_where_that_was_asked_for() -> None:
+    with standing("rapp", upgrade={"soak": "0s", "on_failure": "leave"}) as stand:
+        ill = stand.upgrade("1.1.0-unhealthy")
+        ill.failed(
+            "not well", "it runs 1.1.0-unhealthy, and a restart would bring 1.0.0", "relctl restart web takes it"
+        )
+        assert stand.said("version") == ["1.1.0-unhealthy"]
+        assert stand.daemon.status("web")["boot_version"] == "1.0.0"
+        stand.upgrade("1.1.0").refused("never made permanent; a boot would bring 1.0.0", "relctl restart web")
+        stand.daemon.relctl("restart", "web")
+        stand.is_at("1.0.0")
+        stand.upgrade("1.1.0").done()
+        stand.is_at("1.1.0")
+
+
 @pytest.mark.parametrize("name", ["rapp", "mapp"])
 def test_the_configuration_is_the_one_of_the_nodes_environment(name: str) -> None:
     with standing(name, env={"DEMO_LIMIT": "7", "DEMO_GREETING": "hi", "DEMO_ADDED": "more"}) as stand:
