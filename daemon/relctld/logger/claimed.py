@@ -200,15 +200,24 @@ class Claimed:
         return self.tail >= DATA + CHUNK // 4  # a second piece behind a large one would leave the cache
 
     def fair_share(self) -> int:
-        """Bytes that one release may hold: at most an eighth of what the file system has left for everybody."""
+        """Bytes that one release may hold: at most an eighth of what the file system has left for everybody and it."""
         fs = os.fstatvfs(self._fd)
-        return min(CAPACITY, max(4 * CHUNK, fs.f_bavail * fs.f_frsize // 8)) if fs.f_blocks else CAPACITY
+        left = fs.f_bavail * fs.f_frsize + self.used
+        return min(CAPACITY, max(4 * CHUNK, left // 8)) if fs.f_blocks else CAPACITY
+
+    def bound(self, most: int) -> None:
+        """Hold so many bytes at most; and a piece more than what cannot be dropped, so that something always can be."""
+        self.capacity = max(most, (self.gap.start or self.held) - self.head + CHUNK)
 
     def drop(self, reason: int, micros: int) -> int:
-        """Discard about an eighth of the capacity, the oldest whole lines that nobody is writing. Returns the bytes."""
+        """Discard the oldest whole lines that nobody is writing, an eighth of the capacity or half of what they are.
+
+        Returns the bytes.
+        """
         gap = self.gap
         start = gap.end or self._line_start(max(self.head, self.held))
-        end = self._line_start(min(start + self.capacity // 8, self.tail), self.tail)
+        step = min(self.capacity // 8, (self.tail - start) // 2)
+        end = self._line_start(start + step, 0) or self._line_start(start, self.tail)
         lines = self._count(start, end)
         self.gap = Gap(gap.start or start, end, gap.lines + lines, gap.first or micros, micros, reason or gap.reason)
         self.bytes_dropped += end - start
