@@ -186,8 +186,9 @@ def test_who_asks_while_another_operator_upgrades_hears_who_that_is_and_how_far(
     secret = stand.root.parent / "secret.tar.gz"
     secret.write_bytes(package(stand.name, "1.1.0").read_bytes())
     secret.chmod(0o600)
-    unread = by_another_user(stand, "upgrade", "web", secret)
-    assert (unread.returncode, "ermission denied" in unread.stderr) == (1, True), unread
+    for verb in ("upgrade", "deploy"):
+        unread = by_another_user(stand, verb, "web", secret)
+        assert (unread.returncode, "ermission denied" in unread.stderr) == (1, True), unread
     secret.unlink()
 
 

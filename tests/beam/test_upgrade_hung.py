@@ -89,6 +89,10 @@ def test_a_stop_does_not_wait_for_a_journal(hooked: Stand, journals: Path, hook:
         with frozen(journals):
             code.write_text("0")
             wait_until(lambda: hangs(hooked), WITHIN, what="the journal to hang")
+            if phase == "committing":
+                wait_until(
+                    lambda: "does not answer" in str(hooked.daemon.status("web")["upgrade"]), WITHIN, what="a word"
+                )
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: hooked.host.processes() == [], WITHIN, what="the end of the node")
             _, error = asked.communicate(timeout=WITHIN)

@@ -188,6 +188,10 @@ def test_a_disk_that_fills_up_in_unpacking(name: str, tmp_path: Path) -> None:
         stand.untouched()
         stand.upgrade("1.1.0").refused("bytes left", "make room")
         stand.untouched()
+        os.truncate(disk / "fill", (disk / "fill").stat().st_size - (4 << 20))  # enough for what is new
+        plan = stand.upgrade("1.1.0", "--plan", "--json").reply["plan"]
+        assert "no room for a copy" in plan["configuration_unknown"]
+        stand.untouched()
         now.unlink()
         (disk / "fill").unlink()
         stand.upgrade("1.1.0").done()
