@@ -52,6 +52,7 @@ from relctld.host.containment import Containment
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched
 from relctld.host.store import Store
+from relctld.supervisor import surprises
 from relctld.supervisor.asking import Asking
 from relctld.supervisor.journal import Journal, timestamp
 from relctld.supervisor.latecomers import Latecomers
@@ -112,7 +113,16 @@ class Interpreter:
         self.answer: Callable[[Answer], None] = lambda _: None
 
     def carry_out(self, managed: Managed, effect: Effect) -> None:
-        """Order what the core ordered."""
+        """Order what the core ordered. It ends, even if that fails by surprise."""
+        try:
+            self._carry_out(managed, effect)
+        except Exception as error:
+            log.exception("surprise", release=managed.name, cause=type(effect).__name__)
+            end = surprises.end_of(effect, f"{type(error).__name__}: {error}", timestamp(), chance())
+            if end is not None:
+                self.shell.post(end)
+
+    def _carry_out(self, managed: Managed, effect: Effect) -> None:
         match effect:
             case RunHook():
                 self._run_hook(managed, effect)
@@ -301,8 +311,8 @@ class Interpreter:
             await self._look_for_dump(managed, epoch)
 
     def _swept(self, name: str, epoch: int, left: tuple[str, ...]) -> None:
-        reach(Failpoint.AFTER_SWEEP)
         self.shell.post(Swept(name, epoch, left, chance()))
+        reach(Failpoint.AFTER_SWEEP)
 
     async def _tidy(self, empty: Callable[[], tuple[str, ...]]) -> None:
         """Nothing lives in it any more; what held it is taken away, once its successor is on its way."""
