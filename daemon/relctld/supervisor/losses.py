@@ -65,9 +65,7 @@ class Losses:
         self._journal.report(folder.name, note, fields, lambda: self._told(folder, now))
 
     def _told(self, folder: Path, now: Counters) -> None:
-        with contextlib.suppress(
-            RuntimeError
-        ):  # we are coming down, and the scribe is gone: the next one tells it again
+        with contextlib.suppress(RuntimeError):  # we come down, and the scribe is gone: the next one tells it again
             self._scribe.submit(_note, folder, now)
 
 
