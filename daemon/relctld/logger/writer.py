@@ -52,7 +52,7 @@ class Writer:
         after = self._due[-1].mark.number if self._due else self._claimed.marked
         new = marks.read(policy.beside(marks.NAME), after)
         behind = self._claimed.bytes_in + kernel.unread(out)  # looked at last: what came before a mark stays before it
-        self._due.extend(_Due(behind, mark) for mark in new)
+        self._due.extend(_Due(behind, mark) for mark in [*marks.missing(after, new), *new])
 
     def prepare(self, policy: LogPolicy) -> None:
         """Have the log open and what a former logger began finished."""
