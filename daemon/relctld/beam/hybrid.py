@@ -18,13 +18,12 @@ from pathlib import Path
 
 from relctld.beam.package.releases import entry_of, render_releases
 from relctld.beam.package.relfile import Rel
-from relctld.beam.package.relup import Script, before_restart
+from relctld.beam.package.relup import BASE, Script, before_restart
 from relctld.beam.term.terms import Term
 from relctld.beam.term.written import written_file
 from relctld.core.model import Flavour
 
 PREFIX = "__new_emulator__"
-BASE = ("kernel", "stdlib", "sasl")
 RELDIR = "RELDIR"
 _FLAGS = "ERL_AFLAGS"
 _CONFIG = {Flavour.RELX: "RELX_CONFIG_PATH", Flavour.MIX: "RELEASE_SYS_CONFIG"}

@@ -21,6 +21,8 @@ from relctld.beam.term.terms import Term
 
 __all__ = ["Relup", "Script", "in_words", "read_relup"]
 
+BASE = ("kernel", "stdlib", "sasl")
+"""The applications that a new emulator begins with; all others follow by the relup."""
 _LONGEST = 200  # characters of a description
 
 
@@ -140,6 +142,11 @@ def begins_anew(script: Script) -> bool:
 def ends_anew(script: Script) -> bool:
     """Whether the VM ends once it is carried out."""
     return EMULATOR in script.instructions
+
+
+def booted(script: Script, applications: Iterable[str]) -> list[str]:
+    """Of these, the applications whose code comes with a VM that it starts."""
+    return [name for name in applications if ends_anew(script) or (begins_anew(script) and name in BASE)]
 
 
 def before_restart(script: Script) -> tuple[Term, ...]:

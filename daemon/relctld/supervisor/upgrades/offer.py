@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from relctld.beam.handler.replies import HandlerError, Processes
-from relctld.beam.hybrid import BASE
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
@@ -157,7 +156,7 @@ class Offers:
             raise NoHotWayError("impossible", f"{why}its environment chooses what is booted: {named[0]} is set")
         if self._managed.spec.command is not None and flavour in (Flavour.RELX, Flavour.PLAIN):
             raise NoHotWayError("impossible", f"{why}its `command` chooses the version of a {flavour} release")
-        missing = [name for name in BASE if name not in package.rel.applications]
+        missing = [name for name in relup.BASE if name not in package.rel.applications]
         if missing and relup.begins_anew(package.script):
             raise NoHotWayError("impossible", f"{why}{package.version} has no {missing[0]} to go on with")
 
