@@ -115,7 +115,8 @@ def _show(call: Call, result: Object) -> None:
         by_restart = result.get("way") == "restart" and call.verb != "deploy"
         done = out.paint(_DONE[call.verb], "green")
         way = f"{_way(result)}{', by a restart' if by_restart else ''}"
-        out.line(f"{name}: {done} {way} ({duration(result.get('seconds'))})")
+        dark = f", nothing was served for {duration(result['outage_s'])}" if result.get("outage_s") else ""
+        out.line(f"{name}: {done} {way} ({duration(result.get('seconds'))}{dark})")
 
 
 _DONE = {"upgrade": "upgraded", "downgrade": "downgraded", "deploy": "deployed"}
