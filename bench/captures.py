@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from tests.host.logger_rig import Rig as LoggerRig
+from tests.waiting import wait_until
 
 from bench.beats import CHILDREN
 from bench.driver import BenchError
@@ -326,6 +327,8 @@ class Relctl(Capture):
         for job in jobs:
             self._rig.add(job.name, max_size=ROTATED_AT, compress=self.compress)
         self._own = [self._rig.start().pid]
+        at_work = [self._rig.run / "releases" / job.name / "log.json" for job in jobs]
+        wait_until(lambda: all(file.exists() for file in at_work), what="the logger")  # as the others: it runs already
         for job in jobs:
             self._popen(self.argv(job), stdout=self._rig.fds[job.name])
 

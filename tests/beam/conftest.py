@@ -22,16 +22,15 @@ import pytest
 
 from tests import epmds
 from tests.beam.supervised import Host
-from tests.beam.upgrading import Stand, standing
+from tests.beam.upgrading import LONG, Stand, standing
 from tests.releases import build, distillery
 from tests.running import Relctld
 
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 collect_ignore = [] if LONG else ["test_packages.py"]
 """That proves the samples without relctl; with it the tests of upgrades need them to be as they say."""
 
 
-ONE_ASKED = {"test_upgrade_asked": "rapp", "test_upgrade_processes": "mapp"}
+ONE_ASKED = {"test_upgrade_asked": "rapp", "test_upgrade_processes": "rapp"}
 """Where the two samples hardly differ, and each test costs seconds: one of them, but for the long run."""
 
 ASKED_LATER = {

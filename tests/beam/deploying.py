@@ -35,7 +35,7 @@ class Site(Stand):
             **self.keys.get("env", {}),
         }
         often = {"intensity": 1000, "backoff": {"base": "100ms", "max": "100ms"}}
-        ready = {"ready": READY[self.name], "start_timeout": "30s"}  # what is ill is never ready
+        ready = {"ready": READY[self.name], "start_timeout": "15s"}  # what is ill is never ready
         keys = {**ready, "upgrade": {"soak": "0s"}, **often, **self.keys, "env": env}
         self.host.run(web=self.host.release(self.root, env, **{k: v for k, v in keys.items() if k != "env"}))
         self.daemon.wait_for("web", WITHIN, state="stopped")
@@ -71,7 +71,9 @@ class Site(Stand):
             self.daemon.start()
         self.ended()
         self.daemon.relctl("stop", "web")
-        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(self.root.resolve(), ignore_errors=True)
+        if self.root.is_symlink():
+            self.root.unlink()
         self.daemon.relctl("start", "web", check=False)
 
 

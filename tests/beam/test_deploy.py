@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pwd
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +12,17 @@ import pytest
 
 from tests.beam.deploying import Site, deploying
 from tests.beam.supervised import OTHER_USER, Host
-from tests.beam.upgrading import WITHIN
+from tests.beam.upgrading import LONG, WITHIN
 from tests.releases import distillery
+from tests.releases.build import build, place
 from tests.releases.package import package
 from tests.running import need_root
 
-ONE = ["rapp", "mapp"] if os.environ.get("RELCTL_TESTS") == "long" else ["rapp"]
+ONE = ["rapp", "mapp"] if LONG else ["rapp"]
 """The two hardly differ, and each test costs seconds: mapp is asked the first of them, and the rest in the long run."""
+
+PAPP = "papp"
+"""A sample that is no more than a target system, and can be laid out as Distillery does."""
 
 pytestmark = pytest.mark.beam
 
@@ -67,7 +71,7 @@ def test_into_nothing_over_a_version_and_twice(site: Site) -> None:
     after = site.is_at("1.1.0")
     assert after["epoch"] == before["epoch"] + 1
     site.unchanged("1.1.0")
-    site.after_deaths("1.1.0")
+    site.after_deaths("1.1.0", each=True)
     site.deploy("1.0.0").done()
     site.is_at("1.0.0")
     site.upgrade("1.1.0").done()
@@ -208,26 +212,70 @@ def test_as_another_user_with_few_versions_kept(name: str, built: Callable[[str]
         assert gone["versions"] == ["1.0.0"]
 
 
-@pytest.mark.parametrize("flavour", ["plain", "distillery"])
-def test_other_flavours_are_deployed_and_run(flavour: str, host: Host, papp_root: Path, public_path: Path) -> None:
-    built = papp_root if flavour == "plain" else distillery.lay_out(papp_root, public_path / "dapp")
-    tarball = public_path / "papp.tar.gz"
-    with tarfile.open(tarball, "w:gz") as tar:
-        for path in sorted(path for path in built.iterdir() if path.name != "var"):
+def packed(flavour: str, version: str, folder: Path, *, boots: bool = True) -> Path:
+    """A tarball of papp, of this flavour."""
+    built = build(PAPP, version)
+    laid = place(built, folder / "laid") if flavour == "plain" else distillery.lay_out(built, folder / "laid")
+    if not boots:
+        (laid / "releases" / version / "start.boot").write_bytes(b"torn")
+    tarball = folder / f"papp-{version}-{boots}.tar.gz"
+    with tarfile.open(tarball, "w:gz", compresslevel=1) as tar:
+        for path in sorted(path for path in laid.iterdir() if path.name != "var"):
             tar.add(path, path.name)
+    shutil.rmtree(laid)
+    return tarball
+
+
+@pytest.mark.parametrize("flavour", ["plain", "distillery"])
+def test_other_flavours_are_deployed_and_switched_and_never_upgraded(
+    flavour: str, host: Host, public_path: Path, built: Callable[[str], Path]
+) -> None:
+    built(PAPP)
     root = public_path / "opt" / "papp"
-    daemon = host.run(web=host.release(root, upgrade={"soak": "0s"}, start_timeout="60s"))
+    daemon = host.run(web=host.release(root, upgrade={"soak": "0s"}, start_timeout="20s"))
     daemon.wait_for("web", WITHIN, state="stopped")
-    daemon.relctl("deploy", "web", str(tarball), timeout=3 * WITHIN)
-    status = daemon.wait_for("web", WITHIN, state="running", health="well")
-    assert (status["flavour"], status["version"], status["boot_version"]) == (flavour, "1.0.0", "1.0.0")
-    again = daemon.relctl("--json", "deploy", "web", str(tarball))
-    assert '"changed":false' in again.stdout
-    daemon.relctl("restart", "web", timeout=3 * WITHIN)
-    assert daemon.status("web")["version"] == "1.0.0"
-    if flavour == "distillery":
-        refused = daemon.relctl("upgrade", "web", "1.1.0", check=False)
-        assert (refused.returncode, "Distillery" in refused.stderr) == (5, True), refused.stderr
+
+    def asked(verb: str, *words: str | Path, code: int = 0) -> str:
+        done = daemon.relctl("--json", verb, "web", *map(str, words), timeout=3 * WITHIN, check=False)
+        assert done.returncode == code, done
+        return done.stdout + done.stderr
+
+    def runs(version: str) -> None:
+        status = daemon.wait_for("web", WITHIN, state="running", health="well")
+        assert (status["flavour"], status["version"], status["boot_version"]) == (flavour, version, version)
+
+    first = packed(flavour, "1.0.0", public_path)
+    asked("deploy", first)
+    runs("1.0.0")
+    assert '"changed":false' in asked("deploy", first)
+    assert "it runs 1.0.0 as before" in asked("deploy", packed(flavour, "1.1.0", public_path, boots=False), code=1)
+    runs("1.0.0")
+    second = packed(flavour, "1.1.0", public_path)
+    refused = asked("upgrade", second, code=5)
+    assert ("Distillery" if flavour == "distillery" else "no relup") in refused, refused
+    assert "--allow-restart" in refused
+    asked("upgrade", second, "--allow-restart")
+    runs("1.1.0")
+    [vm] = [process for process in host.processes() if process.name() == "beam.smp"]
+    daemon.kill()
+    vm.kill()
+    vm.wait(WITHIN)
+    daemon.start()
+    runs("1.1.0")
+    assert daemon.status("web")["epoch"] == 6, "nothing, 1.0.0, the torn one, 1.0.0, 1.1.0, and after its death"
+
+
+def test_a_root_that_is_a_link_to_an_empty_directory_stays_one(site: Site) -> None:
+    elsewhere = site.host.folder / "elsewhere"
+    site.root.parent.mkdir(parents=True, exist_ok=True)
+    for make in (elsewhere.mkdir, lambda: None):
+        make()
+        site.root.symlink_to(elsewhere)
+        site.deploy("1.0.0").done()
+        assert (site.root.is_symlink(), (elsewhere / "releases" / "1.0.0").is_dir()) == (True, True)
+        site.is_at("1.0.0")
+        site.unchanged("1.0.0")
+        site.clear()
 
 
 def test_a_tarball_of_something_else_is_refused(site: Site, tmp_path: Path) -> None:

@@ -157,7 +157,13 @@ def test_what_is_found_is_mended(clinic: Clinic, finding: str, name: str, spoil:
     assert events[-1]["by"]
 
 
+def _line_ends(root: Path) -> None:
+    args = root / "releases" / "1.0.0" / "vm.args.src"
+    args.write_bytes(args.read_bytes().replace(b"\n", b"\r\n"))
+
+
 TOLD: list[tuple[str, str, Spoil]] = [
+    ("release-doubtful", "web", _line_ends),
     ("nothing-installed", "web", shutil.rmtree),
     ("release-damaged", "web", lambda root: shutil.rmtree(root / "releases" / "1.0.0")),
     ("version-incomplete", "web", _empty_beam),
@@ -242,14 +248,21 @@ def test_what_a_person_sees(clinic: Clinic) -> None:
 
 def test_nodes(host: Host, rapp_root: Path) -> None:
     """One that listens everywhere, another of the same name, an epmd that is dead, a boot that would fail."""
-    other = host.copy(rapp_root, "other")
-    daemon = host.run(web=host.release(rapp_root), twin=host.release(other, enabled=False))
+    other, cookie = host.copy(rapp_root, "other"), host.folder / "cookie"
+    cookie.write_text("relctl-demo")
+    cookie.chmod(0o400)
+    web = host.release(rapp_root, node={"cookie_file": str(cookie)})
+    daemon = host.run(web=web, twin=host.release(other, enabled=False))
     daemon.wait_for("web", state="running", health="well")
 
     found = _by_name(daemon.ask("doctor", {"names": []}))
     assert found["listens-everywhere"]["release"] == "web"
     assert found["name-clash"]["release"] == "twin"
-    assert "epmd-dead" not in found
+    assert not {"epmd-dead", "node-refused", "boots-another"} & set(found)
+    cookie.rename(cookie.with_name("away"))
+    assert _by_name(daemon.ask("doctor", {"names": ["web"]}))["node-refused"]["release"] == "web"
+    cookie.with_name("away").rename(cookie)
+    assert "node-refused" not in _by_name(daemon.ask("doctor", {"names": ["web"]}))
     for process in epmds.started_for(host.epmd_port):
         process.terminate()
         process.wait()

@@ -29,7 +29,11 @@ OURS: Term = (A("from"), [ord(char) for char in "/nowhere"])
 """A RELDIR that is not this node's."""
 
 STATE = '{state,"swordfish",<<"swordfish">>,4711,[a,"swordfish"]}'
-RAISED = "#{'__struct__' => 'Elixir.RuntimeError','__exception__' => true,message => <<\"too old\">>}"
+RAISED = "#{'__struct__' => 'Elixir.RuntimeError','__exception__' => true,message => <<\"cannot take swordfish\">>}"
+NO_CLAUSE = (
+    "#{'__struct__' => 'Elixir.FunctionClauseError','__exception__' => true,module => web_srv,function => code_change,"
+    f"arity => 3,kind => nil,args => [{STATE}],clauses => nil}}"
+)
 FAILURES = {
     "state": (
         f"{{apply,{{erlang,error,[{{badmatch,{STATE}}}]}}}}",
@@ -43,7 +47,11 @@ FAILURES = {
         f"{{apply,{{erlang,exit,[{{noproc,{{gen_server,call,[web_srv,{STATE}]}}}}]}}}}",
         "{noproc,{gen_server,call,[web_srv,'...']}}",
     ),
-    "elixir": (f"{{apply,{{erlang,error,[{RAISED}]}}}}", "{'Elixir.RuntimeError',<<\"too old\">>}"),
+    "elixir": (f"{{apply,{{erlang,error,[{RAISED}]}}}}", "{'EXIT',{'Elixir.RuntimeError',[{release_handler_1,"),
+    "clause": (
+        f"{{apply,{{erlang,error,[{NO_CLAUSE}]}}}}",
+        "{'EXIT',{{'Elixir.FunctionClauseError',{web_srv,code_change,3}},[{",
+    ),
     "library": ('{load_object_code,{kernel,"0",[]}}', "{case_clause,false}"),
 }
 """An instruction of a relup, and what is told of its failure."""

@@ -13,8 +13,7 @@ import pytest
 
 from relctld.beam.package.relup import Relup, read_relup
 from tests import otps
-from tests.beam.conftest import LONG
-from tests.beam.upgrading import Stand
+from tests.beam.upgrading import LONG, Stand
 from tests.releases import build
 from tests.releases.package import bare, package
 from tests.relups import comparable

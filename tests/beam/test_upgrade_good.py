@@ -6,7 +6,10 @@ import json
 
 import pytest
 
-from tests.beam.upgrading import Stand
+from tests.beam.upgrading import LONG, Stand
+
+ONE = pytest.mark.parametrize("shared_stand", ["rapp", "mapp"] if LONG else ["rapp"], indirect=True)
+"""The two hardly differ here, and each test costs seconds."""
 
 pytestmark = pytest.mark.beam
 
@@ -68,9 +71,10 @@ def test_up_twice_and_back_twice_with_state_and_connection(stand: Stand) -> None
     now = stand.is_at("1.1.0")
     for key in ("pid", "epoch", "restarts_total"):
         assert before[key] == after[key] == now[key], key
-    stand.after_deaths("1.1.0")
+    stand.after_deaths("1.1.0", each=True)
 
 
+@ONE
 def test_after_an_upgrade_and_after_a_downgrade_a_boot_brings_what_runs(stand: Stand) -> None:
     stand.upgrade("1.1.0").done()
     stand.upgrade("1.2.0").done()
@@ -83,6 +87,7 @@ def test_after_an_upgrade_and_after_a_downgrade_a_boot_brings_what_runs(stand: S
     stand.after_deaths("1.0.0")
 
 
+@ONE
 def test_the_version_that_runs_is_no_upgrade(stand: Stand) -> None:
     again = stand.upgrade("=1.0.0", "--json")
     again.done()
@@ -98,6 +103,7 @@ def test_the_version_that_runs_is_no_upgrade(stand: Stand) -> None:
     stand.is_at("1.1.0")
 
 
+@ONE
 def test_a_node_that_restarts_itself_after_an_upgrade_is_what_it_was_upgraded_to(stand: Stand) -> None:
     stand.upgrade("1.1.0").done()
     before = stand.daemon.status("web")
@@ -109,6 +115,7 @@ def test_a_node_that_restarts_itself_after_an_upgrade_is_what_it_was_upgraded_to
     stand.is_at("1.0.0")
 
 
+@ONE
 def test_who_asked_and_each_phase_are_events(stand: Stand) -> None:
     done = stand.upgrade("1.1.0", "--json")
     done.done()
@@ -121,6 +128,7 @@ def test_who_asked_and_each_phase_are_events(stand: Stand) -> None:
     assert json.dumps(told).count("swordfish") == 0
 
 
+@ONE
 def test_it_soaks_and_says_so_and_a_boot_in_the_soak_brings_the_old(stand: Stand) -> None:
     with stand.begin("1.1.0", "--soak", "1h", "--no-wait") as asked:
         assert asked.wait(90) == 0, asked.stderr and asked.stderr.read()
@@ -129,6 +137,7 @@ def test_it_soaks_and_says_so_and_a_boot_in_the_soak_brings_the_old(stand: Stand
     status = stand.daemon.status("web")
     assert (status["version"], status["boot_version"]) == ("1.1.0", "1.0.0")
     assert stand.said("version") == ["1.1.0"]
+    assert "boots-another" in {each["finding"] for each in stand.daemon.ask("doctor", {"names": ["web"]})["findings"]}
     stand.kill_vm()
     stand.is_at("1.0.0")
     stand.untouched()

@@ -6,17 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.beam.upgrading import COUNTER, WITHIN, Stand, standing
+from tests.beam.upgrading import COUNTER, LONG, WITHIN, Stand, standing
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
 
 
-@pytest.fixture(params=["rapp", "mapp"])
-def hasty(request: pytest.FixtureRequest) -> Iterator[Stand]:
-    """One whose upgrades may take 3 s."""
-    with standing(request.param, upgrade={"soak": "0s", "timeout": "3s"}) as stand:
+@pytest.fixture(scope="module", params=["rapp", "mapp"] if LONG else ["rapp"])
+def shared_hasty(request: pytest.FixtureRequest) -> Iterator[Stand]:
+    """One whose upgrades may take 3 s. Who sleeps there heeds no SIGTERM."""
+    with standing(request.param, upgrade={"soak": "0s", "timeout": "3s"}, stop_timeout="1s") as stand:
         yield stand
+
+
+@pytest.fixture
+def hasty(shared_hasty: Stand) -> Iterator[Stand]:
+    """The shared one, given back as it was."""
+    yield shared_hasty
+    shared_hasty.restore()
 
 
 def test_a_busy_process_is_waited_for_and_its_state_migrated(stand: Stand) -> None:

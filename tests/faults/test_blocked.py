@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import re
 import signal
 import sqlite3
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from relctld.logger.policy import read_counters
+from relctld.logger.policy import Counters, read_counters
 from tests.asking import Asker
 from tests.fakes import fake
 from tests.faults.blocked import BLOCKED_FOR, assert_in_time, disk, frozen, name_service, seconds_of_answers
@@ -105,13 +106,21 @@ def test_the_log_directory_hangs(relctld: Fleet, tmp_path: Path, ends: ExitStack
     wait_until((log / "web" / "current").exists, what="the first line")
     hold_out(daemon, frozen(log), lambda: None)
 
-    def settled() -> bool:
-        """All that the VMs wrote is in the log, and nothing was dropped."""
+    def seen() -> tuple[Counters, bytes]:
         counters = read_counters(str(daemon.run_dir / "releases" / "web" / "log.json"))
-        said = (log / "web" / "current").read_bytes()
-        return counters == (len(said), len(said), 0, 0, None) and said == b"I was here\n" * (len(said) // 11) != b""
+        return counters, (log / "web" / "current").read_bytes()
 
-    wait_until(settled, 30, what="every line, once")
+    def settled() -> bool:
+        """All that the VMs wrote is in the log, and all that is told of them, once; nothing was dropped."""
+        counters, lines = seen()
+        said = [line for line in lines.splitlines(keepends=True) if not line.startswith(b"relctl: ")]
+        told = re.findall(rb"^relctl: (starting|exited) \(epoch (\d+)", lines, re.MULTILINE)
+        size = sum(map(len, said))
+        expected = Counters(size, size, 0, 0, None, marked=len(told))
+        lives = [(what, b"%d" % epoch) for epoch in range(1, 5) for what in (b"starting", b"exited")]
+        return counters == expected and {*said} == {b"I was here\n"} and told == lives[:-1]
+
+    wait_until(settled, 30, what=lambda: f"every line, once: {seen()}")
 
 
 def test_the_name_service_hangs(relctld: Fleet, tmp_path: Path) -> None:

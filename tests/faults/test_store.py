@@ -56,6 +56,7 @@ def test_a_full_disk_refuses_changes_and_harms_no_node(relctld: Fleet, tmp_path:
     assert said.startswith("relctl: cannot start idle: the wish cannot be recorded: ")
     assert "full" in said
     assert "hint: make room in" in said
+    assert "state-trouble" in {each["finding"] for each in daemon.ask("doctor", {"names": []})["findings"]}
     now = daemon.status("web")
     assert now == now | {"pid": before["pid"], "state": "running", "want": "up"}
     assert daemon.relctl("start", "web").returncode == 0  # it changes nothing, so nothing is to be written

@@ -105,6 +105,10 @@ def test_the_environment_may_name_another_file(tmp_path: Path, flavour: Flavour,
     [
         ("exit 3", "exit code 3"),
         ("echo 'ERROR! Config provider failed'; echo '** (RuntimeError) no DB_URL'; exit 1", r"\*\* \(RuntimeError\)"),
+        (
+            "echo '** (KeyError) key :url not found in: [password: \"x\"]'; exit 1",
+            r"\*\* \(KeyError\), whose .* not shown",
+        ),
         ("kill -9 $$", "killed by SIGKILL"),
         ("true", r"sys\.config is missing"),
         ("echo '[' > $RELCTL_CONFIG_OUT", "is no Erlang term"),

@@ -178,6 +178,14 @@ def test_marks_wait_for_a_logger_and_are_said_once(rig: Rig) -> None:
     assert rig.logged("web") == b"before\n" + said + b"after\n"
 
 
+def test_more_marks_than_are_remembered_wait_for_a_logger(rig: Rig) -> None:
+    rig.add("web")
+    said = [mark(rig, f"{number}.start", f"starting (epoch {number})") for number in range(150)]
+    rig.start()
+    rig.wait_logged("web", said[-1])
+    assert rig.logged("web") == b"".join(said)
+
+
 def test_marks_that_are_switched_off_are_not_said_later(rig: Rig) -> None:
     rig.add("web", markers=False)
     rig.start()

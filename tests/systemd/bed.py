@@ -88,7 +88,7 @@ class Bed:
                 start_new_session=True,
             )
         try:
-            wait_until(self._booted, 60, what=lambda: f"systemd to boot; {self._console()}")
+            wait_until(self._booted, 60, 0.05, lambda: f"systemd to boot; {self._console()}")
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -110,7 +110,7 @@ class Bed:
         before = self.leader
         self.run("systemctl", "reboot")
         wait_until(lambda: not Path(f"/proc/{before}").exists(), 60, what="systemd to end")
-        wait_until(self._booted, 60, what=lambda: f"systemd to boot again; {self._console()}")
+        wait_until(self._booted, 60, 0.05, lambda: f"systemd to boot again; {self._console()}")
 
     def run(self, *argv: str, check: bool = True, timeout: float = 60) -> str:
         """Run a command in the bed, beside its systemd; what it printed, both ways."""

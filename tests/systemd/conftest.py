@@ -1,23 +1,37 @@
 """What the tests in a bed share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import otps
+from tests.releases.build import cached
 from tests.systemd.bed import why_not
-from tests.systemd.installed import lay_out
+from tests.systemd.installed import BARE, RELEASES, STRAY, Host, lay_out
 
 collect_ignore = [] if os.environ.get("RELCTL_TESTS") == "long" else ["test_machine.py"]
 """A machine without virtualisation takes minutes."""
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree of an installation; skips, or fails under CI, where no bed can be had."""
+def installed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The tree of an installation, one for all workers; skips, or fails under CI, where no bed can be had."""
     missing = why_not()
     if missing and (os.environ.get("CI") == "true" or os.environ.get("RELCTL_TEST_FULL") == "1"):
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)
-    return lay_out(tmp_path_factory.mktemp("installed"))
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    return cached(shared / "installed", shared / "installed.lock", lambda scratch: lay_out(scratch / "tree"))
+
+
+@pytest.fixture(scope="package")
+def host(installed: Path) -> Iterator[Host]:
+    """relctl installed and started, all releases running. Each test leaves it so."""
+    host = Host(installed, RELEASES, {"/opt/bare/bin/start": BARE.format(erl=otps.erl("28")), "/opt/stray/run": STRAY})
+    with host.bed:
+        host.until_running()
+        yield host

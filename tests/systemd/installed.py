@@ -1,5 +1,6 @@
 """relctl as it is installed, in a bed: what to seed it with, and what its operator asks it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.asking import Asker
 from tests.releases import build
 from tests.systemd.bed import Bed
 from tests.waiting import wait_until
@@ -14,9 +16,46 @@ from tests.waiting import wait_until
 TOP = Path(__file__).resolve().parents[2]
 CONFIG = "/etc/relctl/relctld.toml"
 
+RELEASES = """
+[release.rapp]
+root = "/opt/rapp"
+user = "nobody"
+env = { DEMO_TICK_MS = "100" }
+intensity = 1000
+limits = { memory_max = "600MiB", cpu_weight = 50, tasks_max = 300 }
+log = { journal = true, timestamps = true }
+[release.mapp]
+root = "/opt/mapp"
+[release.bare]
+root = "/opt/bare"
+command = ["bin/start"]
+ready = "process"
+health = { probe = "process" }
+[release.my-stray_1]
+root = "/opt/stray"
+command = ["run"]
+intensity = 1000
+limits = { tasks_max = 300 }
+ready = "process"
+health = { probe = "process" }
+"""
+"""`bare` is of OTP 28, which exits when its stdout loses its reader, and numbers its lines. `rapp`, `mapp`: OTP 25.
+`my-stray_1` is a program whose descendant leaves its session and ignores SIGTERM; it starts in no time."""
+
+NAMES = {"rapp", "mapp", "bare", "my-stray_1"}
+BARE = """#!/bin/sh
+exec {erl} -noinput -boot start_clean -eval '
+    Count = fun Count(N) -> io:format("line ~b~n", [N]), timer:sleep(50), Count(N + 1) end,
+    spawn(fun() -> Count(1) end).'
+"""
+STRAY = """#!/bin/sh
+setsid sh -c 'trap "" TERM; echo $$ >/run/stray.pid; while :; do sleep 1; done' &
+exec sleep 1000
+"""
+
 
 def lay_out(folder: Path) -> Path:
-    """The installed program and two releases; it takes seconds, so beds are given copies."""
+    """The installed program and two releases, in `folder`; it takes seconds, so beds are given copies."""
     folder.mkdir(exist_ok=True)
     subprocess.run(
         ["sh", str(TOP / "systemd/install.sh"), "--python", "/usr/bin/python3"],
@@ -48,14 +87,24 @@ class Host:
 
         self.bed = Bed(seed)
         self.run = self.bed.run
+        self.control = "/run/relctl/control.sock"
+        """Of the relctld that `status` and `ask` mean."""
+
+    @property
+    def _socket(self) -> Path:
+        return Path(f"/proc/{self.bed.leader}/root{self.control}")
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """By name; empty while relctld does not answer."""
-        said = self.run("relctl", "--json", "status", check=False)
-        try:
-            return {release["name"]: release for release in json.loads(said)["releases"]}
-        except (ValueError, KeyError):
-            return {}
+        """By name; empty while relctld does not answer. Asked from outside: a client's start takes far longer."""
+        if self._socket.exists():
+            with Asker(self._socket) as asker, contextlib.suppress(AssertionError):
+                return {release["name"]: release for release in asker.result("status", timeout=2)["releases"]}
+        return {}
+
+    def ask(self, op: str, *names: str) -> None:
+        """A client that is there already asks for `op`."""
+        with Asker(self._socket) as asker:
+            asker.result(op, {"names": names}, timeout=60)
 
     def daemon(self) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self.run("relctl", "--json", "daemon", "status"))
@@ -87,6 +136,10 @@ class Host:
         """The scopes of nodes that systemd knows, whatever their state."""
         listed = self.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "relctl-node-*")
         return [line.split()[0] for line in listed.splitlines()]
+
+    def stray(self) -> int:
+        """The pid of the descendant of `my-stray_1`."""
+        return int(self.run("cat", "/run/stray.pid"))
 
     def lives(self, pid: int) -> bool:
         return not self.run("kill", "-0", str(pid), check=False)

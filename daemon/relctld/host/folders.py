@@ -1,12 +1,14 @@
 """Directories that relctld makes for a release's user, below paths that this user may shape."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 from relctld.host.gate import Identity
 
 _WRITABLE_BY_OTHERS = 0o022
+_LINKS = 8
 
 
 def own(path: Path, identity: Identity, mode: int) -> None:
@@ -29,6 +31,51 @@ def own(path: Path, identity: Identity, mode: int) -> None:
         raise OSError(error.errno, why, str(path)) from error
     finally:
         os.close(fd)
+
+
+def led_to(path: Path, identity: Identity) -> Path:
+    """The directory that a link stands for, be it there or not; `path` itself where it is no link. Raises OSError.
+
+    As root, links that root alone can have put there lead to a directory of root's or of `identity`; others only to one
+    that is `identity`'s already.
+    """
+    named, trusted = path, True
+    for _ in range(_LINKS):
+        target, is_roots = _link_at(path)
+        if target is None:
+            break
+        path, trusted = target, trusted and is_roots
+    else:
+        raise OSError(errno.ELOOP, "is a link that leads nowhere", str(named))
+    if path != named and os.geteuid() == 0 and not _may_lead_to(path, identity, trusted=trusted):
+        why = f"is a link that cannot be trusted: name the directory itself, {path}, or make it the release's user's"
+        raise OSError(errno.ELOOP, why, str(named))
+    return path
+
+
+def _may_lead_to(path: Path, identity: Identity, *, trusted: bool) -> bool:
+    try:
+        owner = path.lstat().st_uid
+    except FileNotFoundError:
+        return trusted
+    return owner == identity.uid or (trusted and owner == 0)
+
+
+def _link_at(path: Path) -> tuple[Path | None, bool]:
+    """What a link names, None where there is none; and whether root alone can have put it there."""
+    try:
+        above = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None, False
+    try:
+        target = os.readlink(path.name, dir_fd=above)
+        return Path(os.path.abspath(path.parent.resolve() / target)), _is_trusted(above)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # something else, or nothing
+            return None, False
+        raise
+    finally:
+        os.close(above)
 
 
 def _enter(above: int, name: str, mode: int, flags: int) -> int:

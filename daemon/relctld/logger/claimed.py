@@ -4,7 +4,7 @@ RUN/releases/NAME/claimed, a file on tmpfs: filling it never waits for a device,
 and survives SIGKILL of everybody at once:
 
     0      the journal: one struct, replaced by one small pwrite, which SIGKILL cannot tear
-    256    the tail: how far it is filled; the kernel itself moves it on, in the same call that fills
+    256    its last field, the tail: how far it is filled; the kernel itself moves it on, in the same call that fills
     512    in a stand-in on /dev/shm: the path of the link that leads here
     4096   what was claimed, in order, up to the tail; begun anew whenever all of it is in the log
 
@@ -27,6 +27,7 @@ import ctypes
 import mmap
 import os
 import struct
+import time
 from collections import deque
 from typing import NamedTuple
 
@@ -38,8 +39,8 @@ from .report import wall
 CAPACITY = 8 << 20  # bytes, for one release
 MAPPED = 1 << 20
 _TAIL = 256
+_JOURNAL = struct.Struct("<8s15q128xq")
 CHUNK = 1 << 19  # what one write to the log takes, and cannot be dropped meanwhile; small enough to stay in a cache
-_JOURNAL = struct.Struct("<8s15q")
 _MAGIC = b"relctl-2"
 _MOST_ARRIVALS = 1024  # even, so that the latest is among every other
 
@@ -99,15 +100,15 @@ class Claimed:
         self._arrivals = deque([(self.tail, os.fstat(self._fd).st_mtime_ns // 1000)])
 
     def _load(self, raw: bytes) -> None:
-        _, point, inode, base, promised, self._column, *gap, self._out, dropped, lines, marked = _JOURNAL.unpack(raw)
+        _, point, inode, base, promised, self._column, *gap, self._out, dropped, lines, marked, _ = _JOURNAL.unpack(raw)
         self.bytes_dropped, self.lines_dropped, self.marked = dropped, lines, marked
-        if self.tail > DATA or promised:  # else it is about what stood here before a `rewind`
+        if self.tail > DATA or promised:  # else nothing waits here, whatever it says
             self._point, self._inode, self._base, self._promised, self.gap = point, inode, base, promised, Gap(*gap)
 
-    def _save(self) -> None:
+    def _save(self, tail: int = 0) -> None:
         at = (self._point, self._inode, self._base, self._promised, self._column)
         counted = (self._out, self.bytes_dropped, self.lines_dropped, self.marked)
-        os.pwrite(self._fd, _JOURNAL.pack(_MAGIC, *at, *self.gap, *counted), 0)
+        os.pwrite(self._fd, _JOURNAL.pack(_MAGIC, *at, *self.gap, *counted, tail or self.tail), 0)
 
     def close(self, *, remove: bool = False) -> None:
         """Let go of the file; what it holds stays for the next logger, unless it is removed."""
@@ -171,17 +172,17 @@ class Claimed:
         if self._promised or inode != self._inode or size - self._base != self.head - self._point:
             self._settle(inode, size)
 
-    def _settle(self, inode: int, size: int, *, promised: bool = False) -> None:
+    def _settle(self, inode: int, size: int, *, promised: bool = False, tail: int = 0) -> None:
         self._point, self._inode, self._base, self._promised = self.head, inode, size, int(promised)
         self._column, self._out = self.column, self.bytes_out
-        self._save()
+        self._save(tail)
 
     def take(self, out: int, count: int = CHUNK) -> int:
         """Move what the FIFO holds in here; 0 when it is empty or this is full. OSError: no memory left."""
         room = min(self.capacity - self.used, count)
         moved = move(out, self._fd, room, self._tail) if room > 0 else 0
         if moved:
-            self._arrivals.append((self.tail, int(wall() * 1_000_000)))
+            self._arrivals.append((self.tail, time.time_ns() // 1000))
             if len(self._arrivals) > _MOST_ARRIVALS:  # then the times of what waits for long are told less exactly
                 self._arrivals = deque(list(self._arrivals)[::2])
         return moved
@@ -193,20 +194,30 @@ class Claimed:
         end, micros = self._arrivals[0] if self._arrivals else (self.tail, int(wall() * 1_000_000))
         return micros, end - self.head
 
+    @property
     def worn(self) -> bool:
         """Is so much of it in the log that `rewind` is due, also while more comes?"""
         return self.tail >= DATA + CHUNK // 4  # a second piece behind a large one would leave the cache
 
     def fair_share(self) -> int:
-        """Bytes that one release may hold: at most an eighth of what the file system has left for everybody."""
+        """Bytes that one release may hold: at most an eighth of what the file system has left for everybody and it."""
         fs = os.fstatvfs(self._fd)
-        return min(CAPACITY, max(4 * CHUNK, fs.f_bavail * fs.f_frsize // 8)) if fs.f_blocks else CAPACITY
+        left = fs.f_bavail * fs.f_frsize + self.used
+        return min(CAPACITY, max(4 * CHUNK, left // 8)) if fs.f_blocks else CAPACITY
+
+    def bound(self, most: int) -> None:
+        """Hold so many bytes at most; and a piece more than what cannot be dropped, so that something always can be."""
+        self.capacity = max(most, (self.gap.start or self.held) - self.head + CHUNK)
 
     def drop(self, reason: int, micros: int) -> int:
-        """Discard about an eighth of the capacity, the oldest whole lines that nobody is writing. Returns the bytes."""
+        """Discard the oldest whole lines that nobody is writing, an eighth of the capacity or half of what they are.
+
+        Returns the bytes.
+        """
         gap = self.gap
         start = gap.end or self._line_start(max(self.head, self.held))
-        end = self._line_start(min(start + self.capacity // 8, self.tail), self.tail)
+        step = min(self.capacity // 8, (self.tail - start) // 2)
+        end = self._line_start(start + step, 0) or self._line_start(start, self.tail)
         lines = self._count(start, end)
         self.gap = Gap(gap.start or start, end, gap.lines + lines, gap.first or micros, micros, reason or gap.reason)
         self.bytes_dropped += end - start
@@ -274,12 +285,11 @@ class Claimed:
         self._behind(seen.end, 0, inode, size)
 
     def rewind(self, inode: int, size: int) -> None:
-        """Nothing waits: begin anew. With the tail back a journal about what stood here no longer applies."""
+        """Nothing waits: begin anew."""
         if self.tail > DATA:
-            self._settle(inode, size)  # the column and what was marked, in case this is as far as we get
             beyond = self.tail > DATA + MAPPED
-            self._tail.value = self.head = self.held = DATA
-            self._settle(inode, size)
+            self.head = self.held = DATA
+            self._settle(inode, size, tail=DATA)
             self._arrivals.clear()
             self.warm = True
             if beyond:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from . import kernel, rotated
-from .claimed import CAPACITY, CHUNK, Claimed
+from .claimed import CAPACITY, Claimed
 from .policy import LogPolicy
 from .report import say, wall
 from .upkeep import Told, Upkeep
@@ -54,6 +54,7 @@ class Feed:
         self.stopping = False
         self.retry_at = 0.0  # monotonic
         self.share = CAPACITY  # bytes that may wait
+        self._fair = 0  # as many as there was memory for when the trouble began; 0: there is none
         self.pipe_size = kernel.PIPE_MAX
         self._delay = _RETRY_FIRST
         self._reason = 0  # the errno of the last failure
@@ -93,6 +94,7 @@ class Feed:
         while True:
             try:
                 self._move_all()
+                self._well()  # a rotation may have stalled, with nothing to write
             except OSError as err:
                 self.writer.progress = time.monotonic()
                 if self._make_room(err):
@@ -126,7 +128,7 @@ class Feed:
     def _well(self) -> None:
         self.writer.progress = time.monotonic()
         self.failing = False
-        self._delay, self._reason = _RETRY_FIRST, 0
+        self._delay, self._reason, self._fair = _RETRY_FIRST, 0, 0
         if self.writer.tally.error:
             self.writer.tally.fail(None)
             say("info", "writing-again", self.policy.name)
@@ -138,13 +140,13 @@ class Feed:
             policy = self.policy
             self.writer.prepare(policy)
             self.writer.write(policy)
-            self._well()
+            if self.writer.tally.error:
+                self._well()
             self.upkeep.wrote(policy)
             if moved > 0 and self.stopping:
                 break
-            self.writer.rewind(worn_only=True)
             now = self.writer.progress
-            if 0 < moved < CHUNK:
+            if 0 < moved < self.pipe_size // 2:
                 time.sleep(self._linger(moved, now - before))
             moved, before = self._claim(), now
         self.writer.rotate_if_due(policy)
@@ -156,6 +158,7 @@ class Feed:
 
     def _claim(self) -> int:
         with self.lock:
+            self.writer.rewind_worn()
             try:
                 return self.claimed.take(self.out)
             except OSError as err:  # of the run directory: no reason to delete logs
@@ -205,8 +208,8 @@ class Feed:
         with self.lock:
             if not (self.stalled(now) or (self.failing and not self.busy)):
                 return False
-            if self.claimed.used <= CHUNK:  # no more than the worker left: nothing waited here before
-                self.claimed.capacity = min(self.share, self.claimed.fair_share())
+            self._fair = self._fair or self.claimed.fair_share()
+            self.claimed.bound(min(self.share, self._fair))
             try:
                 self.claimed.take(self.out, kernel.PIPE_MAX)
                 full = self.claimed.full

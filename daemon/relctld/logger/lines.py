@@ -25,6 +25,15 @@ def stamp(micros: int) -> bytes:
     return (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:06d}Z ").encode()
 
 
+def first_newline(data: memoryview) -> int:
+    """Where the first newline is, -1 without one. As a rule it is near the beginning."""
+    for start in range(0, len(data), _STEP):
+        at = bytes(data[start : start + _STEP]).find(b"\n")
+        if at >= 0:
+            return start + at
+    return -1
+
+
 def last_newline(data: memoryview) -> int:
     """Where the last newline is, -1 without one. As a rule it is near the end, so little is looked at."""
     end = len(data)

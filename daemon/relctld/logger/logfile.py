@@ -16,6 +16,7 @@ from relctld.logfiles.names import CURRENT, listing, next_stem
 
 from .age import old_at
 from .kernel import same_file
+from .lines import first_newline, last_newline
 from .policy import LogPolicy
 from .report import say, wall
 
@@ -23,19 +24,20 @@ _ROTATE_AGAIN = 1.0  # seconds after one that failed
 _CHECK_EVERY = 1.0  # seconds between two looks whether `current` is still ours
 
 
-def find_cut(data: bytes, room: int, fresh: bool) -> int:
+def find_cut(data: memoryview, room: int, fresh: bool) -> int:
     """How many bytes of `data` belong into a file with `room` left before it is rotated; -1: not to be seen yet.
 
     The cut follows a newline, the last one that fits. `fresh`: the file already ends with one, so that 0 is a cut too.
     Else the line that was begun goes on beyond the limit, to its end.
     """
-    last = data.rfind(b"\n", 0, max(room, 0))
+    room = max(room, 0)
+    last = last_newline(data[:room])
     if last >= 0:
         return last + 1
     if fresh:
         return 0
-    first = data.find(b"\n", max(room, 0))
-    return first + 1 if first >= 0 else -1
+    first = first_newline(data[room:])
+    return room + first + 1 if first >= 0 else -1
 
 
 def make_directories(path: str) -> None:
@@ -152,7 +154,7 @@ class LogFile:
         if self.size + len(data) <= limit:
             return len(data), False
         room = max(int(limit) - self.size, 0)
-        cut = find_cut(bytes(data), room, self.size > 0 and self.at_line_start())
+        cut = find_cut(data, room, self.size > 0 and self.at_line_start())
         return (cut, True) if cut >= 0 else (len(data), False)  # the line's end is not there yet
 
     def _limit(self, policy: LogPolicy) -> float:

@@ -1,18 +1,20 @@
 """What the daemon wants said in a log, beside what the VM prints: its starts, exits, upgrades. Knows one small file.
 
-RUN/releases/NAME/marks.json   the latest marks, oldest first, each with a number one higher than that before it
+RUN/releases/NAME/marks.json   the latest marks and those that are not in the log yet, oldest first, each with a number
+                               one higher than that before it
 
 The daemon adds, then writes `mark NAME` into RUN/logger.wake; the logger remembers the number of the last one that is
 in the log, so each is there once, whoever is killed. A key says what a mark is about: what was said is not said again.
 """
 
 import json
+import os
 from typing import NamedTuple
 
-from .policy import replace
+from .policy import read_counters, replace
 
 NAME = "marks.json"
-_KEPT = 100
+_KEPT, _MOST = 100, 1000  # of those that are in the log, so as not to be said again; of all
 _LONGEST = 2000  # characters
 
 
@@ -42,11 +44,25 @@ def read(path: str, after: int = 0) -> list[Mark]:
         return []
 
 
+def missing(after: int, marks: list[Mark]) -> list[Mark]:
+    """What stands for those between the last that is in the log and the next there are: nothing, or a mark that counts.
+
+    They are missing where more were added than are kept, and no logger ran.
+    """
+    if not marks or (count := marks[0].number - after - 1) <= 0:
+        return []
+    text = f"{count} lines like these are missing here: no logger ran, and there were too many"
+    return [marks[0]._replace(number=marks[0].number - 1, key="", text=text)]
+
+
 def add(path: str, key: str, micros: int, text: str, *, breaks: bool) -> bool:
     """Add a mark; False if it was said already. One caller at a time. Raises OSError."""
     marks = read(path)
     if any(mark.key == key for mark in marks):
         return False
     number = marks[-1].number + 1 if marks else 1
-    replace(path, json.dumps([*marks[1 - _KEPT :], Mark(number, key, micros, text, breaks)]).encode())
+    marks.append(Mark(number, key, micros, text, breaks))
+    marked = read_counters(os.path.join(os.path.dirname(path), "log.json")).marked
+    oldest = max(min(number - _KEPT, marked), number - _MOST)
+    replace(path, json.dumps([mark for mark in marks if mark.number > oldest]).encode())
     return True

@@ -40,7 +40,7 @@ class Upkeep:
     def prepare(self, policy: LogPolicy, size: int) -> None:
         """Before anything is written by this policy, which may be another than before."""
         before = self._kept_by
-        if before == policy:
+        if before is policy:
             return
         moved = before is None or before.dir != policy.dir
         if moved:

@@ -52,7 +52,7 @@ class Writer:
         after = self._due[-1].mark.number if self._due else self._claimed.marked
         new = marks.read(policy.beside(marks.NAME), after)
         behind = self._claimed.bytes_in + kernel.unread(out)  # looked at last: what came before a mark stays before it
-        self._due.extend(_Due(behind, mark) for mark in new)
+        self._due.extend(_Due(behind, mark) for mark in [*marks.missing(after, new), *new])
 
     def prepare(self, policy: LogPolicy) -> None:
         """Have the log open and what a former logger began finished."""
@@ -184,10 +184,14 @@ class Writer:
             self._claimed.keep(0, column, self.log.inode, self.log.size)
             self._due.popleft()
 
-    def rewind(self, *, worn_only: bool = False) -> bool:
+    def rewind(self) -> bool:
         """Fill the memory anew, if all of it is in the log."""
         with self._lock:
-            if not self._claimed.empty or (worn_only and not self._claimed.worn()):
-                return False
+            if self._claimed.empty:
+                self._claimed.rewind(self.log.inode, self.log.size)
+            return self._claimed.empty
+
+    def rewind_worn(self) -> None:
+        """The same if it is due, also while more comes. Called with the lock."""
+        if self._claimed.worn and self._claimed.empty:
             self._claimed.rewind(self.log.inode, self.log.size)
-            return True

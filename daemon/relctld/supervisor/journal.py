@@ -48,8 +48,10 @@ class Journal:
         self.publish: Publish = lambda _release, _event: None
         self.said: Say = lambda _release, _note, _fields, _at: None
 
-    def report(self, release: str | None, note: Note, fields: Mapping[str, Any]) -> None:
-        """Tell an event. Only on the loop's thread."""
+    def report(
+        self, release: str | None, note: Note, fields: Mapping[str, Any], kept: Callable[[], object] = lambda: None
+    ) -> None:
+        """Tell an event; `kept` is called once it is in the history. Only on the loop's thread."""
         at = timestamp()
         if release is not None:
             self.said(release, note, fields, at)
@@ -57,6 +59,7 @@ class Journal:
         def written(seq: int | None, error: str | None) -> None:
             if seq is not None and error is None:
                 self.publish(release, event_object(seq, at, release, str(note), fields))
+                kept()
 
         self._store.put_event(at, release, str(note), fields, written)
         tell = log.error if note in _LOUD else log.warning if fields.get("error") else log.info

@@ -69,14 +69,10 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A VM past its gate. `warnings`: what an operator should know of it."""
+    """A VM past its gate. `warnings`: what an operator should know of its release."""
 
     raised: Raised
-    release_warnings: tuple[str, ...]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return self.release_warnings + ((self.raised.amiss,) if self.raised.amiss else ())
+    warnings: tuple[str, ...]
 
     @property
     def vm(self) -> Vm:

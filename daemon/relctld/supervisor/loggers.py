@@ -2,8 +2,8 @@
 
 The logger is a process of its own and holds RUN/logger.lock for its life: systemd's unit as a rule, else a child
 that we start. One of another version is asked to make room: it writes what it holds, the FIFOs keep the rest, and
-whoever started it starts the one that is installed now. It is looked for every few seconds, and so are its counters:
-what it dropped becomes an event.
+whoever started it starts the one that is installed now. It is looked for every few seconds, and so is what it dropped
+(`losses`).
 """
 
 import asyncio
@@ -30,8 +30,9 @@ from relctld.host import process
 from relctld.host.reaper import Reaper
 from relctld.host.systemd import without_systemd
 from relctld.logger import marks
-from relctld.logger.policy import Counters, LogPolicy, read_counters, write_plan
+from relctld.logger.policy import LogPolicy, write_plan
 from relctld.supervisor.journal import Journal, timestamp
+from relctld.supervisor.losses import Losses
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.marks import Said, missed, said_of
 
@@ -65,7 +66,7 @@ class Loggers:
         self._pidfd = -1
         self._missing = 0
         self._unplanned = False
-        self._seen: dict[str, tuple[int, Counters]] = {}
+        self._losses = Losses(journal, scribe)
         self._yielding: frozenset[str] = frozenset()
         self._vms: dict[str, tuple[str | None, int | None]] = {}
         journal.said = self._said
@@ -151,43 +152,14 @@ class Loggers:
         self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
         if self._unplanned:
             self.plan()
-        folders = [(managed.name, managed.folder) for managed in self._releases.values()]
-        self._loop.run_in_executor(self._pool, self._changed, folders).add_done_callback(self._tell_losses)
+        folders = [managed.folder for managed in self._releases.values()]
+        self._loop.run_in_executor(self._pool, self._losses.look, folders).add_done_callback(self._losses.tell)
         if self._ours is not None or self._adopted():
             return
         # systemd restarts its own unit within a second: only one that stays away is replaced by us.
         self._missing = 0 if self._runs() else self._missing + 1
         if self._missing and (at_once or self._missing > 1):
             self._loop.run_in_executor(self._pool, self._spawn).add_done_callback(self._spawned)
-
-    def _changed(self, folders: list[tuple[str, Path]]) -> list[tuple[str, Counters, Counters]]:
-        """In a worker thread: the counters that changed since the last look, before and now."""
-        changed = []
-        for name, folder in folders:
-            path = folder / "log.json"
-            try:
-                stamp = os.stat(path).st_mtime_ns
-            except OSError:
-                self._seen.setdefault(name, (0, Counters()))
-                continue
-            seen = self._seen.get(name)
-            if seen is None or seen[0] != stamp:
-                now = read_counters(str(path))
-                self._seen[name] = (stamp, now)
-                if seen is not None:  # what stood there when we came up, a former daemon has told
-                    changed.append((name, seen[1], now))
-        return changed
-
-    def _tell_losses(self, look: "asyncio.Future[list[tuple[str, Counters, Counters]]]") -> None:
-        if look.cancelled() or look.exception() is not None:
-            return
-        for name, before, now in look.result():
-            lost, lines = now.bytes_dropped - before.bytes_dropped, now.lines_dropped - before.lines_dropped
-            if lost > 0:
-                fields = {"bytes": lost, "lines": lines, "why": now.error or "the log took no more"}
-                self._journal.report(name, Note.LOG_DROPPED, fields)
-            if now.error is not None and now.error != before.error:
-                self._journal.report(name, Note.LOG_TROUBLE, {"error": now.error})
 
     def _runs(self) -> bool:
         fd = os.open(self._run_dir / "logger.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)

@@ -42,7 +42,9 @@ INSTALL: Final = """
         (_, _, 0) -> '...';
         (_, {M, F, Args, L}, _) when is_atom(M), is_atom(F), is_list(Args), is_list(L) -> {M, F, length(Args)};
         (_, {M, F, Arity, L}, _) when is_atom(M), is_atom(F), is_integer(Arity), is_list(L) -> {M, F, Arity};
-        (_, #{'__exception__' := true, '__struct__' := Kind} = Raised, _) -> {Kind, maps:get(message, Raised, '...')};
+        (_, #{'__exception__' := true, '__struct__' := Kind, module := M, function := F, arity := A}, _)
+            when is_atom(M), is_atom(F), is_integer(A) -> {Kind, {M, F, A}};
+        (_, #{'__exception__' := true, '__struct__' := Kind}, _) when is_atom(Kind) -> Kind;
         (P, Tuple, D) when is_tuple(Tuple) -> list_to_tuple([P(P, X, D - 1) || X <- tuple_to_list(Tuple)]);
         (P, [X | _], D) when not is_integer(X) -> [P(P, X, D - 1), '...'];
         (_, Plain, _) when is_atom(Plain); is_pid(Plain); Plain =:= [] -> Plain;
@@ -50,7 +52,7 @@ INSTALL: Final = """
     end,
     Say = fun(Term) ->
         Short = case Term of
-            {'EXIT', {Cause, [{_, _, _, _} | _]}} -> Cause;
+            {'EXIT', {Cause, [{_, _, _, _} | _]}} when not is_map(Cause) -> Cause;
             _ -> Term
         end,
         IsOwn = is_tuple(Short) andalso lists:member(element(1, Short), Own),
@@ -91,6 +93,7 @@ INSTALL: Final = """
                 put(relctl, {Tag, Vsn, ok});
             {error, Why} ->
                 Set(EnvBefore),
+                error_logger:error_msg("relctl: ~ts cannot be installed: ~0tP~n", [Vsn, Why, 200]),
                 put(relctl, {Tag, Vsn, {error, Explain(Why)}})
         end,
         Caller ! {self(), ended},
@@ -130,7 +133,8 @@ brutal_purge, which it puts off until a release is made permanent; Patience: ms 
 ok | busy | {error, Text}. Repeated for the same tag and version it does nothing.
 
 Why it failed may hold a process's state, its arguments or a message: only `Own`, release_handler's reasons, are told
-whole; of all others the picture: atoms, pids, functions with their arity, and what an exception of Elixir says."""
+whole; of all others the picture: atoms, pids, functions with their arity. Of an exception of Elixir its name and the
+functions, for its message may quote any value. All of it goes to the node's own log, where its crashes are too."""
 
 RELEASE: Final = """
 (fun() ->

@@ -53,6 +53,7 @@ class Lane:
         self._runs: str | None = None
         self._thresholds = Watch()
         self._begun = self._loop.time()
+        self._rest: asyncio.Future[None] | None = None
         self._task = self._loop.create_task(self._run(), name=f"measure {managed.name}")
 
     def close(self) -> None:
@@ -71,6 +72,11 @@ class Lane:
         """Somebody else has found that this runs now; the node is asked again soon."""
         if version != self.version:
             self._runs, self._slow_at = version, float("-inf")
+
+    def rebooted(self) -> None:
+        """The node booted inside its process: ask at once what it runs now."""
+        if self._rest is not None and not self._rest.done():
+            self._rest.set_result(None)
 
     def shown(self) -> dict[str, Any] | None:
         """`beam` of `status --json`."""
@@ -100,7 +106,16 @@ class Lane:
                 pause = BOOTING_EVERY
             elif first:
                 pause *= random.random()  # noqa: S311 the same: a hundred answers at a time take memory
-            await asyncio.sleep(max(SOON, begun + pause - self._loop.time()))
+            await self._pause(max(SOON, begun + pause - self._loop.time()))
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep that long, or until `rebooted`."""
+        self._rest = self._loop.create_future()
+        timer = self._loop.call_later(seconds, self.rebooted)
+        try:
+            await self._rest
+        finally:
+            timer.cancel()
 
     async def _measure(self) -> None:
         link = await self._watch.link()
@@ -134,5 +149,5 @@ class Lane:
         outcomes = zip(SLOW, await link.run_all(_SLOW, timeout=_SLOW_TIMEOUT), strict=True)
         answers = {key: said for key, said in outcomes if not isinstance(said, BaseException)}  # no sasl, or busy
         self._slow = decode_slow(answers, self._slow)
-        if self._runs == heard:
+        if self._runs == heard and "releases" in answers:
             self._runs = None

@@ -54,10 +54,11 @@ class Nodes:
 
         def met(incarnation: str) -> None:
             self.post(Linked(managed.name, epoch, incarnation, timestamp()))
+            lane.rebooted()
 
         watch = NodeWatch(vm, lambda: managed.spec, managed.launched, self._lookers, met)
         self._watches[managed.name] = watch
-        self._lanes[managed.name] = Lane(managed, watch, self._journal)
+        lane = self._lanes[managed.name] = Lane(managed, watch, self._journal)
         if self._epmds is None:
             self._epmds = asyncio.get_running_loop().create_task(self._watch_epmds(), name="epmds")
 

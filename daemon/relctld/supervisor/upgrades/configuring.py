@@ -11,6 +11,7 @@ mix       the providers named in sys.config       bin/NAME eval, with RELEASE_VS
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -27,6 +28,13 @@ from relctld.host.gate import Identity
 WITHIN = 60.0
 LARGEST = 16 << 20
 _LONGEST = 300
+
+_RAISED = re.compile(r"\*\* \(([\w.]+)\) ")
+_TELLING = frozenset({
+    "RuntimeError", "System.EnvError", "File.Error", "Code.LoadError", "CompileError", "SyntaxError",
+    "TokenMissingError", "MismatchedDelimiterError", "UndefinedFunctionError",
+})  # fmt: skip
+"""Exceptions whose messages are written for operators, or quote code: the others may quote a value, a secret too."""
 
 _PROVIDERS = "config_provider_init"
 _IN, _OUT = "RELCTL_CONFIG_IN", "RELCTL_CONFIG_OUT"
@@ -122,9 +130,11 @@ def _make_room(folder: Path, identity: Identity) -> None:
 
 
 def _why(outcome: Outcome) -> str:
-    """What Elixir says of an exception, else the last that was said."""
+    """What Elixir says of an exception, or its name; else the last that was said."""
     said = [line.strip() for line in outcome.tail.splitlines() if line.strip() and "rash dump" not in line]
     raised = [line for line in said if "** (" in line]
+    if raised and (found := _RAISED.search(raised[0])) and found[1] not in _TELLING:
+        return f"{raised[0][: found.end() - 1]}, whose message is not shown: it may quote values"
     return (raised or [outcome.error(WITHIN) or ""])[0][:_LONGEST]
 
 

@@ -40,7 +40,7 @@ from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Surroundings
 from relctld.supervisor.upgrades import disk, memory, site
 from relctld.supervisor.upgrades.configuring import ConfiguringError
-from relctld.supervisor.upgrades.ledger import Luggage
+from relctld.supervisor.upgrades.ledger import Luggage, as_text
 from relctld.supervisor.upgrades.memory import Taken
 from relctld.supervisor.upgrades.node import NodeError
 from relctld.supervisor.upgrades.offer import Offers, Wanted
@@ -152,7 +152,7 @@ class Deployments(Offers):
             arrival.name,
             units=arrival.placement.units,
             tarball=received.path.name if received else None,
-            releases=before.decode(errors="replace") if before is not None and _is_list(before) else None,
+            releases=as_text(before) if before is not None and _is_list(before) else None,
             replaced=arrival.placement.replaced,
             known=known,
         )

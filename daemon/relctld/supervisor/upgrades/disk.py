@@ -122,9 +122,9 @@ def swap_in(ground: Ground, version: str, data: bytes) -> None:
 
 
 def listed_before(luggage: Luggage) -> frozenset[str]:
-    if luggage.releases is None:
+    if (before := luggage.list_before) is None:
         return frozenset()
-    return frozenset(entry.version for entry in read_releases(luggage.releases.encode()))
+    return frozenset(entry.version for entry in read_releases(before))
 
 
 def _is_swapped_in(root: Path, version: str) -> bool:
@@ -168,9 +168,9 @@ def clean(ground: Ground, journal: Journal) -> None:
 def restore_releases(ground: Ground) -> None:
     """Leave RELEASES as it was before. Raises OSError."""
     files.settle(ground.root, RELEASES)
-    if ground.luggage.releases is None:
+    if (before := ground.luggage.list_before) is None:
         files.remove(ground.root, RELEASES)
-    elif files.read(ground.root, RELEASES, _LARGEST) != (before := ground.luggage.releases.encode()):
+    elif files.read(ground.root, RELEASES, _LARGEST) != before:
         files.write(ground.root, RELEASES, before)  # only then: there may be no room for it
 
 

@@ -30,8 +30,8 @@ class Luggage:
     """What the acts need and the decisions do not.
 
     `name`: the release's own · `units`: the paths that are new in the tree · `tarball`: the name of our copy ·
-    `releases`: RELEASES as it was, None where there was none or a torn one · `replaced`: of the new paths those that
-    take the place of damaged files, `known`: whether all that differs is damage (`beam.package.placing`).
+    `releases`: RELEASES `as_text`, as it was; None where there was none or a torn one · `replaced`: of the new paths
+    those that take the place of damaged files, `known`: whether all that differs is damage (`beam.package.placing`).
     """
 
     root: str
@@ -42,6 +42,11 @@ class Luggage:
     releases: str | None = None
     replaced: tuple[str, ...] = ()
     known: bool = False
+
+    @property
+    def list_before(self) -> bytes | None:
+        """RELEASES as it was."""
+        return None if self.releases is None else self.releases.encode(errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,11 @@ class Ledger:
             os.fsync(file.fileno())
         os.rename(temporary, self.folder / name)
         _sync(self.folder)
+
+
+def as_text(data: bytes) -> str:
+    """A file as JSON can hold it, byte for byte, whatever its coding."""
+    return data.decode(errors="surrogateescape")
 
 
 def _known(kind: type[Any], body: dict[str, Any]) -> dict[str, Any]:

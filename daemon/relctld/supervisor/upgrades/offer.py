@@ -31,7 +31,7 @@ from relctld.supervisor.upgrades import configuring, disk
 from relctld.supervisor.upgrades.configuring import ConfiguringError, Version
 from relctld.supervisor.upgrades.differences import differences
 from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground, as_owner
-from relctld.supervisor.upgrades.ledger import Ledger, Luggage
+from relctld.supervisor.upgrades.ledger import Ledger, Luggage, as_text
 from relctld.supervisor.upgrades.memory import Taken, taken
 from relctld.supervisor.upgrades.node import NodeError, NodeSide
 from relctld.supervisor.upgrades.taking import Tell, take_in
@@ -127,7 +127,7 @@ class Offers:
             luggage.name,
             units=package.placement.units,
             tarball=received.path.name if received else None,
-            releases=before.decode(errors="replace") if before is not None and not tree.releases_fault else None,
+            releases=as_text(before) if before is not None and not tree.releases_fault else None,
         )
         anew = relup.begins_anew(package.script)  # then nobody is there who could be suspended
         processes = Processes() if anew else await self._node.processes(package.script)

@@ -35,6 +35,7 @@ from relctld.supervisor.upgrades import disk, memory
 from relctld.supervisor.upgrades.deploying import Deployment, Deployments
 from relctld.supervisor.upgrades.launches import Launches
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, under_way
+from relctld.supervisor.upgrades.leftovers import Leftovers
 from relctld.supervisor.upgrades.making import entry_of, make, transaction_of, versions_of
 from relctld.supervisor.upgrades.offer import Offer, Wanted
 from relctld.supervisor.upgrades.outcomes import outcome_of, told
@@ -81,7 +82,7 @@ class Upgrades:
         self.launches = Launches(state_dir, lambda name: name in self._running or name in self._unfinished)
         self._running: dict[str, Running] = {}
         self._preparing: dict[str, str] = {}
-        self._tidied: dict[str, asyncio.Future[None]] = {}
+        self._leftovers = Leftovers(pool)
         self._unfinished: frozenset[str] = frozenset()
         """The releases with a journal of a former self; one that is not in the config is not gone on with."""
         self._gives_way = False
@@ -94,7 +95,7 @@ class Upgrades:
             ledger = Ledger(self._state_dir, name)
             with contextlib.suppress(OSError):
                 if name not in begun:
-                    self._tidied[name] = self._work(_remove_leftovers, managed.spec.root, ledger)
+                    self._leftovers.remove(name, _remove_leftovers, managed.spec.root, ledger)
                 elif (entry := ledger.read()) is not None:
                     self._start(managed, ledger, entry, None)
                 else:
@@ -172,9 +173,9 @@ class Upgrades:
         finally:
             try:
                 if name not in self._running:
-                    await self._work(ledger.drop_tarballs)
+                    await self._leftovers.removed(name, ledger.drop_tarballs)
             finally:
-                del self._preparing[name]  # not before: what the next one took in would go too
+                del self._preparing[name]
 
     async def versions(self, name: str) -> dict[str, Any]:
         """What is installed, what runs, what a boot would bring. Raises RefusedError."""
@@ -182,10 +183,7 @@ class Upgrades:
 
     async def _take_up(self, managed: Managed, ledger: Ledger) -> None:
         """An upgrade of a release that had left the config meanwhile comes to its end first. Raises RefusedError."""
-        if (tidied := self._tidied.get(managed.name)) is not None:  # whoever comes meanwhile waits for it too
-            with contextlib.suppress(OSError):
-                await asyncio.shield(tidied)
-            self._tidied.pop(managed.name, None)
+        await self._leftovers.gone(managed.name)
         try:
             await self._work(finish, ledger)  # later it would delete what is installed anew
         except OSError as error:

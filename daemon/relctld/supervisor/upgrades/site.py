@@ -61,11 +61,11 @@ def unpack(ground: Ground, placement: Placement, tarball: Path, identity: Identi
 def make_root(root: Path, identity: Identity) -> None:
     """The directories that are missing on the way to the root belong to the release's user, and so does an empty one.
 
-    Raises OSError.
+    A root that is a link stays one. Raises OSError.
     """
     missing = [folder for folder in (*reversed(root.parents), root) if not folder.exists()]
     for folder in missing or ([] if any(root.iterdir()) else [root]):
-        folders.own(folder, identity, _MODE)
+        folders.own(folders.led_to(folder, identity), identity, _MODE)
 
 
 def commit(ground: Ground, journal: Journal) -> None:

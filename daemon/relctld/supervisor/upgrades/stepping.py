@@ -37,6 +37,9 @@ AGAIN = 1.0
 SOON = 0.01
 """Seconds between two looks at an install that has just been ordered; twice as long each time."""
 
+HANGS_AFTER = 3.0
+"""Seconds after which operators are told that a write hangs."""
+
 _FAILURES = (OSError, ReleaseError, PackageError, ConfiguringError, HandlerError)
 
 
@@ -137,8 +140,11 @@ class Stepping:
     # -- entering ------------------------------------------------------------------------------
 
     async def _enter(self, journal: Journal) -> None:
+        writing = asyncio.ensure_future(self._work(self._write, journal))
+        if not (await asyncio.wait({writing}, timeout=HANGS_AFTER))[0]:
+            self._tools.shown("its journal is not written yet: the disk of state_dir does not answer")
         try:
-            entered = await self._work(self._write, journal)
+            entered = await writing
         except OSError as error:
             await self._wait_again(f"its journal cannot be written: {error}")
             return

@@ -8,6 +8,7 @@ import pytest
 
 from relctld.logger import marks
 from relctld.logger.marks import Mark
+from relctld.logger.policy import Counters, write_counters
 
 
 def test_numbers_go_on_and_nothing_is_said_twice(tmp_path: Path) -> None:
@@ -19,11 +20,30 @@ def test_numbers_go_on_and_nothing_is_said_twice(tmp_path: Path) -> None:
     assert marks.read(path, 1) == [Mark(2, "7.exit", 2, "exited", True)]
 
 
-def test_the_oldest_go_and_numbers_stay(tmp_path: Path) -> None:
+def test_the_oldest_that_are_in_the_log_go_and_numbers_stay(tmp_path: Path) -> None:
     path = str(tmp_path / "marks.json")
+    write_counters(str(tmp_path / "log.json"), Counters(marked=40))
     for n in range(1, 131):
         marks.add(path, str(n), n, "said", breaks=False)
     assert [mark.number for mark in marks.read(path)] == list(range(31, 131))
+    for n in range(131, 151):
+        marks.add(path, str(n), n, "said", breaks=False)
+    assert [mark.number for mark in marks.read(path)] == list(range(41, 151))
+    assert marks.missing(40, marks.read(path, 40)) == []
+    assert marks.missing(150, marks.read(path, 150)) == []
+
+
+def test_where_too_many_wait_it_is_said_how_many_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "_MOST", 110)
+    path = str(tmp_path / "marks.json")
+    write_counters(str(tmp_path / "log.json"), Counters(marked=3))
+    for n in range(1, 131):
+        marks.add(path, str(n), n, "said", breaks=False)
+    new = marks.read(path, 3)
+    assert [mark.number for mark in new] == list(range(21, 131))
+    [instead] = marks.missing(3, new)
+    assert instead.number == 20
+    assert instead.line == b"relctl: 17 lines like these are missing here: no logger ran, and there were too many\n"
 
 
 @pytest.mark.parametrize("what", ["", "{}", "[1]", '[[1, "a"]]'])

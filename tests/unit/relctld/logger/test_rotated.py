@@ -44,7 +44,7 @@ def test_stems_increase_whatever_the_clock_does(clock: list[datetime]) -> None:
 @given(st.lists(st.sampled_from([b"a", b"bb", b"\n"]), max_size=40).map(b"".join), st.integers(0, 60), st.booleans())
 def test_cut_is_at_a_line_start_and_the_best_one(data: bytes, room: int, fresh: bool) -> None:
     starts = [0] * fresh + [n + 1 for n, byte in enumerate(data) if byte == 10]
-    cut = find_cut(data, room, fresh)
+    cut = find_cut(memoryview(data), room, fresh)
     if cut < 0:
         assert not starts
     else:

@@ -11,7 +11,7 @@ import pytest
 
 from relctld.core.model import Flavour
 from relctld.core.transaction import Journal, Phase
-from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, under_way
+from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, as_text, under_way
 from tests.host.dying import killed_at_each
 
 JOURNAL = Journal("web", "i" * 32, "ann", "2026-01-01T00:00:00Z", "1", "2", 7, "c1", 10.0, 300.0, reversible=True)
@@ -34,6 +34,14 @@ def test_what_was_written_is_read(ledger: Ledger, tmp_path: Path) -> None:
         assert ledger.read() == Ledger(tmp_path, "web").read() == entry
     assert under_way(tmp_path) == ["web"]
     assert ledger.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_list_in_any_coding_is_kept_byte_for_byte(ledger: Ledger) -> None:
+    data = b'%% coding: latin-1\n[{release,"web","1","13",[{kernel,"8","/srv/M\xfcller"}],permanent}].\xff\xfe\n'
+    ledger.write(Entry(JOURNAL, replace(LUGGAGE, releases=as_text(data))))
+    found = ledger.read()
+    assert found is not None
+    assert found.luggage.list_before == data
 
 
 def test_what_a_later_relctld_wrote_more_is_left_aside(ledger: Ledger) -> None:

@@ -1,0 +1,104 @@
+"""The disk of the journals hangs in a hot upgrade: who asked is answered, and relctld can be stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.beam.upgrading import WITHIN, Stand, standing
+from tests.faults.blocked import disk, frozen
+from tests.running import need_root
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.beam
+
+HOOK = """\
+#!/bin/sh
+# Tells that it was asked, and waits for an exit code.
+touch "$0.asked"
+until [ -s "$0.code" ]; do sleep 0.05; done
+exit "$(cat "$0.code")"
+"""
+
+
+@pytest.fixture
+def hook(tmp_path: Path) -> Path:
+    script = tmp_path / "hook"
+    script.write_text(HOOK)
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Iterator[Path]:
+    """A disk that can be frozen."""
+    need_root()
+    with disk(tmp_path / "journals") as at:
+        yield at
+
+
+@pytest.fixture
+def hooked(journals: Path, hook: Path) -> Iterator[Stand]:
+    """One whose journals lie there."""
+    with standing("rapp", hooks={"pre_upgrade": [str(hook)]}) as stand:
+        stand.ledger.parent.symlink_to(journals)
+        yield stand
+
+
+def hangs(stand: Stand) -> bool:
+    """Whether a thread of relctld waits for a disk, beyond signals."""
+    states = []
+    for task in Path(f"/proc/{stand.daemon.pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it ended
+            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return "D" in states
+
+
+def test_who_asked_is_answered_while_the_disk_of_the_journals_hangs(hooked: Stand, journals: Path, hook: Path) -> None:
+    code = hook.with_name("hook.code")
+    with hooked.begin("1.1.0") as asked:
+        wait_until(hook.with_name("hook.asked").exists, WITHIN, what="the hook")
+        hooked.upgrade("1.1.0").refused("an upgrade by root is being prepared", "ask again")
+        with frozen(journals):
+            code.write_text("3")
+            _, error = asked.communicate(timeout=WITHIN)
+            assert (asked.returncode, "pre_upgrade" in error) == (1, True), error
+            assert hangs(hooked)
+    hooked.untouched()
+    code.write_text("0")
+    hooked.upgrade("1.1.0").done()
+    hooked.is_at("1.1.0")
+
+
+@pytest.mark.parametrize("phase", ["begun", "committing"])
+def test_a_stop_does_not_wait_for_a_journal(hooked: Stand, journals: Path, hook: Path, phase: str) -> None:
+    code = hook.with_name("hook.code")
+    if phase == "committing":
+        code.write_text("0")
+    with hooked.begin("1.1.0", "--soak", "2s") as asked:
+        if phase == "committing":
+            hooked.phase("soaking")
+        else:
+            wait_until(hook.with_name("hook.asked").exists, WITHIN, what="the hook")
+        process = hooked.daemon.process
+        assert process is not None
+        with frozen(journals):
+            code.write_text("0")
+            wait_until(lambda: hangs(hooked), WITHIN, what="the journal to hang")
+            if phase == "committing":
+                wait_until(
+                    lambda: "does not answer" in str(hooked.daemon.status("web")["upgrade"]), WITHIN, what="a word"
+                )
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: hooked.host.processes() == [], WITHIN, what="the end of the node")
+            _, error = asked.communicate(timeout=WITHIN)
+            assert asked.returncode != 0, error
+        assert process.wait(WITHIN) == 0
+    hooked.daemon.process = None
+    hooked.daemon.start()
+    hooked.is_at("1.0.0")
+    hooked.untouched()
