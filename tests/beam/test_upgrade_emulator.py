@@ -80,29 +80,29 @@ def test_from_otp_25_to_28_and_back(shared_stand: Stand) -> None:
     libraries = next(path.parent for path in Path(otps.erl("28")).parents[5].rglob("libtinfo*"))
     with standing(shared_stand.name, env={"LD_LIBRARY_PATH": str(libraries)}) as stand:
         tarball = renewed(stand.name, "1.1.0", "28")
-        plan = stand.upgrade(tarball, "--plan", "--json").reply["plan"]
-        assert (plan["restarts_emulator"], plan["way_back"], plan["modules"]["forgotten"]) == (True, "restart", [])
-        assert "restarts, from ERTS 13.1.5 to" in stand.upgrade(tarball, "--plan").out
         stand.said("bump")
         before = stand.daemon.status("web")
-        there = stand.upgrade(tarball, "--json")
+        there = stand.upgrade(tarball)
         there.done()
-        assert (there.reply["way"], there.reply["restarted"], there.reply["outage_s"] > 0) == ("emulator", True, True)
+        for words in ("restarts, from ERTS 13.1.5 to", "the emulator restarted", "nothing was served for"):
+            assert words in there.out
+        assert "not loaded" not in there.out
+        last = stand.last()
+        assert (last["way"], last["restarted"], last["outage_s"] > 0) == ("emulator", True, True)
         after = stand.is_at("1.1.0")
         assert stand.said("state") == ["v2 0"], "the new emulator began with the old state, and code_change made it new"
         assert stand.rpc("erlang", "system_info", "[otp_release]") == '"28"'
         environment_is_its_own(stand)
         assert (after["epoch"], after["restarts_total"]) == (before["epoch"] + 1, before["restarts_total"])
-        stand.after_deaths("1.1.0")
-        back = stand.downgrade()
-        back.done()
-        assert "nothing was served for" in back.out
+        if LONG:
+            stand.after_deaths("1.1.0")
+        stand.downgrade().done()
         stand.is_at("1.0.0")
         assert stand.rpc("erlang", "system_info", "[otp_release]") == '"25"'
         environment_is_its_own(stand)
 
 
-@pytest.mark.parametrize("how", ["kernel", "last", "both"] if LONG else ["both"])
+@pytest.mark.parametrize("how", ["kernel", "last", "both"])
 def test_there_and_back(stand: Stand, how: str) -> None:
     before = stand.daemon.status("web")
     stand.upgrade(renewed(stand.name, "1.1.0", how)).done()
@@ -111,8 +111,7 @@ def test_there_and_back(stand: Stand, how: str) -> None:
     environment_is_its_own(stand)
     stand.downgrade().done()
     assert stand.is_at("1.0.0")["restarts_total"] == before["restarts_total"]
-    if LONG:
-        stand.after_deaths("1.0.0")
+    stand.after_deaths("1.0.0")
 
 
 # -- what fails ------------------------------------------------------------------------------------
@@ -180,14 +179,14 @@ def test_a_good_one_goes_on_through_every_step(stand: Stand, how: str) -> None:
 
 
 def test_a_bad_one_comes_back_through_every_step(stand: Stand) -> None:
-    id = die_in_turn(stand, renewed(stand.name, "1.1.0-raise", "kernel"), BACK if LONG else BACK[1:3])
+    id = die_in_turn(stand, renewed(stand.name, "1.1.0-raise", "kernel"), BACK)
     stand.is_at("1.0.0")
     stand.untouched()
     assert (stand.last()["id"], stand.last()["ok"]) == (id, False)
 
 
 @pytest.mark.parametrize("how", ["kernel", "last"] if LONG else ["kernel"])
-@pytest.mark.parametrize("step", BEFORE if LONG else [entering("installed")[0]], ids=str)
+@pytest.mark.parametrize("step", BEFORE if LONG else [entering("installed")[1]], ids=str)
 def test_undecided_and_both_dead_the_old_is_booted(stand: Stand, how: str, step: Death) -> None:
     stand.reborn(step)
     wait_until(stand.daemon.answers, WITHIN, what="relctld to answer")

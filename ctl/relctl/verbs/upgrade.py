@@ -182,6 +182,9 @@ Returns when it has ended, one way or the other. Ctrl-C ends the waiting only; a
 upgrade goes on without its operator, and without relctld, whose successor takes it up.
 An upgrade to the version that runs changes nothing and is no error.
 
+A relup may restart the emulator, for another ERTS, kernel or stdlib. Then the plan says so,
+and the reply for how long nothing was served; all else is as ever.
+
 Where no relup leads from the version that runs, or it cannot be used, --allow-restart
 (or `upgrade.allow_restart`) does what `relctl deploy` would."""
 

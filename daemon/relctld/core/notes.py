@@ -120,7 +120,10 @@ MEANING: dict[Note, tuple[str, str]] = {
         "It entered a phase: installing or switching, installed, soaking, committing; or, for what `why` says, "
         "undoing, reinstalling, restarting, cleaning.",
     ),
-    Note.UPGRADED: ("id, from, to, by, seconds", "It is done, verified and permanent."),
+    Note.UPGRADED: (
+        "id, from, to, by, seconds, outage_s",
+        "It is done, verified and permanent; outage_s: for how long nothing was served, where an emulator restarted.",
+    ),
     Note.UPGRADE_FAILED: (
         "id, from, to, by, seconds, why, runs",
         "It did not happen: the node runs what it ran, and nothing of the attempt is left.",
