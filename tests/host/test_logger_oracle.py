@@ -146,11 +146,16 @@ def test_kills_in_mid_flood_lose_nothing_and_double_nothing(rig: Rig, timestamps
     rig.start()
     assert flood.wait(300) == 0
     size = len(lines(0, number)) + 28 * number * timestamps
-    wait_until(lambda: rig.counters("web").bytes_in == rig.counters("web").bytes_out > 0, 60, what="all of it")
+    wait_until(lambda: all_logged(rig), 60, what=lambda: f"all of it: {rig.counters('web')}, {rig.said()[-2000:]}")
     assert rig.stop() == 0
     log = rig.logged("web")
     assert assert_all(log, number, timestamps=timestamps) == (0, 0)
     assert len(log) == size
+
+
+def all_logged(rig: Rig) -> bool:
+    counters = rig.counters("web")
+    return counters.bytes_in == counters.bytes_out > 0
 
 
 def kept(rig: Rig) -> int:
