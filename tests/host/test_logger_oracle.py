@@ -132,9 +132,9 @@ KILLS = 150 if LONG else 15
 @pytest.mark.timeout(1800 if LONG else 240)
 @stamped
 def test_kills_in_mid_flood_lose_nothing_and_double_nothing(rig: Rig, timestamps: bool) -> None:
-    """While it writes, rotates and compresses."""
+    """While it writes, rotates and compresses; the flood waits for a disk that stalls, so nothing may be dropped."""
     chance = random.Random(11)
-    rig.add("web", max_size=300_000, compress="gzip", timestamps=timestamps)
+    rig.add("web", max_size=300_000, compress="gzip", timestamps=timestamps, on_full="block")
     number = 8_000 * KILLS
     flood = writer(rig, "web", number)
     for _ in range(KILLS):
