@@ -91,6 +91,7 @@ class Scopes:
 
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
         """A scope is begun with the VM itself; then all else of it is moved. What it took of memory is not."""
+        _assert_lives(vm)  # so that systemd is not asked for the scope of who got its pid
         self._have_made(name, epoch, vm, limits)
         scope, former = self._scope(name, epoch, vm.instance), self._held.get(vm.instance)
         if former is None:
@@ -172,12 +173,17 @@ class Scopes:
         end = time.monotonic() + PLACED_WITHIN
         pause = 0.0005
         while not groups.path_of(vm.pid).endswith(f"/{scope}"):
-            process = stat(vm.pid)
-            if process is None or process.state == "Z":
-                raise ProcessLookupError(f"pid {vm.pid} is gone")
+            _assert_lives(vm)
             if time.monotonic() > end or self._closed.wait(pause):
                 raise ManagerError(f"systemd did not move it into {scope} within {PLACED_WITHIN:g} s")
             pause = min(pause * 2, 0.02)
+
+
+def _assert_lives(vm: Vm) -> None:
+    """Raises ProcessLookupError."""
+    process = stat(vm.pid)
+    if process is None or process.state == "Z" or process.ticks != vm.ticks:
+        raise ProcessLookupError(f"pid {vm.pid} is gone")
 
 
 def _is_populated(group: Path) -> bool:
