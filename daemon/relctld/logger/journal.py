@@ -107,7 +107,7 @@ class Forwarder:
             except Exception as err:  # noqa: BLE001  the next line may go better
                 self._tell(f"cannot read {os.path.join(policy.dir, CURRENT)} for the journal: {err}")
                 with self._due:
-                    self._more = True
+                    self._more = time.monotonic() < self._left_until
                     self._due.wait(_PATIENCE)
 
     def _send_all(self, policy: LogPolicy) -> None:
