@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 from bench.beats import CHILDREN
 from bench.driver import BenchError
 from bench.peers import VENV
+from bench.rig import Rig
 
 ROTATED_AT = 50_000_000
 KEEP = 1000  # files: nothing is deleted before it was counted
@@ -351,8 +352,10 @@ class Relctl(Capture):
         self._rig.close()
 
 
-def peers() -> tuple[list[type[Capture]], list[str]]:
-    """The tools that can run here, relctl and cat first, and a word on each that cannot."""
+def wanted(rig: Rig) -> list[type[Capture]]:
+    """The tools that can run here, relctl and cat first; a word on each that cannot. `--only relctl`: these two."""
+    if {driver.name for driver in rig.drivers} == {"relctl"}:
+        return [Relctl, Cat]
     needs: dict[type[Capture], str | None] = {
         Svlogd: shutil.which("svlogd"),
         S6Log: shutil.which("s6-log"),
@@ -360,8 +363,9 @@ def peers() -> tuple[list[type[Capture]], list[str]]:
         Supervisord: shutil.which(VENV / "bin/supervisord"),
         Circus: shutil.which(VENV / "bin/circusd"),
     }
-    present: list[type[Capture]] = [Relctl, Cat, *(tool for tool, program in needs.items() if program)]
-    return present, [f"{tool.name}: not installed" for tool, program in needs.items() if not program]
+    for tool in (tool for tool, program in needs.items() if not program):
+        print(f"absent: {tool.name}")
+    return [Relctl, Cat, *(tool for tool, program in needs.items() if program)]
 
 
 def cpu_ns(pids: Sequence[int]) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 sys.path.pop(0)  # this folder, whose relctl.py would hide the package of that name
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import beats, comeback, head, idle, link, logs, nodes, peers, restart, scopes, status, upgrade
+from bench import beats, comeback, floods, head, idle, link, logs, nodes, peers, restart, scopes, status, upgrade
 from bench.driver import BenchError, Driver
 from bench.relctl import Relctl
 from bench.rig import Rig
@@ -32,7 +32,12 @@ BENCHES = {
     "idle": idle.run,
     "status": status.run,
     "link": link.run,
-    "logs": logs.run,
+    "logs": logs.lines,
+    "logs-4k": logs.blocks,
+    "logs-many": logs.many,
+    "logs-status": floods.status,
+    "logs-frozen": floods.frozen,
+    "logs-slow": floods.slow,
     "nodes": nodes.run,
     "upgrade": upgrade.run,
 }

@@ -126,6 +126,36 @@ def test_a_journal_that_takes_nothing_delays_no_line_and_what_it_missed_is_told(
     again.close()
 
 
+def test_what_is_deleted_before_it_was_sent_is_counted(rig: Rig, listener: Listener) -> None:
+    """To the byte, while some of the log is sent and some is compressed; a logger that comes up deletes too."""
+    begin(rig, max_size=100_000, keep=3, compress="gzip", timestamps=True)
+    lines = 30_000
+    for first in (0, 10_000, 20_000):
+        assert rig.writer("web", 10_000, first=first).wait(30) == 0
+        rig.wait_logged("web", numbered(1, first=first + 9_999))
+        wait_until(lambda: rig.counters("web").journal_dropped > 0, what="something to be deleted")
+        for _ in range(20):
+            listener.entry()
+    rig.add("web", journal=True, version="1.2.0", epoch=7, max_size=100_000, keep=1, timestamps=True)
+    sent = 60
+    while listener.entry()["MESSAGE"] != numbered(1, first=lines - 1)[:-1]:
+        sent += 1
+    wait_until(lambda: rig.counters("web").journal_dropped == (lines - sent - 1) * 128, what=lambda: f"{sent}")
+    assert rig.counters("web").error is None
+
+
+def test_who_leaves_the_plan_does_not_wait_for_a_journal_for_ever(rig: Rig, listener: Listener) -> None:
+    rig.add("api")
+    begin(rig)
+    assert rig.writer("web", 10_000).wait(20) == 0
+    wait_until(lambda: rig.counters("web").error == "the journal takes no more", what="the journal to be full")
+    del rig.policies["web"]
+    rig.plan()
+    assert rig.logger is not None
+    threads = Path(f"/proc/{rig.logger.pid}/task")
+    wait_until(lambda: len(list(threads.iterdir())) == 1, 60, what="its thread to end")
+
+
 def sends(rig: Rig) -> bool:
     rig.write("web", b"is it there?\n")
     return False

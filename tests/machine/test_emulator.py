@@ -41,7 +41,7 @@ class Fate:
 
     hybrid: bool = False
     ends_anew: bool = False
-    boots: frozenset[str] = frozenset({OLD, NEW, HYBRID})  # those that come up
+    boots: tuple[str, ...] = (OLD, NEW, HYBRID)  # those that come up
     install: str = "ok"  # ok | before | after | never
     wrong: Phase | None = None
     ill: bool = False
@@ -57,8 +57,8 @@ BAD = [
         replace(kind, install="before"),
         replace(kind, install="after"),
         replace(kind, install="never"),
-        replace(kind, boots=frozenset({OLD, NEW} if kind.hybrid else {OLD})),
-        replace(kind, boots=frozenset({OLD, HYBRID})) if kind.ends_anew else replace(kind, wrong=Phase.SOAKING),
+        replace(kind, boots=(OLD, NEW) if kind.hybrid else (OLD,)),
+        replace(kind, boots=(OLD, HYBRID)) if kind.ends_anew else replace(kind, wrong=Phase.SOAKING),
         replace(kind, wrong=Phase.INSTALLED),
         replace(kind, ill=True),
         replace(kind, refuses=True),

@@ -66,6 +66,11 @@ class Contents:
         """How many bytes a plain file has now; None where that takes reading it."""
         return os.fstat(self._fd).st_size if self._inflate is None else None
 
+    def length(self) -> int:
+        """How many uncompressed bytes it has; a compressed file tells, modulo 4 GiB, in its last four (RFC 1952)."""
+        size = os.fstat(self._fd).st_size
+        return size if self._inflate is None else int.from_bytes(os.pread(self._fd, 4, max(size - 4, 0)), "little")
+
     def before(self, stop: int) -> Iterator[bytes]:
         """A plain file's blocks before an offset, backwards."""
         while stop > 0:
@@ -89,6 +94,12 @@ def read(path: str, offset: int, limit: int) -> bytes:
     """The bytes at an offset, at most `limit`."""
     with opened(path, offset) as contents:
         return take(contents, limit)
+
+
+def length(path: str) -> int:
+    """How many uncompressed bytes a file has."""
+    with opened(path) as contents:
+        return contents.length()
 
 
 def take(contents: Contents, limit: int) -> bytes:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from . import kernel, rotated
+from . import kernel
 from .claimed import CAPACITY, Claimed
 from .policy import LogPolicy
 from .report import say, wall
@@ -110,7 +110,7 @@ class Feed:
         """On a full disk the oldest log is worth less than the newest line."""
         try:
             self.writer.log.resync()
-            return err.errno in _NO_ROOM and rotated.delete_oldest(self.policy.dir)
+            return err.errno in _NO_ROOM and self.upkeep.make_room(self.policy.dir)
         except OSError:
             return False
 

@@ -1,7 +1,8 @@
 """What a release prints, sent to systemd's journal too. Knows a log directory and a socket.
 
 It reads the log as `relctl logs -f` does, from a cursor on, in a thread of its own: nothing waits for the journal, and
-what it cannot take now is in the file. Who falls too far behind goes on at the end, and counts what it left out.
+what it cannot take now is in the file. Who falls too far behind goes on at the end, and counts what it left out; so is
+counted what is deleted before it was sent.
 
 RUN/releases/NAME/journal.json     the cursor behind what was sent; a SIGKILL may send a few lines twice
 
@@ -18,10 +19,12 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from math import inf
 
-from relctld.logfiles.contents import begins
-from relctld.logfiles.names import CURRENT
+from relctld.logfiles.contents import begins, length
+from relctld.logfiles.names import CURRENT, Rotated
 from relctld.logfiles.places import Cursor, files_of, seek_last
 from relctld.logfiles.tail import Reader
 
@@ -60,18 +63,20 @@ class Forwarder:
         self.error: str | None = None  # why nothing can be sent
         self._policy = policy
         self._dropped, self._changed = dropped, changed
-        self._saved = policy.beside("journal.json")
+        self._directory, self._saved = policy.dir, policy.beside("journal.json")
         self._reader = Reader(policy.dir, self._load() or seek_last(policy.dir, 0))
         self._rest = b""  # a line that is not ended
+        self._reading = threading.Lock()  # who holds it reads, or deletes what is read
         self._socket: socket.socket | None = None
         self._due = threading.Condition()
         self._more = self._running = self._left = self._unwanted = False
+        self._left_until = inf  # monotonic; who left the journal does not wait for it for longer
         self._save()  # what comes from here on is sent, also by the next logger
 
     def leave(self, *, wanted: bool) -> None:
         """Another one follows, or, with what is left no more `wanted`, none: send no more then."""
         with self._due:
-            self._left, self._unwanted = True, not wanted
+            self._left, self._unwanted, self._left_until = True, not wanted, time.monotonic() + _LINGER
             with contextlib.suppress(OSError):
                 os.unlink(self._saved)
 
@@ -91,7 +96,7 @@ class Forwarder:
     def _run(self) -> None:
         while True:
             with self._due:
-                if not self._more and not self._due.wait(_LINGER) and not self._more:
+                if not self._more and (self._left or not self._due.wait(_LINGER)) and not self._more:
                     self._running = False
                     self._reader.close()
                     return
@@ -107,8 +112,9 @@ class Forwarder:
 
     def _send_all(self, policy: LogPolicy) -> None:
         while not self._unwanted and not self._at_end(policy):
-            data = self._reader.read(_BATCH).data
-            *lines, self._rest = (self._rest + data).split(b"\n")
+            with self._reading:
+                data = self._reader.read(_BATCH).data
+                *lines, self._rest = (self._rest + data).split(b"\n")
             if len(self._rest) > _LONGEST:
                 lines, self._rest = [*lines, self._rest], b""
             for line in lines:
@@ -167,21 +173,45 @@ class Forwarder:
         """Leave out all that waits, if it is too much. True also where none of it is wanted any more."""
         if self._unwanted:
             return True
-        place = self._reader.cursor
-        waits = -place["offset"]
-        for log in files_of(policy.dir):
-            if log.stem > place["after"]:
-                with contextlib.suppress(FileNotFoundError):
-                    waits += os.stat(os.path.join(policy.dir, log.name), follow_symlinks=False).st_size
-        if waits < BEHIND:
-            return False
-        self._reader.close()
-        self._reader, self._rest = Reader(policy.dir, seek_last(policy.dir, 0)), b""
-        self._dropped(waits)
-        self._changed()
-        say("warning", "journal-dropped", policy.name, f"{waits} bytes were not sent to the journal")
+        with self._reading:
+            place = self._reader.cursor
+            waits = -place["offset"]
+            for log in files_of(policy.dir):
+                if log.stem > place["after"]:
+                    with contextlib.suppress(FileNotFoundError):
+                        waits += length(os.path.join(policy.dir, log.name))
+            if waits < BEHIND and time.monotonic() < self._left_until:
+                return False
+            self._reader.close()
+            self._reader, self._rest = Reader(policy.dir, seek_last(policy.dir, 0)), b""
+        self._leave_out(waits)
         self._save()
         return True
+
+    @contextlib.contextmanager
+    def losing(self, directory: str, log: Rotated) -> Iterator[None]:
+        """While this file is deleted: what was not sent of it never will be."""
+        with self._reading:
+            unsent = self._unsent(log) if directory == self._directory else 0
+            yield
+        if unsent:
+            self._leave_out(unsent)
+
+    def _unsent(self, log: Rotated) -> int:
+        """Bytes; where it is the file that is being read, its last line that was begun is not gone on with."""
+        place, path = self._reader.cursor, os.path.join(self._directory, log.name)
+        left = [file.stem for file in files_of(self._directory) if file.stem > place["after"]]
+        with contextlib.suppress(FileNotFoundError):
+            if log.stem != left[0] or not begins(path, place["head"]):
+                return length(path) if log.stem in left else 0
+            unsent = length(path) - int(place["offset"]) + len(self._rest)
+            self._rest = b""
+            return unsent
+        return 0
+
+    def _leave_out(self, count: int) -> None:
+        self._dropped(count)
+        say("warning", "journal-dropped", self._policy.name, f"{count} bytes were not sent to the journal")
 
     def _tell(self, error: str | None) -> None:
         if error != self.error:

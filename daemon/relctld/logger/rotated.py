@@ -5,6 +5,7 @@ A time index goes with its log. One left alone, by a kill between the two, is re
 
 import contextlib
 import os
+from collections.abc import Callable
 
 from relctld.logfiles import times
 from relctld.logfiles.names import Rotated, is_stem, listing
@@ -12,8 +13,18 @@ from relctld.logfiles.names import Rotated, is_stem, listing
 from .compress import is_temporary
 from .policy import LogPolicy
 
+Delete = Callable[[str, Rotated], None]
 
-def retain(directory: str, policy: LogPolicy, current_size: int) -> None:
+
+def delete(directory: str, log: Rotated) -> None:
+    """Remove a rotated log in both its forms, and its time index."""
+    for name in (log.spare, log.name, log.stem + times.SUFFIX):
+        if name:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, name))
+
+
+def retain(directory: str, policy: LogPolicy, current_size: int, delete: Delete = delete) -> None:
     """Delete the oldest until `keep` and `max_total` hold, counting `current` as large as it may become.
 
     One that cannot be deleted stands in no other's way; the OSError comes at the end.
@@ -48,21 +59,13 @@ def tidy(directory: str) -> None:
                 os.unlink(os.path.join(directory, name))
 
 
-def delete_oldest(directory: str) -> bool:
+def delete_oldest(directory: str, delete: Delete = delete) -> bool:
     """Make room on a full disk: delete the oldest rotated log, never the last one left. False if there was none."""
     for log in listing(directory)[:-1]:
         with contextlib.suppress(OSError):
             delete(directory, log)
             return True
     return False
-
-
-def delete(directory: str, log: Rotated) -> None:
-    """Remove a rotated log in both its forms, and its time index."""
-    for name in (log.spare, log.name, log.stem + times.SUFFIX):
-        if name:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(directory, name))
 
 
 def _size(directory: str, log: Rotated) -> int:

@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from relctld.logfiles.names import Rotated
+
 from . import rotated
 from .policy import LogPolicy, read_counters
 from .report import say
@@ -45,7 +47,6 @@ class Upkeep:
         moved = before is None or before.dir != policy.dir
         if moved:
             rotated.tidy(policy.dir)
-        self.rotated(policy, size)
         if moved or not policy.journal:
             self.leave(wanted=policy.journal)
         if not policy.journal:
@@ -54,6 +55,7 @@ class Upkeep:
                 os.unlink(policy.beside("journal.json"))
         self._kept_by = policy
         self._begin_to_forward(policy)
+        self.rotated(policy, size)
 
     def wrote(self, policy: LogPolicy) -> None:
         """Something was written."""
@@ -82,7 +84,7 @@ class Upkeep:
         """Something was rotated, and `current` is so large now: retention at once, compression when there is time."""
         before = self._retain_error
         try:
-            rotated.retain(policy.dir, policy, size)
+            rotated.retain(policy.dir, policy, size, self._delete)
             self._retain_error = None
         except OSError as err:
             self._retain_error = f"cannot delete {err.filename}: {err.strerror}"
@@ -90,6 +92,15 @@ class Upkeep:
                 say("warning", "cannot-retain", self._name, self._retain_error)
         if policy.compress:
             self._compress(policy.dir, self._compressed)
+
+    def make_room(self, directory: str) -> bool:
+        """On a full disk: delete the oldest rotated log. False if there was none but the last one."""
+        return rotated.delete_oldest(directory, self._delete)
+
+    def _delete(self, directory: str, log: Rotated) -> None:
+        unsent = self._forwarder.losing(directory, log) if self._forwarder is not None else contextlib.nullcontext()
+        with unsent:
+            rotated.delete(directory, log)
 
     def _compressed(self, error: str | None) -> None:
         if error != self._compress_error:
