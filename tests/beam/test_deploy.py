@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.beam.deploying import Site, deploying
 from tests.beam.supervised import OTHER_USER, Host
-from tests.beam.upgrading import LONG, WITHIN
+from tests.beam.upgrading import WITHIN
 from tests.releases import distillery
 from tests.releases.build import build, place
 from tests.releases.package import package

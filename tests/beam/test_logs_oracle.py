@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests import otps
+from tests.asked import LONG
 from tests.host.line_oracle import STAMP, numbers
 from tests.running import Relctld, plain_root
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
 
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 LINES = 300_000 if LONG else 15_000
 KILLS = 50 if LONG else 4
 START = """#!/bin/sh

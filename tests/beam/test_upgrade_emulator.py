@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.asking import Asker
 from tests.beam.upgrading import WITHIN, Death, Stand, entering, standing
 from tests.releases.emulators import renewed
 from tests.waiting import wait_until
-
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 
 pytestmark = pytest.mark.beam
 

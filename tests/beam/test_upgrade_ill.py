@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.beam.upgrading import KEPT, LONG, Stand, standing
+from tests.asked import LONG
+from tests.beam.upgrading import KEPT, Stand, standing
 
 SAMPLES = ["rapp", "mapp"] if LONG else ["rapp"]
 """An ill version costs seconds: RELCTL_TESTS=long takes those of mapp too."""

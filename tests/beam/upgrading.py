@@ -30,14 +30,13 @@ import psutil
 
 from relctld.beam.package.releases import read_releases
 from tests import epmds
+from tests.asked import LONG
 from tests.beam.by_hand import Client
 from tests.beam.supervised import Host
 from tests.releases.build import build, place
 from tests.releases.package import package
 from tests.running import Relctld, alive
 from tests.waiting import wait_until
-
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 
 WITHIN = 60.0
 """Seconds for anything that a node does: a patience, not a measure."""

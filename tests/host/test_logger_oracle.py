@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from relctld.logfiles.places import BEGIN
 from relctld.logfiles.tail import Reader
+from tests.asked import LONG
 from tests.host.line_oracle import assert_all, line, lines, numbers
 from tests.host.logger_rig import Rig
 from tests.running import Relctld, need_root, plain_root
@@ -29,7 +30,6 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
 
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 stamped = pytest.mark.parametrize("timestamps", [False, True], ids=["as-it-came", "timestamps"])
 
 
