@@ -25,13 +25,13 @@ import pytest
 from relctld.host import containment
 from relctld.host.process import open_vm
 from relctld.host.records import read_vm
+from tests.asked import FULL
 from tests.asking import Asker
 from tests.waiting import wait_until
 
 Releases = Mapping[str, Mapping[str, Any]]
 
 ROOT = os.geteuid() == 0
-FULL = os.environ.get("RELCTL_TEST_FULL") == "1" or os.environ.get("CI") == "true"
 
 
 def need_root() -> None:

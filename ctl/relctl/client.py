@@ -2,8 +2,8 @@
 
 Rule 1: knows frames and time, nothing of verbs or of how things are shown.
 Rule 2: a request keeps its id however often it is sent; the daemon joins repeats, also across its own restart.
-Rule 3: nothing here waits for ever: `SILENCE` seconds without a word, and the daemon counts as unreachable; while it
-        becomes its successor in place, `RENEWED_WITHIN`.
+Rule 3: nothing here waits for ever: `SILENCE` seconds without a word, and the daemon counts as unreachable; one that
+        died over a request of ours is given `RETURNS_WITHIN`, one that becomes its successor `RENEWED_WITHIN`.
 """
 
 import os
@@ -23,6 +23,8 @@ REPEAT: Final = 2.0
 """Seconds of silence after which a request is sent again."""
 SILENCE: Final = 5.0
 """Seconds of silence after which the daemon counts as unreachable."""
+RETURNS_WITHIN: Final = 20.0
+"""Seconds for which one is waited for that took up the request, and is gone: its successor knows of it."""
 RENEWED_WITHIN: Final = 60.0
 """Seconds of silence after which that is true of one that is just being renewed, with all of its releases."""
 TICK: Final = 0.25
@@ -82,10 +84,7 @@ class Client:
             if wait.is_over():
                 raise TimeUpError(accepted=wait.accepted)
             if wait.is_silent():
-                error = self._why_silent(wait)  # raises where nobody listens any more
-                if wait.patience == RENEWED_WITHIN or not self.address.is_renewed():
-                    raise error
-                wait.patience = RENEWED_WITHIN
+                self._bear(wait)
             if tick is not None:
                 tick()
 
@@ -108,6 +107,17 @@ class Client:
             return None  # the late end of an earlier question
         wait.hear()
         return answer
+
+    def _bear(self, wait: "_Wait") -> None:
+        """Be patient for longer, once, where there is reason to; else raise UnreachableError, which says why."""
+        try:
+            error = self._why_silent(wait)
+            patience = RENEWED_WITHIN if self.address.is_renewed() else 0.0
+        except UnreachableError as gone:
+            error, patience = gone, RETURNS_WITHIN if wait.accepted else 0.0
+        if patience <= wait.patience:
+            raise error
+        wait.patience = patience
 
     def _why_silent(self, wait: "_Wait") -> UnreachableError:
         self.address.check()  # it may be gone altogether: that is the better answer, and raises

@@ -35,6 +35,9 @@ _PHASES: Final = {
 _FIRST: Final = {"restarting": _Words("stopping the new version", "the new version stopped")}
 """Of a first install: there is no version before."""
 
+_EMULATOR: Final = {"switching": _Words("restarting the emulator", "the emulator restarted")}
+"""Of a hot upgrade whose relup says so."""
+
 
 class Phases:
     """Of one upgrade. On stdout, between its plan and its end; nothing under --json."""
@@ -66,6 +69,8 @@ class Phases:
         elif "plan" in word:
             if isinstance(plan := word["plan"], dict) and plan.get("way") == "install":
                 self._words = _PHASES | _FIRST
+            elif isinstance(plan, dict) and plan.get("restarts_emulator") is True:
+                self._words = _PHASES | _EMULATOR
             self._enter("begun", "")
         elif word.get("step") == "reading" and (share := _share(word)) is not None:
             self._doing = f"reading the tarball, {share} %"

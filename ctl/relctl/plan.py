@@ -21,6 +21,7 @@ def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: b
         return _deployment_lines(release, plan, width)
     processes = _object(plan, "processes")
     rows = [
+        ("emulator", _emulator(plan)),
         ("applications", _applications(_object(plan, "applications"))),
         ("modules", _modules(_object(plan, "modules"))),
         ("not loaded", _named(plan, "forgotten", "changed on disk, and the relup does not load them: ")),
@@ -94,6 +95,15 @@ def version_lines(versions: list[Object]) -> list[str]:
         rows.append((known[0], known[1], known[2], ", ".join(marks)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return ["  ".join([*(row[c].ljust(widths[c]) for c in range(3)), row[3]]).rstrip() for row in rows]
+
+
+def _emulator(plan: Object) -> str:
+    """Where its relup restarts it."""
+    if plan.get("restarts_emulator") is not True:
+        return ""
+    before, after = clean(plan.get("erts_before") or plan.get("erts")), clean(plan.get("erts"))
+    erts = f"with ERTS {after}" if before == after else f"from ERTS {before} to {after}"
+    return f"restarts, {erts}: what its processes hold and its connections are lost"
 
 
 def _applications(found: Object) -> str:

@@ -57,6 +57,8 @@ def notes(release: Object) -> list[str]:
         said.append("not in the config any more")
     elif release.get("enabled") is False and release.get("want") != "up":
         said.append("disabled")
+    if release.get("unlimited"):
+        said.append("without its limits: " + clean(release["unlimited"]))
     if release.get("restart_pending"):
         said.append("restart pending: " + ", ".join(clean(key) for key in release["restart_pending"]))
     boot, version = release.get("boot_version"), release.get("version")

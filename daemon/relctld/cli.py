@@ -8,7 +8,11 @@ import argparse
 import asyncio
 import os
 import sys
+import traceback
 from pathlib import Path
+from typing import NoReturn
+
+import structlog
 
 from relctld import __version__, failpoints
 from relctld.config import Config, ConfigError, default_config_path, keep_good, load, load_or_last_good
@@ -19,6 +23,8 @@ from relctld.supervisor import trial
 from relctld.supervisor.daemon import Daemon
 from relctld.supervisor.log import Pen, configure
 from relctld.supervisor.succession import Succession
+
+log = structlog.get_logger()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,21 +77,28 @@ def _run(config: Config, error: ConfigError | None, kept: reexec.Kept, pen: Pen)
     except (OSError, LockedError) as problem:
         print(f"relctld: {problem}", file=sys.stderr)
         return 1
-    succession = asyncio.run(daemon.run())
+    succession, code = None, 0
+    try:
+        succession = asyncio.run(daemon.run())
+    except Exception:  # no node notices: the next one goes on with them
+        log.exception("surprise", cause="relctld itself")
+        code = 1
     # A worker that hangs on a disk would keep the interpreter from ending; all that matters is written by now.
     pen.close()
     if succession is not None:
         _become(succession)
-    os._exit(0)
+    os._exit(code)
 
 
-def _become(succession: Succession) -> None:
-    """Does not return but by an error; systemd starts the next one then, and no node notices."""
+def _become(succession: Succession) -> NoReturn:
+    """Does not return, not by an error either: systemd starts the next one then, and no node notices."""
     try:
         reexec.replace(*succession)
     except OSError as problem:
         os.write(2, f"relctld: cannot re-exec: {problem}\n".encode())
-        os._exit(1)
+    except Exception:  # noqa: BLE001 whatever it is, it is told
+        os.write(2, traceback.format_exc().encode())
+    os._exit(1)
 
 
 def _keep(config: Config) -> None:

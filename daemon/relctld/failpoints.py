@@ -1,8 +1,9 @@
-"""Moments at which relctld can be made to die, for its tests: right before and right after what outlives it.
+"""Moments at which relctld can be made to die or to err, for its tests: right before and after what outlives it.
 
     RELCTL_FAILPOINT=after-record      SIGKILL ourselves at the first pass
     RELCTL_FAILPOINT=before-gate:2     at the second one
     RELCTL_FAILPOINT=before-gate:1:F   at the first one since the file F is there
+    RELCTL_FAILPOINT=before-stop!      raise an exception instead, which nobody expects
 
 Rule 1: a failpoint is one line, `reach(Failpoint.AFTER_RECORD)`, and does nothing unless it is armed.
 Rule 2: the variable is taken out of the environment at once: no child, no VM and no successor gets it.
@@ -126,7 +127,12 @@ class Failpoint(StrEnum):
     """It is under our eyes; nothing was told or saved."""
 
 
+class SurpriseError(Exception):
+    """What a bug of ours might raise."""
+
+
 _armed: Failpoint | None = None
+_raises = False
 _wanted = 1
 _since = ""
 _passes = itertools.count(1)
@@ -134,14 +140,16 @@ _passes = itertools.count(1)
 
 def arm(environ: MutableMapping[str, str]) -> None:
     """Take up what the environment says, and remove it there. Raises ValueError for what is no failpoint."""
-    global _armed, _wanted, _since
+    global _armed, _raises, _wanted, _since
     text = environ.pop(_VARIABLE, "")
     if text:
         name, number, _since, *_ = *text.split(":", 2), "", ""
-        _armed, _wanted = Failpoint(name), int(number or 1)
+        _armed, _raises, _wanted = Failpoint(name.removesuffix("!")), name.endswith("!"), int(number or 1)
 
 
 def reach(point: Failpoint) -> None:
-    """This moment has come."""
+    """This moment has come. Raises SurpriseError."""
     if point is _armed and (not _since or os.path.exists(_since)) and next(_passes) == _wanted:
+        if _raises:
+            raise SurpriseError(point)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -241,8 +241,8 @@ def test_other_flavours_are_deployed_and_switched_and_never_upgraded(
         return done.stdout + done.stderr
 
     def runs(version: str) -> None:
-        status = daemon.wait_for("web", WITHIN, state="running", health="well")
-        assert (status["flavour"], status["version"], status["boot_version"]) == (flavour, version, version)
+        wanted = {"state": "running", "health": "well", "flavour": flavour}
+        daemon.wait_for("web", WITHIN, **wanted, version=version, boot_version=version)
 
     first = packed(flavour, "1.0.0", public_path)
     asked("deploy", first)

@@ -25,6 +25,9 @@ A = Atom
 TEXTS = {name: value for name, value in vars(texts).items() if name.isupper() and isinstance(value, str)}
 
 
+OURS: Term = (A("from"), [ord(char) for char in "/nowhere"])
+"""A RELDIR that is not this node's."""
+
 STATE = '{state,"swordfish",<<"swordfish">>,4711,[a,"swordfish"]}'
 RAISED = "#{'__struct__' => 'Elixir.RuntimeError','__exception__' => true,message => <<\"cannot take swordfish\">>}"
 NO_CLAUSE = (
@@ -182,13 +185,13 @@ def test_why_an_install_failed_is_told_without_state_arguments_and_messages(sasl
 
 
 def test_releases_are_read_again(sasl: Node) -> None:
-    assert asked(sasl, (texts.REREAD, {}), (texts.REREAD, {})) == ["ok", "ok"]
+    assert asked(sasl, *((texts.REREAD, {"RelDir": OURS}) for _ in range(2))) == ["ok", "ok"]
 
 
 def test_a_boot_file_is_made_permanent(sasl: Node, tmp_path: Path) -> None:
     (tmp_path / "sys.config").write_text("[].\n")
     [boot] = asked(sasl, ('filename:join([code:root_dir(), "bin", "start_sasl"]).', {}))
-    bindings: dict[str, Term] = {"Boot": boot, "Config": text(str(tmp_path / "sys"))}
+    bindings: dict[str, Term] = {"Boot": boot, "Config": text(str(tmp_path / "sys")), "RelDir": OURS}
     said, where = asked(sasl, (texts.PERMANENT, bindings), ("init:get_argument(boot).", {}))
     assert said == "ok"
     assert where == (A("ok"), [[boot]])

@@ -8,15 +8,20 @@ from typing import Any
 
 import pytest
 
+from tests.asked import LONG
 from tests.beam.supervised import OTHER_USER, Host, crashed, get, http_ready, is_vm, notes
 from tests.epmds import free_port
+from tests.running import ROOT
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a release as another user")
-USERS = ["", pytest.param(OTHER_USER, marks=as_root)]
+as_root = pytest.mark.skipif(not ROOT, reason="only root can start a release as another user")
 FLAVOURS = {"rapp": "relx", "mapp": "mix", "papp": "plain", "dapp": "distillery"}
+LIVES = [
+    *(pytest.param(name, OTHER_USER, marks=as_root) for name in FLAVOURS),
+    *((name, "") for name in FLAVOURS if LONG or name == "rapp" or not ROOT),
+]
 RESOLVE = """-eval 'inet_gethost_native:gethostbyname("localhost")'"""
 LEFT_BEHIND = ["beam.smp", "erl_child_setup", "inet_gethost", "inet_gethost", *["sleep"] * 4]
 
@@ -26,8 +31,7 @@ def files(root: Path) -> dict[Path, int]:
     return {path: path.lstat().st_mtime_ns for path in root.rglob("*")}
 
 
-@pytest.mark.parametrize("user", USERS)
-@pytest.mark.parametrize("name", FLAVOURS)
+@pytest.mark.parametrize(("name", "user"), LIVES)
 def test_the_life_of_a_release(name: str, user: str, request: pytest.FixtureRequest, host: Host) -> None:
     root: Path = request.getfixturevalue(f"{name}_root")
     keys: dict[str, Any] = {"user": user} if user else {}

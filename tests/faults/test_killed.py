@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.asking import Asker
 from tests.fakes import fake
 from tests.running import Fleet, Relctld
@@ -15,7 +16,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
-ROUNDS = 10
+ROUNDS = 10 if LONG else 5
 
 
 class Wishes:

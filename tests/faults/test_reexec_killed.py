@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.asking import Asker
 from tests.fakes import fake
 from tests.running import Fleet
@@ -16,7 +17,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
-ROUNDS = 12
+ROUNDS = 12 if LONG else 5
 
 
 def test_killed_at_a_random_moment_of_a_reexec(relctld: Fleet, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ OF_THE_DAEMON = {  # and of what it measures and does in the nodes
     Note.EPMD_LOST,
     Note.EPMD_BACK,
     Note.EVALUATED,
+    Note.UNLIMITED,
+    Note.LIMITED,
 }
 
 

@@ -35,6 +35,7 @@ health = { probe = "process" }
 root = "/opt/stray"
 command = ["run"]
 intensity = 1000
+limits = { tasks_max = 300 }
 ready = "process"
 health = { probe = "process" }
 """
@@ -86,10 +87,12 @@ class Host:
 
         self.bed = Bed(seed)
         self.run = self.bed.run
+        self.control = "/run/relctl/control.sock"
+        """Of the relctld that `status` and `ask` mean."""
 
     @property
     def _socket(self) -> Path:
-        return Path(f"/proc/{self.bed.leader}/root/run/relctl/control.sock")
+        return Path(f"/proc/{self.bed.leader}/root{self.control}")
 
     def status(self) -> dict[str, dict[str, Any]]:
         """By name; empty while relctld does not answer. Asked from outside: a client's start takes far longer."""

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,7 +15,14 @@ pytestmark = [pytest.mark.systemd, pytest.mark.beam, pytest.mark.slow]
 
 STRAY = "my-stray_1"
 HELD = str(len(NAMES))
+BELOW = "ls -d /sys/fs/cgroup/system.slice/relctld.service/relctl-*/*"
 IMPATIENT = "[Service]\\nWatchdogSec=3s\\nTimeoutAbortSec=1s\\n"
+
+
+def kinds(host: Host, name: str) -> list[str]:
+    """What of the limits of a release was told."""
+    told = [json.loads(line)["event"] for line in host.run("relctl", "--json", "events", name).splitlines()]
+    return [kind for kind in told if kind in ("unlimited", "limited")]
 
 
 def by_hand(host: Host, program: str) -> object:
@@ -45,7 +54,8 @@ def test_limits_that_this_host_cannot_enforce_are_said_at_the_start_and_at_a_rel
     """The kernel's controllers of version 2 are not to be had in a bed."""
     warnings = host.daemon()["config"]["warnings"]
     assert [warning.split(":")[0] for warning in warnings] == [
-        f"[release.rapp.limits] {key}" for key in ("memory_max", "cpu_weight", "tasks_max")
+        *(f"[release.rapp.limits] {key}" for key in ("memory_max", "cpu_weight", "tasks_max")),
+        f"[release.{STRAY}.limits] tasks_max",
     ]
     assert "no cgroup controller 'memory'" in warnings[0]
     assert json.loads(host.run("relctl", "--json", "reload"))["warnings"] == warnings
@@ -54,14 +64,14 @@ def test_limits_that_this_host_cannot_enforce_are_said_at_the_start_and_at_a_rel
 
 def test_a_changed_limit_waits_for_the_next_vm(host: Host) -> None:
     host.until_running()
-    host.run("sed", "-i", "s/tasks_max = 300/tasks_max = 400/", CONFIG)
+    host.run("sed", "-i", "/memory_max/s/tasks_max = 300/tasks_max = 400/", CONFIG)
     host.run("relctl", "reload")
     assert host.status()["rapp"]["restart_pending"] == ["limits.tasks_max"]
     host.run("relctl", "restart", "rapp")
     found = host.status()["rapp"]
     assert found["restart_pending"] == []
     assert host.show(host.scope_of(found["pid"]), "TasksMax") == "400"
-    host.run("sed", "-i", "s/tasks_max = 400/tasks_max = 300/", CONFIG)
+    host.run("sed", "-i", "/memory_max/s/tasks_max = 400/tasks_max = 300/", CONFIG)
     host.run("relctl", "reload")
 
 
@@ -96,42 +106,50 @@ def test_a_node_starts_in_its_scope_while_the_bus_is_stopped_and_after_it_was_re
     assert host.scope_of(host.status()[STRAY]["pid"]).startswith(f"relctl-node-{STRAY}.")
 
 
-def test_a_node_starts_while_systemd_does_not_answer_and_nothing_of_it_is_left(host: Host) -> None:
-    """It acts late then, on what it was asked: the VM moves into a scope after all, or does not."""
-    host.until_running()
+@contextmanager
+def frozen_systemd(host: Host) -> Iterator[None]:
+    """It does not answer meanwhile."""
     os.kill(host.bed.leader, signal.SIGSTOP)
     try:
-        for _ in range(2):
-            host.run("relctl", "restart", STRAY, timeout=120)
-        pid = host.status()[STRAY]["pid"]
-        assert host.scope_of(pid).startswith("my-stray_1.e")
-        assert host.daemon()["containment"] == "cgroup"
-        assert "it is in no scope and has no limits" in _log(host)
+        yield
     finally:
         os.kill(host.bed.leader, signal.SIGCONT)
-    host.run("systemctl", "is-system-running", check=False)  # it answers again
-    stray = host.stray()
+
+
+@pytest.mark.parametrize("adopted", [False, True], ids=["", "and adopted"])
+def test_a_node_starts_while_systemd_does_not_answer_and_has_its_limits_once_it_does(host: Host, adopted: bool) -> None:
+    """It is moved into its scope as it is, with all that it forked; should systemd act late, it is there already."""
+    host.until_running()
+    names = (STRAY,) if adopted else (STRAY, "rapp")
+    with frozen_systemd(host):
+        for _ in range(2):  # the first takes the gate that stands by
+            host.ask("restart", *names)
+        if adopted:
+            host.run("relctl", "daemon", "reexec")
+        before, stray = host.status(), host.stray()
+        for name in names:
+            assert "it is in no scope and has no limits" in before[name]["unlimited"]
+        outside = [host.scope_of(before[name]["pid"]) for name in names]
+        assert all(group.startswith(f"{name}.e") for name, group in zip(names, outside, strict=True))
+        assert "without its limits" in host.run("relctl", "status", STRAY)
+        if not adopted:
+            assert host.daemon()["containment"] == "cgroup"
+    wait_until(lambda: not any(host.status()[name]["unlimited"] for name in names), 60, 0.1, lambda: str(host.status()))
+    now = host.until_running()
+    for name in names:
+        scope = host.scope_of(now[name])
+        assert (now[name], scope.startswith(f"relctl-node-{name}.")) == (before[name]["pid"], True)
+        assert host.show(scope, "TasksMax") == "300"
+        assert kinds(host, name)[-2:] == ["unlimited", "limited"]
+    assert host.scope_of(stray) == host.scope_of(now[STRAY])
+    assert "erl_child_setup" in host.run("systemd-cgls", "--no-pager", f"/relctl.slice/{host.scope_of(now['rapp'])}")
+    left = host.run("sh", "-c", BELOW)  # gates that were raised meanwhile
+    assert not any(group in left for group in outside)
+    assert host.daemon()["containment"] == "scope"
     host.run("relctl", "stop", STRAY)
-    assert not host.lives(pid)
+    assert not host.lives(now[STRAY])
     assert not host.lives(stray)
     host.run("relctl", "start", STRAY)
-    wait_until(lambda: _start_anew(host), 60, 0.1, what="the next one to be in a scope")
-    assert host.daemon()["containment"] == "scope"
-
-
-def _start_anew(host: Host) -> bool:
-    """A way to systemd that was silent is not taken for a while."""
-    host.run("relctl", "restart", STRAY)
-    return host.scope_of(host.status()[STRAY]["pid"]).startswith("relctl-node-")
-
-
-def _stray(host: Host) -> int:
-    return int(host.run("cat", "/run/stray.pid"))
-
-
-def _log(host: Host) -> str:
-    """What relctld logged; it may be read while systemd stands still."""
-    return host.run("journalctl", "--no-pager", "-u", "relctld", "-o", "cat")
 
 
 def test_a_stop_leaves_no_scope_and_no_process(host: Host) -> None:

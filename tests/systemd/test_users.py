@@ -1,5 +1,9 @@
-"""relctld that is not root, under a real systemd: its nodes are in groups below its unit, and outlive it too."""
+"""relctld that is not root, under a real systemd: its nodes are in groups below its unit, and outlive it too.
 
+As a user whom an administrator made for it, and in a user's own systemd.
+"""
+
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +31,19 @@ SLEEPER = """#!/bin/sh
 trap "" TERM
 while :; do sleep 1; done
 """
+OWN = """
+[release.rapp]
+root = "/home/alice/rapp"
+[release.stray]
+root = "/home/alice/stray"
+command = ["run"]
+ready = "process"
+health = { probe = "process" }
+""".replace("\n", "\\n")
+STRAY = """#!/bin/sh
+setsid sh -c 'trap "" TERM; echo $$ >/home/alice/stray.pid; while :; do sleep 1; done' &
+exec sleep 1000
+"""
 IMPATIENT = "[Service]\nTimeoutStopSec=8s\n"
 
 
@@ -38,7 +55,8 @@ def test_relctld_as_a_plain_user(installed: Path, tmp_path: Path) -> None:
         env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "DESTDIR": str(tmp_path)},
         stdin=subprocess.DEVNULL, capture_output=True, check=True,
     )  # fmt: skip
-    host = Host(tmp_path, RELEASES, {"/opt/sleeper/run": SLEEPER, DROP_IN: IMPATIENT}, enabled=False)
+    files = {"/opt/sleeper/run": SLEEPER, "/opt/stray/run": STRAY, DROP_IN: IMPATIENT}
+    host = Host(tmp_path, RELEASES, files, enabled=False)
     with host.bed:
         host.run("systemd-sysusers")
         host.run("chown", "-R", "relctl", "/opt/rapp", "/opt/sleeper")
@@ -49,6 +67,30 @@ def test_relctld_as_a_plain_user(installed: Path, tmp_path: Path) -> None:
             no_blow_to_relctld_reaches_a_node(host, blow)
         a_typo_in_the_config_leaves_no_node_unsupervised(host)
         a_stop_that_takes_longer_than_systemd_would_wait_leaves_nothing(host)
+        host.run("systemctl", "stop", "relctld")
+        alice = User(host, "alice")
+        a_user_without_an_administrator_has_the_same(host, alice)
+        all_of_a_users_own_ends_with_a_stop(host, alice)
+
+
+class User:
+    """Somebody with a systemd of their own, which lives without a login."""
+
+    def __init__(self, host: Host, name: str) -> None:
+        self._run, self._name = host.run, name
+        host.run("useradd", "-m", "-s", "/bin/sh", name)
+        host.run("loginctl", "enable-linger", name)
+        self.home, self._runtime = f"/home/{name}", f"/run/user/{host.run('id', '-u', name)}"
+        host.control = f"{self._runtime}/relctl/control.sock"
+        wait_until(lambda: self.run("systemctl", "--user", "is-system-running", check=False) == "running", 60, 0.1)
+
+    def run(self, *argv: str, check: bool = True) -> str:
+        """As they would type it."""
+        env = (f"XDG_RUNTIME_DIR={self._runtime}", f"HOME={self.home}", f"PATH={self.home}/.local/bin:/usr/bin:/bin")
+        return self._run("runuser", "-u", self._name, "--", "env", *env, *argv, check=check)
+
+    def main_pid(self) -> str:
+        return self.run("systemctl", "--user", "show", "-P", "MainPID", "relctld")
 
 
 def restart(host: Host) -> None:
@@ -119,3 +161,37 @@ def a_stop_that_takes_longer_than_systemd_would_wait_leaves_nothing(host: Host) 
     assert all("No such file" in host.run("ls", f"/sys/fs/cgroup{path}", check=False) for path in groups)
     host.run("systemctl", "start", "relctld")
     assert host.until_running().keys() == before.keys()
+
+
+def a_user_without_an_administrator_has_the_same(host: Host, alice: User) -> None:
+    """docs/install.md, *Per user*; the environment is the one that is there."""
+    for name in ("rapp", "stray"):
+        host.run("cp", "-a", f"/opt/{name}", f"{alice.home}/{name}")
+    host.run("chown", "-R", "alice", alice.home)
+    said = alice.run("sh", "/opt/relctl/share/relctl/systemd/install.sh", "--prefix", "/opt/relctl")
+    assert "next: loginctl enable-linger && systemctl --user enable --now relctld" in said
+    alice.run("sh", "-c", f"printf '{OWN}' > ~/.config/relctl/relctld.toml")
+    alice.run("systemctl", "--user", "enable", "--now", "relctld")
+    before = host.until_running()
+    assert alice.run("relctl", "status").count("running") == len(before)
+    assert json.loads(alice.run("relctl", "--json", "daemon", "status"))["containment"] == "cgroup"
+    pids = {*before.values(), int(alice.main_pid()), int(host.run("cat", f"{alice.home}/stray.pid"))}
+    assert {owner(host, pid) for pid in pids} == {"alice"}
+    assert len({group(host, pid) for pid in before.values()}) == len(before)
+    assert all("/app.slice/relctld.service/relctl-" in group(host, pid) for pid in before.values())
+    for blow in (("restart",), ("kill", "--kill-whom=main", "-s", "SIGKILL")):
+        daemon = alice.main_pid()
+        alice.run("systemctl", "--user", *blow, "relctld")
+        wait_until(lambda daemon=daemon: alice.main_pid() not in ("0", daemon), 30, 0.1)  # type: ignore[misc]
+        assert host.until_running() == before
+    host.run("kill", "-9", str(before["rapp"]))
+    wait_until(lambda: host.status().get("rapp", {}).get("epoch") == 2, 30, 0.1, "the next VM")
+    assert host.until_running()["stray"] == before["stray"]
+
+
+def all_of_a_users_own_ends_with_a_stop(host: Host, alice: User) -> None:
+    pids = [*host.until_running().values(), int(host.run("cat", f"{alice.home}/stray.pid"))]
+    groups = [group(host, pid) for pid in pids]
+    alice.run("systemctl", "--user", "stop", "relctld")
+    assert not any(host.lives(pid) for pid in pids)
+    assert all("No such file" in host.run("ls", f"/sys/fs/cgroup{path}", check=False) for path in groups)

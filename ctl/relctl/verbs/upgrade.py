@@ -115,7 +115,8 @@ def _show(call: Call, result: Object) -> None:
         by_restart = result.get("way") == "restart" and call.verb != "deploy"
         done = out.paint(_DONE[call.verb], "green")
         way = f"{_way(result)}{', by a restart' if by_restart else ''}"
-        out.line(f"{name}: {done} {way} ({duration(result.get('seconds'))})")
+        dark = f", nothing was served for {duration(result['outage_s'])}" if result.get("outage_s") else ""
+        out.line(f"{name}: {done} {way} ({duration(result.get('seconds'))}{dark})")
 
 
 _DONE = {"upgrade": "upgraded", "downgrade": "downgraded", "deploy": "deployed"}
@@ -180,6 +181,9 @@ version of one that is installed.
 Returns when it has ended, one way or the other. Ctrl-C ends the waiting only; an
 upgrade goes on without its operator, and without relctld, whose successor takes it up.
 An upgrade to the version that runs changes nothing and is no error.
+
+A relup may restart the emulator, for another ERTS, kernel or stdlib. Then the plan says so,
+and the reply for how long nothing was served; all else is as ever.
 
 Where no relup leads from the version that runs, or it cannot be used, --allow-restart
 (or `upgrade.allow_restart`) does what `relctl deploy` would."""

@@ -184,13 +184,13 @@ class Server:
 
     def _answered(self, key: Key, operation: Operation, reply: Reply) -> None:
         frame, changing = encode_reply(reply), operation.op not in _REPEATABLE
+        self.operations.end(key, frame, self._loop.time(), remember=changing)  # first: who asks again is answered
         if changing:
             reach(Failpoint.BEFORE_REPLY)
         for route in operation.routes:
             self._reply(route, frame)
         if changing:
             reach(Failpoint.AFTER_REPLY)
-        self.operations.end(key, frame, self._loop.time(), remember=changing)
 
     def _reply(self, path: tuple[bytes, ...], frame: bytes) -> None:
         self._send(self._control, [*path, frame])

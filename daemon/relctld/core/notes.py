@@ -30,6 +30,8 @@ class Note(StrEnum):
     EVALUATED = "evaluated"
     HOOK_FAILED = "hook-failed"
     RESUMED = "resumed"
+    UNLIMITED = "unlimited"
+    LIMITED = "limited"
     LOG_DROPPED = "log-dropped"
     LOG_TROUBLE = "log-trouble"
     REMOTE_ATTACHED = "remote-attached"
@@ -82,6 +84,11 @@ MEANING: dict[Note, tuple[str, str]] = {
     Note.EVALUATED: ("op, by, ok, seconds", "An operator had something evaluated in the node (eval, rpc)."),
     Note.HOOK_FAILED: ("epoch, hook, error", "A hook failed; pre_start and pre_upgrade abort, the others report."),
     Note.RESUMED: ("epoch, pid, state", "A new relctld goes on with a VM of its former self."),
+    Note.UNLIMITED: (
+        "epoch, why",
+        "systemd did not answer: the VM runs outside its scope, without its limits, and is moved once it does.",
+    ),
+    Note.LIMITED: ("epoch, seconds", "The VM was moved into its scope: its limits hold from now on."),
     Note.LOG_DROPPED: (
         "bytes, lines, why",
         "The log could not be written; output was dropped rather than the node blocked.",
@@ -113,7 +120,10 @@ MEANING: dict[Note, tuple[str, str]] = {
         "It entered a phase: installing or switching, installed, soaking, committing; or, for what `why` says, "
         "undoing, reinstalling, restarting, cleaning.",
     ),
-    Note.UPGRADED: ("id, from, to, by, seconds", "It is done, verified and permanent."),
+    Note.UPGRADED: (
+        "id, from, to, by, seconds, outage_s",
+        "It is done, verified and permanent; outage_s: for how long nothing was served, where an emulator restarted.",
+    ),
     Note.UPGRADE_FAILED: (
         "id, from, to, by, seconds, why, runs",
         "It did not happen: the node runs what it ran, and nothing of the attempt is left.",

@@ -1,6 +1,7 @@
 """What the transactions on versions are made of: the journal, what disk and node say, the steps.
 
-Rule: this is the vocabulary of `upgrade` (while the node runs) and `switch` (by a restart), and decides nothing.
+Rule: this is the vocabulary of `upgrade` (while the node runs), `emulator` (the same, with another emulator) and
+      `switch` (by a restart), and decides nothing.
 Words are release_handler's: `current` is what runs, `permanent` what a boot selects.
 """
 
@@ -9,14 +10,16 @@ from enum import StrEnum
 
 
 class Way(StrEnum):
-    """How the running version becomes the target: inside the node, or by a restart (`core.switch`)."""
+    """How the running version becomes the target: inside the node, there with a restart of the emulator between
+    (`core.emulator`), or by a restart alone (`core.switch`)."""
 
     HOT = "hot"
+    EMULATOR = "emulator"
     RESTART = "restart"
 
 
 class Phase(StrEnum):
-    """What the journal says last. Shown to operators as `upgrade.phase`. SWITCHING is of `core.switch` alone."""
+    """What the journal says last. Shown to operators as `upgrade.phase`. SWITCHING is for all but `core.upgrade`."""
 
     BEGUN = "begun"
     SWITCHING = "switching"
@@ -35,6 +38,7 @@ class Act(StrEnum):
 
     UNPACK = "unpack"
     CONFIGURE = "configure"
+    PREPARE = "prepare"
     REGISTER = "register"
     SWITCH = "switch"
     INSTALL = "install"
@@ -60,6 +64,10 @@ class Journal:
     is ill, so nothing is taken back once it is installed. `repaired`: REPAIR was done; marked when it is.
     `why`: what made it go back. `soak`, `timeout`: seconds. Of a switch by restart: `boot`, the host's boot in which it
     began, and `starts`, whether a VM of the target is started; its `origin` is empty where nothing could boot before.
+    Of an upgrade with another emulator: `boot`; `hybrid`, the version that the new emulator boots first, empty where
+    the old one carries out the relup; `ends_anew`, whether the relup ends with a restart; `candidate`, as which the VM
+    is launched while it is switching, and runs after it; `outage`, seconds in which nothing was served, `dark`, since
+    when that is so now, monotonic.
     """
 
     release: str
@@ -81,6 +89,11 @@ class Journal:
     way: Way = Way.HOT
     boot: str = ""
     starts: bool = True
+    hybrid: str = ""
+    ends_anew: bool = False
+    candidate: str = ""
+    outage: float = 0.0
+    dark: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,8 @@ class Disk:
 
     `in_place`: all of the target is there, whole · `configured`: the version whose evaluated configuration lies where
     release_handler reads it · `swapped`: that replaced what was there, which is kept beside it · `listed`: the versions
-    in RELEASES · `left`: something of the target is there that was not before.
+    in RELEASES · `left`: something of the target is there that was not before · `readied`: as which version a candidate
+    would boot now, empty where only the relup is laid ready; None where nothing is.
     """
 
     selects: str | None
@@ -98,6 +112,7 @@ class Disk:
     swapped: bool
     listed: frozenset[str]
     left: bool
+    readied: str | None = None
 
 
 class Life(StrEnum):
@@ -121,7 +136,8 @@ class Node:
     """What the node says. `installed`, `reinstalled`: by orders of this upgrade; None: not ordered in this boot of it.
 
     `findings`: what a look found wrong with the version that should run now; None: not looked since the last change.
-    `ended`: how the latest VM ended, where none runs or another does by now.
+    `ended`: how the latest VM ended, where none runs or another does by now. `boot`: the host's. `astray`: its
+    release_handler reads what was laid ready for this upgrade, not the tree.
     """
 
     life: Life
@@ -135,6 +151,8 @@ class Node:
     findings: tuple[str, ...] | None = None
     ill: str = ""
     ended: str = ""
+    boot: str = ""
+    astray: bool = False
 
 
 @dataclass(frozen=True, slots=True)

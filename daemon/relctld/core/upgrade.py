@@ -83,7 +83,7 @@ def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
 def after_failure(j: Journal, act: Act, why: str, now: float) -> Enter | None:
     """What follows where an act cannot be done; None: it is tried again, for there is no other way to a good end."""
     match act:
-        case Act.UNPACK | Act.CONFIGURE | Act.REGISTER | Act.SWITCH:
+        case Act.UNPACK | Act.CONFIGURE | Act.PREPARE | Act.REGISTER | Act.SWITCH:
             return enter(j, Phase.CLEANING, now, why)
         case Act.INSTALL | Act.VERIFY:
             return enter(j, Phase.UNDOING, now, why)

@@ -229,6 +229,11 @@ def own_job(unit: Unit, timeout: float = 5.0, spawning: Spawning = nullcontext) 
     return None
 
 
+def is_delegated(unit: Unit, timeout: float = 2.0) -> bool:
+    """Whether what is below the unit's cgroup is the unit's own. False where systemctl does not answer. Blocks."""
+    return _systemctl(unit, time.monotonic() + timeout, "show", "-P", "Delegate", "--", unit.name).strip() == "yes"
+
+
 def _systemctl(unit: Unit, deadline: float, *arguments: str) -> str:
     """What systemctl prints, whatever its exit status says; empty when it cannot be run or is late."""
     command = ["systemctl", *(["--user"] if unit.user else []), *arguments]

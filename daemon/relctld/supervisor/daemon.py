@@ -11,7 +11,6 @@ import gc
 import os
 import signal
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -55,6 +54,7 @@ from relctld.supervisor.roster import Roster
 from relctld.supervisor.services import Services
 from relctld.supervisor.standby import Standbys
 from relctld.supervisor.succession import Succession, Trial, become_quiet, leave_word, take_word
+from relctld.supervisor.surprises import Scribe
 from relctld.supervisor.upgrades.registry import Upgrades
 
 log = structlog.get_logger()
@@ -111,10 +111,10 @@ class Daemon:
 
     def _assemble(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: log.error("surprise", **_in_words(context)))
+        loop.set_exception_handler(lambda _, context: _tell_surprise(context))
         self._pool = Workers(_WORKERS, "worker")
         self._errands = Workers(_ERRANDS, "errand")
-        self._scribe = ThreadPoolExecutor(1, thread_name_prefix="scribe")
+        self._scribe = Scribe()
         self._notifier = Notifier(self._environ)
         self._signals = Signals(loop)
         self._reaper = Reaper(loop, self._signals)
@@ -395,5 +395,6 @@ class Daemon:
                 await asyncio.wait_for(self._quiet.wait(), _EXTEND_EVERY)
 
 
-def _in_words(context: Mapping[str, Any]) -> dict[str, str]:
-    return {"what": str(context.get("message")), "error": repr(context.get("exception"))}
+def _tell_surprise(context: Mapping[str, Any]) -> None:
+    """What went wrong in a callback or a task that nobody waits for; it costs that alone."""
+    log.error("surprise", cause=str(context.get("message")), exc_info=context.get("exception"))

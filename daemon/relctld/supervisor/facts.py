@@ -181,6 +181,7 @@ def release_object(
         },
         "restart_pending": managed.restart_pending(),
         "unconfigured": managed.unconfigured,
+        "unlimited": managed.unlimited if running else None,
         "upgrade": upgrade,
         "log": {
             "bytes_dropped": seen.counters.bytes_dropped,

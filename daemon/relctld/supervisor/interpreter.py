@@ -52,8 +52,10 @@ from relctld.host.containment import Containment
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched
 from relctld.host.store import Store
+from relctld.supervisor import surprises
 from relctld.supervisor.asking import Asking
 from relctld.supervisor.journal import Journal, timestamp
+from relctld.supervisor.latecomers import Latecomers
 from relctld.supervisor.launcher import Launch, Launcher, LaunchError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
@@ -104,13 +106,23 @@ class Interpreter:
         self._scribe = scribe
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._latecomers = Latecomers(containment, journal, errands, self.start)
         self.shell = Shell(self._loop, self.carry_out)
         nodes.post = self.shell.post
         self.asking = Asking(launcher=launcher, commands=commands, nodes=nodes, pool=pool, releases=self.shell.releases)
         self.answer: Callable[[Answer], None] = lambda _: None
 
     def carry_out(self, managed: Managed, effect: Effect) -> None:
-        """Order what the core ordered."""
+        """Order what the core ordered. It ends, even if that fails by surprise."""
+        try:
+            self._carry_out(managed, effect)
+        except Exception as error:
+            log.exception("surprise", release=managed.name, cause=type(effect).__name__)
+            end = surprises.end_of(effect, f"{type(error).__name__}: {error}", timestamp(), chance())
+            if end is not None:
+                self.shell.post(end)
+
+    def _carry_out(self, managed: Managed, effect: Effect) -> None:
         match effect:
             case RunHook():
                 self._run_hook(managed, effect)
@@ -195,6 +207,8 @@ class Interpreter:
             self.shell.post(VmSpawned(managed.name, epoch, launch.vm))
             self._nodes.begin(managed, epoch, launch.vm)
             self._watch(managed, epoch, launch, standby)
+            if launch.raised.amiss is not None:
+                self._latecomers.look_after(managed, epoch, launch.vm, spec.limits, launch.raised.amiss)
         if standby is not None and not standby.watched:
             self._standbys.dismiss(managed.name, standby)
 
@@ -208,7 +222,7 @@ class Interpreter:
             else:
                 self._exited(managed, epoch, status)
 
-        managed.instance, managed.pidfd = launch.vm.instance, launch.pidfd
+        managed.instance, managed.pidfd, managed.unlimited = launch.vm.instance, launch.pidfd, None
         managed.oom_kills = self._containment.oom_kills(managed.name, epoch, managed.instance)
         if standby is not None and launch.raised is standby.raised:
             standby.watch(ended)
@@ -219,10 +233,12 @@ class Interpreter:
         """Take a living VM of a former daemon under our eyes; the pidfd is ours from now on."""
         epoch = managed.state.epoch
         managed.instance, managed.pidfd = vm.instance, pidfd
-        self._containment.remember(vm)
+        amiss = self._containment.remember(vm)
         managed.oom_kills = replace(self._containment.oom_kills(managed.name, epoch, vm.instance), own=None)
         self._nodes.begin(managed, epoch, vm)
         self._reaper.watch(vm.pid, pidfd, lambda status, _: self._exited(managed, epoch, status))
+        if amiss is not None:
+            self._latecomers.look_after(managed, epoch, vm, managed.spec.limits, amiss)
 
     def _exited(self, managed: Managed, epoch: int, status: ExitStatus, why: str | None = None) -> None:
         managed.pidfd = None
@@ -295,8 +311,8 @@ class Interpreter:
             await self._look_for_dump(managed, epoch)
 
     def _swept(self, name: str, epoch: int, left: tuple[str, ...]) -> None:
-        reach(Failpoint.AFTER_SWEEP)
         self.shell.post(Swept(name, epoch, left, chance()))
+        reach(Failpoint.AFTER_SWEEP)
 
     async def _tidy(self, empty: Callable[[], tuple[str, ...]]) -> None:
         """Nothing lives in it any more; what held it is taken away, once its successor is on its way."""

@@ -30,7 +30,15 @@ from relctld.host.gate import COMM, Gate, Identity, raise_gate
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched, Recorded, write_vm
 from relctld.host.users import UnknownUserError
-from relctld.supervisor.recipe import Place, Recipe, Surroundings, environment, read_recipe, read_surroundings
+from relctld.supervisor.recipe import (
+    Candidate,
+    Place,
+    Recipe,
+    Surroundings,
+    environment,
+    read_recipe,
+    read_surroundings,
+)
 
 _CRASH_DIR_WITHIN = 0.1
 
@@ -61,14 +69,10 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A VM past its gate. `warnings`: what an operator should know of it."""
+    """A VM past its gate. `warnings`: what an operator should know of its release."""
 
     raised: Raised
-    release_warnings: tuple[str, ...]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return self.release_warnings + ((self.raised.amiss,) if self.raised.amiss else ())
+    warnings: tuple[str, ...]
 
     @property
     def vm(self) -> Vm:
@@ -111,8 +115,8 @@ class Launcher:
         self.roots: Callable[[ReleaseSpec], Iterable[Path]] = lambda spec: (spec.root,)
         """The roots of all releases of the same user, set by who knows them: the newest epmd among them is started,
         as that user. Nobody's tree is executed as somebody else."""
-        self.candidate: Callable[[ReleaseSpec, int], str | None] = lambda _spec, _epoch: None
-        """The version that the launch of an epoch starts though no file selects it, set by who knows of upgrades."""
+        self.candidate: Callable[[ReleaseSpec, int], Candidate | None] = lambda _spec, _epoch: None
+        """What the launch of an epoch starts though no file selects it, set by who knows of upgrades."""
         self.settle: Callable[[ReleaseSpec, Recipe], bool] = lambda _spec, _recipe: False
         """Brings an upgrade that was decided to its end on disk, set by who knows of upgrades; whether it did."""
 
@@ -134,9 +138,9 @@ class Launcher:
         """Raise the gate of a launch to come. Raises whatever that launch would."""
         return self._raise(spec, place, epoch, self.recipe(spec, place))
 
-    def recipe(self, spec: ReleaseSpec, place: Place, version: str | None = None) -> Recipe:
-        """What a launch would take now, be it of a version that no file selects. Raises as `read_recipe`."""
-        return read_recipe(spec, place, self._environ, self._soft_nofile, version)
+    def recipe(self, spec: ReleaseSpec, place: Place, candidate: Candidate | None = None) -> Recipe:
+        """What a launch would take now, be it of what no file selects. Raises as `read_recipe`."""
+        return read_recipe(spec, place, self._environ, self._soft_nofile, candidate)
 
     def surroundings(self, spec: ReleaseSpec) -> Surroundings:
         """In which its commands run, whatever is installed. Raises as `read_surroundings`."""

@@ -22,7 +22,7 @@ class Managed:
     given to the store · `save_due`: a save that is about to be made · `output`: our hold on its FIFO, so that its
     last words outlive it while no logger runs · `looking`: held by who looks for its dumps · `preparing`: what the
     latest `exec:` probe had to look up first · `oom_kills`: as many there were when the VM was last known to live ·
-    `former`: ends the commands of a former daemon.
+    `former`: ends the commands of a former daemon · `unlimited`: why the living VM has not got its limits yet.
     """
 
     spec: ReleaseSpec
@@ -42,6 +42,7 @@ class Managed:
     preparing: asyncio.Future[Any] | None = None
     former: asyncio.Task[None] | None = None
     oom_kills: OomKills = field(default_factory=OomKills)
+    unlimited: str | None = None
 
     @property
     def name(self) -> str:

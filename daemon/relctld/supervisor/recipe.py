@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from relctld.beam import hybrid
 from relctld.beam.flavour import NothingInstalled, Release, inspect
 from relctld.beam.layout import ReleaseError
 from relctld.config import fingerprints, read_env
@@ -31,6 +32,21 @@ class Place:
     def scratch(self) -> Path:
         """A directory that is the node's own, empty at each start."""
         return self.run / "scratch"
+
+    @property
+    def candidate(self) -> Path:
+        """What a candidate boots with that is not in the tree (`upgrades.laying`)."""
+        return self.run / "candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a launch starts though no file selects it: a version; `laid`: with what was laid ready for it, `hybrid`: by
+    that boot script of it."""
+
+    version: str
+    laid: bool = False
+    hybrid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +86,30 @@ def read_surroundings(spec: ReleaseSpec, environ: Mapping[str, str]) -> Surround
 
 
 def read_recipe(
-    spec: ReleaseSpec, place: Place, environ: Mapping[str, str], soft_nofile: int, version: str | None = None
+    spec: ReleaseSpec,
+    place: Place,
+    environ: Mapping[str, str],
+    soft_nofile: int,
+    candidate: Candidate | None = None,
 ) -> Recipe:
     """What a launch takes now. Raises OSError, ReleaseError, UnknownUserError, EnvFileError.
 
-    `environ` is the daemon's own environment, `soft_nofile` the limit of open files that it was given. `version` is
-    the one to start; None: that which the files select.
+    `environ` is the daemon's own environment, `soft_nofile` the limit of open files that it was given. `candidate` is
+    what to start; None: what the files select.
     """
     identity = look_up(spec.user, spec.group)
     env = environment(spec, identity, environ)
-    release = _inspect(spec, env, place.scratch, version)
+    release = _inspect(spec, env, place.scratch, candidate.version if candidate else None)
+    argv = _command(spec, release)
     if release is not None:
-        env = {**release.env, **env} if version is None else {**env, **release.env}
+        env = {**release.env, **env} if candidate is None else {**env, **release.env}
+    if release is not None and candidate is not None and candidate.laid:
+        folder = place.candidate / "releases"
+        env |= hybrid.environment(release.flavour, folder, candidate.hybrid, env)
+        argv = hybrid.command(release.flavour, folder, candidate.hybrid, argv)
     env = {**_crash_settings(spec), **env}
     return Recipe(
-        argv=_command(spec, release),
+        argv=argv,
         cwd=spec.cwd or spec.root,
         env=env,
         identity=identity,

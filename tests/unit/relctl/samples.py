@@ -48,6 +48,7 @@ def release(name: str = "web", **fields: Any) -> dict[str, Any]:
         "os": {"rss_bytes": 123_000_000, "cpu_percent": 0.31, "threads": 30, "fds": 40},
         "beam": None,
         "unconfigured": False,
+        "unlimited": None,
     } | fields
 
 

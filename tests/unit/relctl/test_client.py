@@ -27,6 +27,7 @@ def address(sock: Path) -> Address:
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REPEAT", 0.2)
     monkeypatch.setattr(module, "SILENCE", 0.7)
+    monkeypatch.setattr(module, "RETURNS_WITHIN", 1.5)
 
 
 def test_asks_and_is_answered(sock: Path, address: Address) -> None:
@@ -135,6 +136,33 @@ def test_a_daemon_that_died_meanwhile_is_said_to_be_dead(sock: Path, address: Ad
         with pytest.raises(UnreachableError, match="relctld is not running"):
             client.ask("stop", {})
         stopping.join()
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_one_that_died_over_what_it_took_up_is_waited_for(
+    sock: Path, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its successor may need longer to come up than silence would be borne."""
+    monkeypatch.setattr(module, "RETURNS_WITHIN", 60.0)
+
+    def accept(request: Request) -> Iterator[Said]:
+        yield Progress(request.id, {"accepted": True})
+
+    def swap() -> None:
+        wait_until(lambda: old.requests, what="the request")
+        old.stop()
+        died = time.monotonic()
+        wait_until(lambda: time.monotonic() > died + 2 * module.SILENCE, what="the end of the first patience")
+        new.start()
+
+    old, new = FakeDaemon(sock, accept), FakeDaemon(sock, result(by="the new one"))
+    old.start()
+    swapping = threading.Thread(target=swap)
+    with Client(address) as client:
+        swapping.start()
+        assert client.ask("upgrade", {}) == {"by": "the new one"}
+    swapping.join()
+    new.stop()
 
 
 @pytest.mark.usefixtures("_hasty")

@@ -98,6 +98,16 @@ def test_of_a_long_list_of_modules_only_the_first_are_named() -> None:
     assert last == "    read the new code of web 2: m0, m1, m2, m3, m4, m5, m6, m7 and 92 more"
 
 
+def test_a_relup_that_restarts_the_emulator() -> None:
+    again = {**PLAN, "restarts_emulator": True, "erts_before": "13.1.5", "erts": "16.4"}
+    [line] = [line for line in plan_lines("web", again) if line.startswith("  emulator")]
+    assert line == (
+        "  emulator      restarts, from ERTS 13.1.5 to 16.4: what its processes hold and its connections are lost"
+    )
+    [line] = [line for line in plan_lines("web", {**again, "erts": "13.1.5"}) if line.startswith("  emulator")]
+    assert "restarts, with ERTS 13.1.5: " in line
+
+
 def test_a_plan_without_a_way_down() -> None:
     assert "  way back      a restart of the VM" in plan_lines("web", PLAN | {"way_back": "restart"})
 

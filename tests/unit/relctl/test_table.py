@@ -77,6 +77,7 @@ def test_an_empty_fleet_says_so() -> None:
         (release(state="stopping", deadline_s=12.0), ["stopping, 12 s left"]),
         (release(health="hung", health_detail="3 probes missed"), ["3 probes missed"]),
         (release(restart_pending=["env", "limits.nofile"]), ["restart pending: env, limits.nofile"]),
+        (release(unlimited="it is in no scope"), ["without its limits: it is in no scope"]),
         (release(unconfigured=True), ["not in the config any more"]),
         (release(boot_version="1.3.0"), ["a restart would boot 1.3.0"]),
         (release(log={"bytes_dropped": 12_345, "lines_dropped": 9}), ["12kB of log dropped"]),

@@ -35,6 +35,12 @@ def test_it_kills_at_the_wanted_pass(armed: str, passed: int, tmp_path: Path) ->
     assert done.stdout.split() == [str(number) for number in range(passed)]
 
 
+def test_it_raises_once_where_that_is_asked_for() -> None:
+    done = run("after-gate!:2")
+    assert (done.returncode, done.stdout.split()) == (1, ["0"])
+    assert done.stderr.endswith("relctld.failpoints.SurpriseError: after-gate\n")
+
+
 @pytest.mark.parametrize("armed", ["", "after-open", "after-gate:4", "after-gate:1:/no/such/file"])
 def test_it_does_nothing_else(armed: str) -> None:
     done = run(armed)

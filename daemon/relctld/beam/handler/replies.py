@@ -27,10 +27,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`releases`: version to status, in release_handler's words; None while it is busy."""
+    """`releases`: version to status, in release_handler's words; None while it is busy. `elsewhere`: where it looks for
+    them, if that is not the release's tree."""
 
     order: Order | None
     releases: Mapping[str, str] | None
+    elsewhere: str = ""
 
     @property
     def current(self) -> str:
@@ -71,17 +73,17 @@ class Processes:
 def survey(term: Term) -> Survey:
     """Of `texts.SURVEY`."""
     match term:
-        case (order, "none"):
+        case (_, "none", _):
             raise HandlerError("the release has no release_handler: add sasl to its applications")
-        case (order, "busy"):
-            return Survey(_order(order), None)
-        case (order, list() as releases):
+        case (order, "busy", elsewhere):
+            return Survey(_order(order), None, text(elsewhere, 4096) or "")
+        case (order, list() as releases, elsewhere):
             found = {}
             for each in releases:
                 match each:
                     case (list() as version, str(status)) if (name := text(version, 255)) is not None:
                         found[name] = str(status)
-            return Survey(_order(order), found)
+            return Survey(_order(order), found, text(elsewhere, 4096) or "")
     raise HandlerError(f"the node answered {shown(term, 200)}")
 
 
@@ -94,6 +96,16 @@ def outcome(term: Term) -> None:
             raise HandlerError("another install is under way in the node")
         case ("error", bytes() as why):
             raise HandlerError(why.decode(errors="replace")[:_LONGEST])
+    raise HandlerError(f"the node answered {shown(term, 200)}")
+
+
+def hybrid(term: Term) -> tuple[bytes, bytes]:
+    """Of `texts.HYBRID`: a boot script and a configuration. Raises HandlerError."""
+    match term:
+        case (bytes() as boot, bytes() as config):
+            return boot, config
+        case ("error", bytes() as why):
+            raise HandlerError(f"no boot script of both versions can be made: {_text(why)}")
     raise HandlerError(f"the node answered {shown(term, 200)}")
 
 

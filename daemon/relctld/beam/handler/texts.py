@@ -28,10 +28,11 @@ SURVEY: Final = """
         {false, undefined} -> none;
         _ -> [{Vsn, Status} || {_, Vsn, _, Status} <- release_handler:which_releases()]
     end,
-    {Order, Releases}
+    Elsewhere = case os:getenv("RELDIR") of false -> []; RelDir -> RelDir end,
+    {Order, Releases, Elsewhere}
 end)()."""
-"""{Order, Releases}. Order: none | {Tag, Vsn, pending | ok | {error, Text}}.
-Releases: busy | none | [{Vsn, Status}]."""
+"""{Order, Releases, Elsewhere}. Order: none | {Tag, Vsn, pending | ok | {error, Text}}.
+Releases: busy | none | [{Vsn, Status}]. Elsewhere: a string, where release_handler looks if that is not the tree."""
 
 INSTALL: Final = """
 (fun() ->
@@ -73,7 +74,8 @@ INSTALL: Final = """
             Held -> [code:purge(M) || M <- Held]
         end
     end,
-    Set = fun(Pairs) -> [os:putenv(Name, Value) || {Name, Value} <- Pairs] end,
+    SetOne = fun({Name, unset}) -> os:unsetenv(Name); ({Name, Value}) -> os:putenv(Name, Value) end,
+    Set = fun(Pairs) -> [SetOne(Pair) || Pair <- Pairs] end,
     Work = fun() ->
         true = register(relctl_upgrade, self()),
         put(relctl, {Tag, Vsn, pending}),
@@ -125,10 +127,10 @@ INSTALL: Final = """
             end
     end
 end)()."""
-"""Tag: binary; Vsn: string; Options: those of install_release/2; Env, EnvBefore: [{string, string}]; Purge: [atom],
-modules of which who stays in the replaced code is killed after Grace ms: release_handler's own brutal_purge, which it
-puts off until a release is made permanent; Patience: ms in which an early end is waited for. ok | busy | {error, Text}.
-Repeated for the same tag and version it does nothing.
+"""Tag: binary; Vsn: string; Options: those of install_release/2; Env, EnvBefore: [{string, string | unset}];
+Purge: [atom], modules of which who stays in the replaced code is killed after Grace ms: release_handler's own
+brutal_purge, which it puts off until a release is made permanent; Patience: ms in which an early end is waited for.
+ok | busy | {error, Text}. Repeated for the same tag and version it does nothing.
 
 Why it failed may hold a process's state, its arguments or a message: only `Own`, release_handler's reasons, are told
 whole; of all others the picture: atoms, pids, functions with their arity. Of an exception of Elixir its name and the
@@ -142,21 +144,32 @@ end)()."""
 
 REREAD: Final = """
 (fun() ->
+    case {RelDir, os:getenv("RELDIR")} of
+        {{to, Elsewhere}, _} -> os:putenv("RELDIR", Elsewhere);
+        {{from, Elsewhere}, Elsewhere} -> os:unsetenv("RELDIR");
+        _ -> ok
+    end,
     ok = supervisor:terminate_child(sasl_sup, release_handler),
     {ok, _} = supervisor:restart_child(sasl_sup, release_handler),
     ok
 end)()."""
-"""release_handler reads RELEASES, which it otherwise does only once."""
+"""release_handler reads RELEASES, which it otherwise does only once. RelDir: {to, string}, from now on that of
+another place | {from, string}, no more that of that place."""
 
 PERMANENT: Final = """
 (fun() ->
+    case {RelDir, os:getenv("RELDIR")} of
+        {{from, Elsewhere}, Elsewhere} -> os:unsetenv("RELDIR");
+        _ -> ok
+    end,
     ok = supervisor:terminate_child(sasl_sup, release_handler),
     {ok, _} = supervisor:restart_child(sasl_sup, release_handler),
     ok = init:make_permanent(Boot, Config),
     ok
 end)()."""
-"""Boot: string, without .boot; Config: string, without .config. All of release_handler:make_permanent/1 but two things:
-the files are written already, and atomically; what it would purge was purged with the install."""
+"""Boot: string, without .boot; Config: string, without .config; RelDir: {from, string}, as of REREAD. All of
+release_handler:make_permanent/1 but two things: the files are written already, and atomically; what it would purge was
+purged with the install."""
 
 REPAIR: Final = """
 (fun() ->
@@ -177,6 +190,36 @@ REPAIR: Final = """
 end)()."""
 """Gives the applications the versions and the environment of a version again, of which an install that failed early
 took them: release_handler changes them first, and does not change them back. BootFile, ConfigFile: strings."""
+
+HYBRID: Final = """
+(fun() ->
+    Read = fun(File) -> {ok, Data} = file:read_file(File), Data end,
+    Terms = fun(File) -> case file:consult(File) of {ok, [Found]} -> Found; {error, enoent} -> [] end end,
+    case systools_make:make_hybrid_boot(Version, Read(FromBoot), Read(ToBoot), []) of
+        {ok, Made} ->
+            {script, Id, Script} = binary_to_term(Made),
+            IsUpgrade = fun({apply, {release_handler, new_emulator_upgrade, _}}) -> true; (_) -> false end,
+            Boot = {script, Id, [Each || Each <- Script, not IsUpgrade(Each)]},
+            New = Terms(ToConfig),
+            Take = fun(App, Config) ->
+                case lists:keyfind(App, 1, New) of
+                    false -> lists:keydelete(App, 1, Config);
+                    Found -> lists:keystore(App, 1, Config, Found)
+                end
+            end,
+            Mixed = lists:foldl(Take, Terms(FromConfig), [kernel, stdlib, sasl]),
+            Config = [{App, [Pair || {Key, _} = Pair <- Pairs, {App, Key} =/= {elixir, config_provider_init}]}
+                || {App, Pairs} <- Mixed],
+            Text = io_lib:format("%% coding: utf-8~n~tp.~n", [Config]),
+            {term_to_binary(Boot, [compressed]), unicode:characters_to_binary(Text)};
+        {error, Why} ->
+            {error, unicode:characters_to_binary(io_lib:format("~0tP", [Why, 20]))}
+    end
+end)()."""
+"""Version (as the boot script is called), FromBoot, ToBoot, FromConfig, ToConfig: strings. {Boot, Config}, binaries:
+what release_handler makes for restart_new_emulator (new_emulator_make_tmp_release), but the boot does not go on with
+the relup by itself: that is ordered, as any install is. What Elixir's providers would compute is in the configurations
+already. | {error, Text}"""
 
 VERIFY: Final = """
 (fun() ->
@@ -241,9 +284,12 @@ BOOTED: Final = """
     Say = fun(Format, Args) -> unicode:characters_to_binary(io_lib:format(Format, Args)) end,
     Others = [Say("~ts is ~ts, not ~ts", [App, Other, Vsn])
         || {App, Vsn} <- Apps, {_, Other} <- [lists:keyfind(App, 1, Loaded)], Other =/= Vsn],
-    [Say("it was booted by ~ts, not ~ts", [Booted, Version]) || Booted =/= Version] ++ lists:sublist(Others, 20)
+    Here = erlang:system_info(version),
+    [Say("it was booted by ~ts, not ~ts", [Booted, Version]) || Booted =/= Version]
+        ++ [Say("its ERTS is ~ts, not ~ts", [Here, Erts]) || Erts =/= [], Erts =/= Here] ++ lists:sublist(Others, 20)
 end)()."""
-"""Version: string; Apps: [{atom, string}]. [Text]: what is wrong with a node that was started as this version."""
+"""Version: string; Apps: [{atom, string}]; Erts: string, empty where any will do. [Text]: what is wrong with a node
+that was started as this version."""
 
 PROTOCOLS: Final = """
 (fun() ->

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from relctld.beam.package.beamfile import Beam
 from relctld.beam.package.relfile import Rel
-from relctld.beam.package.relup import Script, modules_loaded, modules_removed
+from relctld.beam.package.relup import Script, booted, modules_loaded, modules_removed
 from relctld.beam.package.source import Source
 
 
@@ -26,8 +26,8 @@ class Modules:
     """Names of modules, sorted. `changed` are those whose code differs, wherever it was compiled.
 
     `native`: new or changed, and run native code when they are loaded. `forgotten`: changed or removed, and the script
-    neither loads nor removes them, so that their old code would run on. `protocols`: consolidated by Elixir in another
-    way; they lie in releases/VSN, and no relup names them there.
+    neither loads nor removes them, nor does a VM that it starts, so that their old code would run on. `protocols`:
+    consolidated by Elixir in another way; they lie in releases/VSN, and no relup names them there.
     """
 
     added: tuple[str, ...]
@@ -57,6 +57,8 @@ def modules(before: Rel, after: Rel, installed: Source, source: Source, script: 
     changed = [name for name in new.keys() & old.keys() if new[name].md5 != old[name].md5]
     removed = old.keys() - new.keys()
     handled = {*modules_loaded(script), *modules_removed(script)}
+    anew = booted(script, apart.changed)
+    handled |= _all(installed, before, anew).keys() | _all(source, after, anew).keys()
     return Modules(
         added=_sorted(new.keys() - old.keys()),
         changed=_sorted(changed),

@@ -16,6 +16,8 @@ from relctld.beam.term.shown import shown
 from relctld.beam.term.terms import Atom, Term
 
 NO_RETURN = "point_of_no_return"
+NEW_EMULATOR = "restart_new_emulator"  # the first of all
+EMULATOR = "restart_emulator"  # the last of all
 EARLY = "load_object_code"  # must come before the point of no return
 _LONGEST = 200  # characters of a term that is shown
 _KILLING = "killing processes that still run older code of it"
@@ -77,8 +79,8 @@ _LISTS = {
 }
 _PLAIN = {
     NO_RETURN: "point of no return: what fails from here on restarts the node",
-    "restart_new_emulator": "restart the VM with the new ERTS, kernel, stdlib and sasl, then go on",
-    "restart_emulator": "restart the VM",
+    NEW_EMULATOR: "restart the VM with the new ERTS, kernel, stdlib and sasl, then go on",
+    EMULATOR: "restart the VM",
 }
 
 

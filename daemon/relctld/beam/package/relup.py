@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from relctld.beam.package.instructions import EARLY, NO_RETURN, Step, in_words, read_step
+from relctld.beam.package.instructions import EARLY, EMULATOR, NEW_EMULATOR, NO_RETURN, Step, in_words, read_step
 from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.relfile import string, terms
 from relctld.beam.term.shown import shown, text
@@ -21,6 +21,8 @@ from relctld.beam.term.terms import Term
 
 __all__ = ["Relup", "Script", "in_words", "read_relup"]
 
+BASE = ("kernel", "stdlib", "sasl")
+"""The applications that a new emulator begins with; all others follow by the relup."""
 _LONGEST = 200  # characters of a description
 
 
@@ -129,7 +131,28 @@ def called(script: Script, function: str) -> tuple[str, ...]:
 
 def restarts_emulator(script: Script) -> bool:
     """Whether the VM must end for it."""
-    return any(step.kind in ("restart_new_emulator", "restart_emulator") for step in steps(script))
+    return begins_anew(script) or ends_anew(script)
+
+
+def begins_anew(script: Script) -> bool:
+    """Whether a new emulator carries it out."""
+    return NEW_EMULATOR in script.instructions
+
+
+def ends_anew(script: Script) -> bool:
+    """Whether the VM ends once it is carried out."""
+    return EMULATOR in script.instructions
+
+
+def booted(script: Script, applications: Iterable[str]) -> list[str]:
+    """Of these, the applications whose code comes with a VM that it starts."""
+    return [name for name in applications if ends_anew(script) or (begins_anew(script) and name in BASE)]
+
+
+def before_restart(script: Script) -> tuple[Term, ...]:
+    """What is carried out in the VM that ends then; all, where none ends."""
+    here = script.instructions.index(EMULATOR) if ends_anew(script) else None
+    return script.instructions[:here]
 
 
 def applies_before_pnr(script: Script) -> tuple[Term, ...]:
@@ -150,6 +173,8 @@ def faults(script: Script) -> tuple[str, ...]:
         *(f"loads {module}, which no load_object_code names" for module in unread),
         *(f"loads {module} twice" for module in _twice(script)),
         *(f"before the point of no return: {words}" for words in _too_early(before)),
+        *(f"not at its beginning: {in_words(item)}" for item in script.instructions[1:] if item == NEW_EMULATOR),
+        *(f"not at its end: {in_words(item)}" for item in script.instructions[:-1] if item == EMULATOR),
     )
 
 
@@ -168,7 +193,7 @@ def _twice(script: Script) -> list[str]:
 
 def _too_early(before: Iterable[Term]) -> list[str]:
     """What changes the node when the version is merely checked."""
-    early = (EARLY, "apply", "sync_nodes", "restart_new_emulator")
+    early = (EARLY, "apply", "sync_nodes", NEW_EMULATOR)
     return [step.words for step in map(read_step, before) if step and step.kind not in early]
 
 

@@ -28,8 +28,20 @@ class Cgroups:
         group.mkdir(exist_ok=True)
         (group / "cgroup.procs").write_text(str(vm.pid))
 
-    def remember(self, vm: Vm) -> None:
+    def remember(self, vm: Vm) -> str | None:
         """Its group is known by its name, epoch and mark."""
+
+    def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
+        """Nothing is ever amiss."""
+
+    def pids(self, name: str, epoch: int, instance: str) -> list[int]:
+        """What lives in the group of a VM."""
+        return groups.pids(self._group(name, epoch, instance))
+
+    def let_go(self, name: str, epoch: int, instance: str) -> None:
+        """What was in the group of a VM is in another one now."""
+        with contextlib.suppress(OSError):
+            groups.remove(self._group(name, epoch, instance))
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
         """End all in the group, then remove it."""

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from relctld.core.model import Vm
@@ -18,6 +19,7 @@ from relctld.host.containment.seam import GRACE, PATIENCE
 from relctld.host.process import comm, describe
 
 _ENOUGH = 8
+_ROUNDS = 100
 
 
 def label(name: str, epoch: int, instance: str) -> str:
@@ -74,7 +76,7 @@ def end(group: Path, spared: Path, *, gentle: bool) -> tuple[str, ...]:
 def _end(group: Path, spared: Path, *, gentle: bool) -> tuple[str, ...]:
     if not is_populated(group):
         return ()
-    for pid in _pids(group):
+    for pid in pids(group):
         if comm(pid) == "epmd":
             with contextlib.suppress(OSError):
                 (spared / "cgroup.procs").write_text(str(pid))
@@ -84,7 +86,7 @@ def _end(group: Path, spared: Path, *, gentle: bool) -> tuple[str, ...]:
     if is_populated(group):
         (group / "cgroup.kill").write_text("1")
         _wait_empty(group, PATIENCE)
-    return tuple(describe(pid) for pid in _pids(group)) if is_populated(group) else ()
+    return tuple(describe(pid) for pid in pids(group)) if is_populated(group) else ()
 
 
 def _as_gone(error: OSError) -> OSError:
@@ -109,6 +111,21 @@ def below(home: Path) -> list[Path]:
         return []
 
 
+def move(found: Callable[[], Iterable[int]], group: Path) -> None:
+    """Move what is found into a group, until nothing is found outside: what forks meanwhile is found too, epmd aside.
+
+    Raises OSError.
+    """
+    for _ in range(_ROUNDS):
+        outside = [pid for pid in found() if comm(pid) != "epmd" and not path_of(pid).endswith(f"/{group.name}")]
+        if not outside:
+            return
+        for pid in outside:
+            with contextlib.suppress(ProcessLookupError):
+                (group / "cgroup.procs").write_text(str(pid))
+    raise OSError(errno.EAGAIN, "its processes fork faster than they can be moved", str(group))
+
+
 def remove(group: Path) -> None:
     """Take away an empty group, and those below it. Raises OSError."""
     with contextlib.suppress(OSError):  # as a rule there are no groups below it
@@ -118,7 +135,7 @@ def remove(group: Path) -> None:
         Path(folder).rmdir()
 
 
-def _pids(group: Path) -> list[int]:
+def pids(group: Path) -> list[int]:
     """All processes of a group, those of groups that its processes made below it too."""
     found = []
     for folder, _, files in os.walk(group):
@@ -132,11 +149,11 @@ def _ask(group: Path) -> None:
     """SIGTERM to all. The group is read again behind the pidfds: who has left it meanwhile was given another's pid."""
     with contextlib.ExitStack() as stack:
         pidfds = {}
-        for pid in _pids(group):
+        for pid in pids(group):
             with contextlib.suppress(OSError):
                 pidfds[pid] = os.pidfd_open(pid)
                 stack.callback(os.close, pidfds[pid])
-        for pid in pidfds.keys() & set(_pids(group)):
+        for pid in pidfds.keys() & set(pids(group)):
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(pidfds[pid], signal.SIGTERM)
 

@@ -9,7 +9,8 @@
 * Order: after the logger, before relctld. So at shutdown relctld is stopped first and stops its nodes well; what it
   leaves is stopped next, and the logger last.
 * A node must be startable while systemd does not answer. It is put then where it would be without: a sub-cgroup, a
-  sweep. Should systemd act late, it is in the scope after all; so both are emptied.
+  sweep. It is moved into its scope once systemd answers (`settle`), or by a systemd that acts late on what it was
+  asked; so both are emptied, in this order: nothing ever moves back.
 """
 
 import contextlib
@@ -21,7 +22,9 @@ from typing import Final
 
 from relctld.core.model import Limits, Vm
 from relctld.host.containment import groups
-from relctld.host.containment.seam import Containment, OomKills
+from relctld.host.containment.cgroups import Cgroups
+from relctld.host.containment.seam import OomKills
+from relctld.host.containment.sweep import Sweep
 from relctld.host.manager import Manager, ManagerError, Properties
 from relctld.host.process import stat
 
@@ -29,6 +32,7 @@ SLICE: Final = "relctl.slice"
 PLACED_WITHIN: Final = 5.0
 """Seconds that systemd has to carry out what it accepted."""
 
+_IN_NONE: Final = "it is in no scope and has no limits of memory, processors and tasks"
 _NO_LIMIT: Final = 2**64 - 1
 _CONTROLLERS: Final = {"memory_max": "memory", "cpu_weight": "cpu", "tasks_max": "pids"}
 
@@ -36,7 +40,7 @@ _CONTROLLERS: Final = {"memory_max": "memory", "cpu_weight": "cpu", "tasks_max":
 class Scopes:
     """`below`: what holds a VM that systemd would not take · `unit`: our own, if we run in one."""
 
-    def __init__(self, top: Path, spared: Path, manager: Manager, below: Containment, unit: str | None) -> None:
+    def __init__(self, top: Path, spared: Path, manager: Manager, below: Cgroups | Sweep, unit: str | None) -> None:
         self._top = top
         self._home = top / SLICE
         self._spared = spared
@@ -67,51 +71,66 @@ class Scopes:
 
     def place(self, name: str, epoch: int, vm: Vm, limits: Limits) -> str | None:
         """Have the scope made, and wait until the gate is inside."""
-        scope = _unit_name(name, epoch, vm.instance)
         try:
-            self._manager.start_scope(scope, self._properties(name, epoch, vm, limits))
-            self._wait_inside(vm, scope)
+            self._have_made(name, epoch, vm, limits)
         except ManagerError as error:
             self._refused = True
-            amiss = self._below.place(name, epoch, vm, limits)
-            return amiss or f"it is in no scope and has no limits of memory, processors and tasks: {error}"
-        self._refused = False
-        self._held[vm.instance] = self._home / scope
+            self._below.place(name, epoch, vm, limits)
+            return f"{_IN_NONE}: {error}"
+        self._held[vm.instance] = self._scope(name, epoch, vm.instance)
         return None
 
-    def remember(self, vm: Vm) -> None:
+    def remember(self, vm: Vm) -> str | None:
         """Whichever group a former daemon made for it."""
         group = groups.made_for(vm, self._top)
         if group is not None:
             self._held[vm.instance] = group
         else:
             self._below.remember(vm)
+        return None if group is not None and group.parent == self._home else f"{_IN_NONE} yet"
+
+    def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
+        """A scope is begun with the VM itself; then all else of it is moved. What it took of memory is not."""
+        self._have_made(name, epoch, vm, limits)
+        scope, former = self._scope(name, epoch, vm.instance), self._held.get(vm.instance)
+        if former is None:
+            groups.move(lambda: self._below.pids(name, epoch, vm.instance), scope)
+            self._below.let_go(name, epoch, vm.instance)
+        elif former != scope:
+            groups.move(lambda: groups.pids(former), scope)
+            with contextlib.suppress(OSError):
+                groups.remove(former)
+        self._held[vm.instance] = scope
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
-        """End all in the scope, which systemd removes. One that is in none, as far as is known, is looked for below."""
-        group = self._group(name, epoch, instance)
-        left = groups.end(group, self._spared, gentle=gentle)
-        if instance not in self._held:
+        """End all in the scope, which systemd removes. One that is not known to be in it is looked for below first."""
+        scope, held = self._scope(name, epoch, instance), self._held.get(instance)
+        left: tuple[str, ...] = ()
+        if held is None:
             left += self._below.empty(name, epoch, instance, gentle=gentle)
-        if not left and self._held.pop(instance, group).parent != self._home:
+        elif held != scope:
+            left += groups.end(held, self._spared, gentle=gentle)
             with contextlib.suppress(OSError):
-                groups.remove(group)
+                groups.remove(held)
+        left += groups.end(scope, self._spared, gentle=gentle)
+        if not left:
+            self._held.pop(instance, None)
         return left
 
     def is_empty(self, name: str, epoch: int, instance: str) -> bool:
         """By `cgroup.events`. The scope of a VM that was in one and is gone was empty."""
+        held = self._held.get(instance)
+        if held is None and not self._below.is_empty(name, epoch, instance):
+            return False
         try:
-            if groups.is_populated(self._group(name, epoch, instance)):
-                return False
-        except FileNotFoundError:
-            pass
+            scope = self._scope(name, epoch, instance)
+            return not any(map(_is_populated, {held or scope, scope}))
         except OSError:
             return False
-        return instance in self._held or self._below.is_empty(name, epoch, instance)
 
     def oom_kills(self, name: str, epoch: int, instance: str) -> OomKills:
         """Of the scope, and of the slice, which outlives it."""
-        own = groups.oom_kills(self._group(name, epoch, instance))
+        own = groups.oom_kills(self._scope(name, epoch, instance))
         return OomKills(own, groups.oom_kills(self._home) or 0)
 
     def close(self) -> None:
@@ -120,8 +139,15 @@ class Scopes:
         self._manager.close()
         self._below.close()
 
-    def _group(self, name: str, epoch: int, instance: str) -> Path:
-        return self._held.get(instance) or self._home / _unit_name(name, epoch, instance)
+    def _have_made(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
+        """Raises OSError, ManagerError."""
+        scope = _unit_name(name, epoch, vm.instance)
+        self._manager.start_scope(scope, self._properties(name, epoch, vm, limits))
+        self._wait_inside(vm, scope)
+        self._refused = False
+
+    def _scope(self, name: str, epoch: int, instance: str) -> Path:
+        return self._home / _unit_name(name, epoch, instance)
 
     def _properties(self, name: str, epoch: int, vm: Vm, limits: Limits) -> Properties:
         properties: Properties = [
@@ -152,6 +178,14 @@ class Scopes:
             if time.monotonic() > end or self._closed.wait(pause):
                 raise ManagerError(f"systemd did not move it into {scope} within {PLACED_WITHIN:g} s")
             pause = min(pause * 2, 0.02)
+
+
+def _is_populated(group: Path) -> bool:
+    """Raises OSError, but for a group that is gone: that was empty."""
+    try:
+        return groups.is_populated(group)
+    except FileNotFoundError:
+        return False
 
 
 def _unit_name(name: str, epoch: int, instance: str) -> str:

@@ -45,8 +45,11 @@ class Containment(Protocol):
     def place(self, name: str, epoch: int, vm: Vm, limits: Limits) -> str | None:
         """Contain a process that waits at its gate; what is amiss, though it is contained. Raises OSError."""
 
-    def remember(self, vm: Vm) -> None:
-        """This VM of a former daemon is ours now."""
+    def remember(self, vm: Vm) -> str | None:
+        """This VM of a former daemon is ours now; what is amiss with its containment. For `settle` to mend."""
+
+    def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
+        """Contain a running VM as it should have been from its gate on. Raises OSError, ManagerError."""
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:
         """End what is left of a VM; describes what outlived SIGKILL for `PATIENCE` seconds."""

@@ -28,9 +28,21 @@ class Sweep:
         """Remember its session; the mark is in its environment already."""
         self.remember(vm)
 
-    def remember(self, vm: Vm) -> None:
+    def remember(self, vm: Vm) -> str | None:
         """Its pid is the number of its session."""
         self._vms[vm.instance] = vm
+        return None
+
+    def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
+        """Nothing is ever amiss."""
+
+    def pids(self, name: str, epoch: int, instance: str) -> list[int]:  # noqa: ARG002 the seam's
+        """What belongs to a VM."""
+        return list(self._find(instance))
+
+    def let_go(self, name: str, epoch: int, instance: str) -> None:  # noqa: ARG002 the seam's
+        """A cgroup holds this VM now."""
+        self._vms.pop(instance, None)
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:  # noqa: ARG002 the seam's
         """Ask if gentle, then freeze until no new one appears, so that nothing forks away, then kill."""

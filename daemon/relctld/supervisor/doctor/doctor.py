@@ -85,7 +85,7 @@ class Doctor:
         return list(dict.fromkeys(found))
 
     async def _look_at(self, managed: Managed, patient: Patient) -> list[Finding]:
-        found = list(host.states(patient, managed.state, managed.restart_pending(), unconfigured=managed.unconfigured))
+        found = list(host.states(managed, patient))
         names = await self._names(managed)
 
         def of_recipe() -> Iterator[Finding]:

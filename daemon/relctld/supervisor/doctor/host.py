@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from relctld import __version__
-from relctld.core.model import Health, ReleaseState, State
+from relctld.core.model import Health, State
 from relctld.host.gate import Identity
 from relctld.logger.policy import read_counters
 from relctld.supervisor.doctor.findings import Finding, Kind, Severity
 from relctld.supervisor.doctor.patient import Patient
 from relctld.supervisor.launcher import make_crash_folder
+from relctld.supervisor.managed import Managed
 
 _FULL, _NEARLY = 0.01, 0.05
 _LITTLE = 5 << 30
@@ -119,8 +120,9 @@ def daemon(described: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(Kind.DAEMON_OUTDATED, f"relctld {__version__} runs, {installed} is installed")
 
 
-def states(patient: Patient, state: ReleaseState, pending: Iterable[str], *, unconfigured: bool) -> Iterator[Finding]:
+def states(managed: Managed, patient: Patient) -> Iterator[Finding]:
     """What the shell knows without looking."""
+    state = managed.state
     last = state.last_exit
     ended = f"; it last ended by {last.cause}{f': {last.detail}' if last.detail else ''}" if last else ""
     if state.state is State.FAILED:
@@ -129,7 +131,9 @@ def states(patient: Patient, state: ReleaseState, pending: Iterable[str], *, unc
         yield patient.found(Kind.RELEASE_FAILED, f"waits for its next start{ended}", None, Severity.WARNING)
     elif patient.vm is not None and state.health in (Health.HUNG, Health.DEGRADED):
         yield patient.found(Kind.NOT_WELL, f"{state.health}: {state.health_detail}")
-    if keys := ", ".join(pending):
+    if managed.unlimited is not None and patient.vm is not None:
+        yield patient.found(Kind.LIMIT_UNENFORCED, managed.unlimited)
+    if keys := ", ".join(managed.restart_pending()):
         yield patient.found(Kind.RESTART_PENDING, keys)
-    if unconfigured:
+    if managed.unconfigured:
         yield patient.found(Kind.UNCONFIGURED, "it is in no file of the config any more")

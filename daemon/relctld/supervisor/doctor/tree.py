@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from relctld.beam import hybrid
 from relctld.beam.flavour import NothingInstalled
 from relctld.beam.layout import ReleaseError, start_erl, versions
 from relctld.beam.package.tree import Tree
@@ -23,7 +24,7 @@ from relctld.supervisor.upgrades.ledger import Luggage
 from relctld.supervisor.upgrades.removing import spare
 from relctld.supervisor.upgrades.site import KEPT
 
-NEW_EMULATOR = "__new_emulator__"
+NEW_EMULATOR = hybrid.PREFIX
 START_ERL = "releases/start_erl.data"
 _EMPTY_SHOWN = 3
 

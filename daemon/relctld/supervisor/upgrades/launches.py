@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relctld.beam.layout import NothingInstalled
+from relctld.core import emulator, switch
 from relctld.core.model import ReleaseSpec
-from relctld.core.switch import NOTHING, launches
-from relctld.core.transaction import Phase, Way
+from relctld.core.transaction import Journal, Phase, Way
 from relctld.host.process import boot_id
 from relctld.supervisor.launcher import Launcher
-from relctld.supervisor.recipe import Recipe
+from relctld.supervisor.recipe import Candidate, Recipe
 from relctld.supervisor.upgrades import disk, site
 from relctld.supervisor.upgrades.disk import Ground
 from relctld.supervisor.upgrades.ledger import Entry, Ledger
@@ -33,17 +33,21 @@ class Launches:
         """Be asked by it."""
         launcher.candidate, launcher.settle = self.candidate, self.settle
 
-    def candidate(self, spec: ReleaseSpec, epoch: int) -> str | None:
-        """The version that this launch starts though no file selects it; None: what the files select.
+    def candidate(self, spec: ReleaseSpec, epoch: int) -> Candidate | None:
+        """What this launch starts though no file selects it; None: what the files select.
 
         Raises NothingInstalled where a first install is under way and not decided yet, and OSError.
         """
         with self.locks[spec.name]:
             entry = self._under_way(spec.name)
-            version = None if entry is None else launches(entry.journal, epoch, boot_id())
-        if version == NOTHING:
+        if entry is None:
+            return None
+        if entry.journal.way is Way.EMULATOR:
+            return _of_emulator(entry.journal, epoch)
+        version = switch.launches(entry.journal, epoch, boot_id())
+        if version == switch.NOTHING:
             raise NothingInstalled(f"{spec.root} is being installed")
-        return version
+        return None if version is None else Candidate(version)
 
     def settle(self, spec: ReleaseSpec, recipe: Recipe) -> bool:
         """What was decided is brought to its end on disk; whether there was such. Raises what the tree does."""
@@ -61,3 +65,9 @@ class Launches:
 
     def _under_way(self, name: str) -> Entry | None:
         return Ledger(self._state_dir, name).read() if self._may_have(name) else None
+
+
+def _of_emulator(j: Journal, epoch: int) -> Candidate | None:
+    """The start script is the target's in either case: it knows the new ERTS."""
+    name = emulator.launches(j, epoch, boot_id())
+    return None if name is None else Candidate(j.target, laid=True, hybrid=name if name == j.hybrid else "")

@@ -1,14 +1,20 @@
 """What an operator asks for becomes an offer, the first word of a journal, and what carries it out."""
 
+from dataclasses import replace
+
+from relctld.beam.hybrid import hybrid_of
+from relctld.beam.package import relup
 from relctld.control.server import RefusedError
 from relctld.core.model import OnFailure
 from relctld.core.transaction import Journal, Way
+from relctld.host.process import boot_id
 from relctld.supervisor.journal import timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades import deploying
 from relctld.supervisor.upgrades.deploying import Deployment, Deployments
 from relctld.supervisor.upgrades.ledger import Entry, Ledger
 from relctld.supervisor.upgrades.offer import NoHotWayError, Offer, Wanted
+from relctld.supervisor.upgrades.renewing import Renewal
 from relctld.supervisor.upgrades.stepping import Stepping
 from relctld.supervisor.upgrades.switching import Switch
 from relctld.supervisor.upgrades.tools import Tools
@@ -58,6 +64,16 @@ def entry_of(managed: Managed, request_id: str, by: str, offer: Offer | Deployme
         reversible=offer.package.back is not None,
         leave=spec.on_failure is OnFailure.LEAVE,
     )
+    script = offer.package.script
+    if relup.restarts_emulator(script):
+        journal = replace(
+            journal,
+            reversible=False,
+            way=Way.EMULATOR,
+            boot=boot_id(),
+            hybrid=hybrid_of(journal.origin) if relup.begins_anew(script) else "",
+            ends_anew=relup.ends_anew(script),
+        )
     return Entry(journal, offer.luggage)
 
 
@@ -68,4 +84,5 @@ def transaction_of(
     if entry.journal.way is Way.RESTART:
         arrival = offer.arrival if isinstance(offer, Deployment) else None
         return Switch(managed, ledger, entry, tools, arrival)
-    return Transaction(managed, ledger, entry, tools, offer.package if isinstance(offer, Offer) else None)
+    kind = Renewal if entry.journal.way is Way.EMULATOR else Transaction
+    return kind(managed, ledger, entry, tools, offer.package if isinstance(offer, Offer) else None)

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from relctld.beam import hybrid
 from relctld.beam.dist.evaluate import evaluate
 from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
 from relctld.beam.dist.refusals import LinkRefused
@@ -21,6 +22,7 @@ from relctld.core.transaction import Install, Journal, Life, Node, Phase
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.nodes.whereabouts import Nowhere
+from relctld.supervisor.recipe import Place
 
 MAX_FRAME = 1 << 20
 WITHIN = 15.0
@@ -58,6 +60,7 @@ class NodeSide:
     """The node of one release."""
 
     def __init__(self, managed: Managed, nodes: Nodes) -> None:
+        self._elsewhere = str(Place(managed.folder, managed.log_folder).candidate / "releases")
         self._managed = managed
         self._nodes = nodes
 
@@ -78,7 +81,7 @@ class NodeSide:
             return coming  # it changed while it was asked
         order = survey.order
         if survey.current and journal.phase is not Phase.BEGUN:  # before, its list may be another's
-            self._nodes.runs(self._managed.name, survey.current)
+            self._nodes.runs(self._managed.name, hybrid.shown(survey.current))
         return Node(
             Life.UP,
             now.epoch,
@@ -89,6 +92,7 @@ class NodeSide:
             order.install if order and order.tag == journal.id else _passed(journal, order),
             order.install if order and order.tag == journal.id + BACK else None,
             findings,
+            astray=bool(survey.elsewhere) and survey.elsewhere == self._elsewhere,
         )
 
     async def survey(self) -> Survey:
@@ -99,8 +103,8 @@ class NodeSide:
         self,
         tag: str,
         script: Script,
-        env: Mapping[str, str],
-        before: Mapping[str, str],
+        env: Mapping[str, str | None],
+        before: Mapping[str, str | None],
     ) -> None:
         """Order what this script does; its end is to be looked for. Raises NodeError, HandlerError.
 
@@ -123,13 +127,21 @@ class NodeSide:
         }
         replies.outcome(await self._ask(texts.INSTALL, bindings, WITHIN))
 
-    async def reread(self) -> None:
-        """Let release_handler read RELEASES. Raises NodeError."""
-        replies.outcome(await self._ask(texts.REREAD, {}, WITHIN))
+    async def reread(self, *, astray: bool = False) -> None:
+        """Let release_handler read RELEASES: the tree's, or (`astray`) what was laid ready. Raises NodeError."""
+        way = (Atom("to" if astray else "from"), _string(self._elsewhere))
+        replies.outcome(await self._ask(texts.REREAD, {"RelDir": way}, WITHIN))
+
+    async def hybrid(self, version: str, boots: tuple[str, str], configs: tuple[str, str]) -> tuple[bytes, bytes]:
+        """Its boot script and configuration, from files of origin and target. Raises NodeError, HandlerError."""
+        names = ("Version", "FromBoot", "ToBoot", "FromConfig", "ToConfig")
+        values = map(_string, (version, *boots, *configs))
+        return replies.hybrid(await self._ask(texts.HYBRID, dict(zip(names, values, strict=True)), LOOK_WITHIN))
 
     async def make_permanent(self, boot: str, config: str) -> None:
-        """Let the node boot from this when it restarts itself. Raises NodeError."""
-        bindings: dict[str, Term] = {"Boot": _string(boot), "Config": _string(config)}
+        """Let the node boot from this when it restarts itself, and read the tree's RELEASES. Raises NodeError."""
+        way = (Atom("from"), _string(self._elsewhere))
+        bindings: dict[str, Term] = {"Boot": _string(boot), "Config": _string(config), "RelDir": way}
         replies.outcome(await self._ask(texts.PERMANENT, bindings, LOOK_WITHIN))
 
     async def repair(self, boot_file: str, config: str, env: Mapping[str, str]) -> None:
@@ -162,10 +174,14 @@ class NodeSide:
                 return wrong + lingering
             await asyncio.sleep(0.2)
 
-    async def booted(self, version: str, applications: Mapping[str, str]) -> tuple[str, ...]:
-        """What is wrong with a node that was started as this version. Raises NodeError, HandlerError."""
+    async def booted(self, version: str, applications: Mapping[str, str], erts: str = "") -> tuple[str, ...]:
+        """What is wrong with a node that was started as this version; of an ERTS only where one is named.
+
+        Raises NodeError, HandlerError.
+        """
         apps: Term = [(Atom(name), _string(vsn)) for name, vsn in applications.items()]
-        return replies.names(await self._ask(texts.BOOTED, {"Version": _string(version), "Apps": apps}, LOOK_WITHIN))
+        bindings = {"Version": _string(version), "Apps": apps, "Erts": _string(erts)}
+        return replies.names(await self._ask(texts.BOOTED, bindings, LOOK_WITHIN))
 
     async def processes(self, script: Script) -> Processes:
         """Whom it will suspend, whom it kills or may kill, and who is in its way. Raises NodeError, HandlerError."""
@@ -205,8 +221,8 @@ def _string(text: str) -> Term:
     return [ord(char) for char in text]
 
 
-def _pairs(env: Mapping[str, str]) -> Term:
-    return [(_string(name), _string(value)) for name, value in env.items()]
+def _pairs(env: Mapping[str, str | None]) -> Term:
+    return [(_string(name), Atom("unset") if value is None else _string(value)) for name, value in env.items()]
 
 
 def _atoms(names: Iterable[str]) -> Term:

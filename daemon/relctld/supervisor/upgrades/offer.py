@@ -38,6 +38,7 @@ from relctld.supervisor.upgrades.taking import Tell, take_in
 from relctld.supervisor.upgrades.tools import Tools
 
 _LARGEST_RELEASES = 1 << 20
+_CHOOSERS = ("RELEASE_VSN", "REL_VSN", "RELDIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,7 @@ class Offers:
         received, contents = await self._receive(wanted, release.root) if wanted.tarball is not None else (None, None)
         package = await self._work(self._judge, contents, tree, running, version, luggage)
         if relup.restarts_emulator(package.script):
-            why = f"its relup restarts the emulator (ERTS {package.running.erts} to {package.erts})"
-            raise NoHotWayError("impossible", f"{why}, which is not done while the node runs")
+            self._check_restart(package, recipe, release.flavour)
         await self._check_space(package.placement, release.root)
         before = await self._work(files.read, release.root, RELEASES, _LARGEST_RELEASES)
         luggage = Luggage(
@@ -129,7 +129,8 @@ class Offers:
             tarball=received.path.name if received else None,
             releases=as_text(before) if before is not None and not tree.releases_fault else None,
         )
-        processes = await self._node.processes(package.script)
+        anew = relup.begins_anew(package.script)  # then nobody is there who could be suspended
+        processes = Processes() if anew else await self._node.processes(package.script)
         plan = plan_object(package, processes)
         if with_configuration:
             plan |= await self._configuration(package, recipe, received, contents)
@@ -147,6 +148,17 @@ class Offers:
             raise NoHotWayError("impossible", f"its node cannot be asked: {detail}", "a hot upgrade needs the link")
         hint = f"relctl start {name}" if state.state in (State.STOPPED, State.FAILED) else f"wait: relctl status {name}"
         raise RefusedError("impossible", f"it is {state.state}, and only a running node can be upgraded", hint)
+
+    def _check_restart(self, package: Package, recipe: Recipe, flavour: Flavour) -> None:
+        """A new emulator must be startable as a version that no file selects yet, with a boot script of its own."""
+        why = "its relup restarts the emulator, and "
+        if named := [name for name in _CHOOSERS if name in recipe.env]:
+            raise NoHotWayError("impossible", f"{why}its environment chooses what is booted: {named[0]} is set")
+        if self._managed.spec.command is not None and flavour in (Flavour.RELX, Flavour.PLAIN):
+            raise NoHotWayError("impossible", f"{why}its `command` chooses the version of a {flavour} release")
+        missing = [name for name in relup.BASE if name not in package.rel.applications]
+        if missing and relup.begins_anew(package.script):
+            raise NoHotWayError("impossible", f"{why}{package.version} has no {missing[0]} to go on with")
 
     async def _running(self, tree: Tree) -> str:
         """The version that runs, where node and tree agree on it."""
@@ -237,12 +249,14 @@ def _before(tree: Tree, running: str) -> str:
 def plan_object(package: Package, processes: Processes) -> dict[str, Any]:
     """The plan as JSON."""
     applications, modules = package.applications, package.modules
+    restarts = relup.restarts_emulator(package.script)
     return {
         "from": package.running.version,
         "to": package.version,
         "erts": package.erts,
-        "restarts_emulator": relup.restarts_emulator(package.script),
-        "way_back": "reinstall" if package.back else "restart",
+        "restarts_emulator": restarts,
+        "erts_before": package.running.erts,
+        "way_back": "restart" if restarts or not package.back else "reinstall",
         "applications": {
             "added": dict(applications.added),
             "changed": {name: list(versions) for name, versions in applications.changed.items()},

@@ -282,8 +282,8 @@ class Upgrades:
         self._unfinished -= {managed.name}
         self._shell.post(UpgradeEnded(managed.name))
         note = Note.UPGRADED if end.ok else Note.UPGRADE_FAILED
-        fields = ("id", "from", "to", "by", "seconds", *(() if end.ok else ("why", "runs")))
-        self._history.report(managed.name, note, {key: outcome[key] for key in fields})
+        fields = ("id", "from", "to", "by", "seconds", "outage_s", *(() if end.ok else ("why", "runs")))
+        self._history.report(managed.name, note, {key: outcome[key] for key in fields if key in outcome})
         if end.ok:
             await self._after(managed, transaction.journal)
         return outcome

@@ -122,7 +122,7 @@ class Transaction(Stepping):
     async def _install(self) -> None:
         j, package = self.journal, await self._judged()
         await self._tell_configuration()
-        await self._node.install(j.id, package.script, self._node_env(j.target), self._node_env(j.origin))
+        await self._node.install(j.id, package.script, self._install_env(), self._node_env(j.origin))
         self._findings = None
 
     async def _reinstall(self) -> None:
@@ -140,7 +140,7 @@ class Transaction(Stepping):
             applications=package.rel.applications,
             added=[name for name in relup.called(script, "start") if name in applications.added],
             removed=[name for name in relup.called(script, "stop") if name in applications.removed],
-            config=await self._config_file(self.journal.target) if self.journal.phase is Phase.INSTALLED else "",
+            config=await self._looked_for() if self.journal.phase is Phase.INSTALLED else "",
             modules=relup.modules_loaded(script),
             suspended=relup.suspended(script),
             protocols=package.modules.protocols,
@@ -227,6 +227,10 @@ class Transaction(Stepping):
             await self._evaluate(version)
         return str(path)
 
+    async def _looked_for(self) -> str:
+        """A file with the configuration that the node should have, once it is installed."""
+        return await self._config_file(self.journal.target)
+
     async def _tell_configuration(self) -> None:
         """What differs in it is told before the install, once. That it cannot be told keeps nobody from upgrading."""
         if self._told:
@@ -265,6 +269,10 @@ class Transaction(Stepping):
             found["RELEASE_SYS_CONFIG"] = str(self._version(version).source).removesuffix(".config")
             found["RELEASE_VM_ARGS"] = str(self._version(version).place.with_name("vm.args"))
         return found
+
+    def _install_env(self) -> Mapping[str, str | None]:
+        """Of the node, once the target is being installed."""
+        return self._node_env(self.journal.target)
 
     async def _load_protocols(self, before: str, now: str) -> None:
         if self._luggage.flavour is Flavour.MIX:

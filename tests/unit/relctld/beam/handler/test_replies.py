@@ -18,6 +18,7 @@ from tests.terms import TERMS
 
 READERS: dict[str, Callable[[Term], Any]] = {
     "survey": replies.survey,
+    "hybrid": replies.hybrid,
     "outcome": replies.outcome,
     "findings": replies.findings,
     "processes": replies.processes,
@@ -31,14 +32,15 @@ def text(value: str) -> list[int]:
 
 
 def test_a_survey() -> None:
-    found = replies.survey((A("none"), [(text("1.1.0"), A("current")), (text("1.0.0"), A("permanent"))]))
+    found = replies.survey((A("none"), [(text("1.1.0"), A("current")), (text("1.0.0"), A("permanent"))], []))
     assert (found.order, found.current, found.permanent) == (None, "1.1.0", "1.0.0")
-    assert replies.survey((A("none"), [(text("1.0.0"), A("permanent"))])).current == "1.0.0"
-    assert replies.survey((A("none"), [])).current == ""
+    assert replies.survey((A("none"), [(text("1.0.0"), A("permanent"))], [])).current == "1.0.0"
+    assert replies.survey((A("none"), [], [])).current == ""
+    assert replies.survey((A("none"), [], text("/run/web"))).elsewhere == "/run/web"
 
 
 def test_a_busy_release_handler_says_nothing_of_releases() -> None:
-    found = replies.survey(((b"tag", text("2"), A("pending")), A("busy")))
+    found = replies.survey(((b"tag", text("2"), A("pending")), A("busy"), []))
     assert found.order == Order("tag", "2", Install(done=False))
     assert (found.releases, found.current, found.permanent) == (None, "", "")
 
@@ -48,14 +50,20 @@ def test_a_busy_release_handler_says_nothing_of_releases() -> None:
     [(A("ok"), Install(done=True)), ((A("error"), b"{bad,x}"), Install(done=True, error="{bad,x}"))],
 )
 def test_the_end_of_an_install(result: Term, install: Install) -> None:
-    found = replies.survey(((b"tag", text("2"), result), []))
+    found = replies.survey(((b"tag", text("2"), result), [], []))
     assert found.order is not None
     assert found.order.install == install
 
 
 def test_without_sasl() -> None:
     with pytest.raises(HandlerError, match="add sasl to its applications"):
-        replies.survey((A("none"), A("none")))
+        replies.survey((A("none"), A("none"), []))
+
+
+def test_a_hybrid() -> None:
+    assert replies.hybrid((b"boot", b"config")) == (b"boot", b"config")
+    with pytest.raises(HandlerError, match=r"no boot script of both versions can be made: \{app_not_found,sasl\}"):
+        replies.hybrid((A("error"), b"{app_not_found,sasl}"))
 
 
 def test_outcomes() -> None:

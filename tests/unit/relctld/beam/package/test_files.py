@@ -189,10 +189,31 @@ LOAD = "{load,{a,brutal_purge,brutal_purge}}"
         (f"{READ},point_of_no_return,{LOAD},{LOAD}", "loads a twice"),
         (f"{READ},{{suspend,[a]}},point_of_no_return,{LOAD}", "before the point of no return: suspend"),
         (f"{READ},{LOAD},point_of_no_return", "before the point of no return: load"),
+        (f"{READ},restart_new_emulator,point_of_no_return,{LOAD}", "not at its beginning: restart the VM with the new"),
+        (f"{READ},point_of_no_return,restart_emulator,{LOAD}", "not at its end: restart the VM"),
     ],
 )
 def test_a_script_that_would_fail_in_the_node(source: str, fault: str) -> None:
     assert [words for words in relup.faults(script(source)) if words.startswith(fault)]
+
+
+def test_what_a_script_does_around_its_restarts() -> None:
+    first, last, both = (
+        script(source)
+        for source in (
+            f"restart_new_emulator,{READ},point_of_no_return,{LOAD}",
+            f"{READ},point_of_no_return,{LOAD},restart_emulator",
+            "restart_new_emulator,point_of_no_return,restart_emulator",
+        )
+    )
+    for found, begins, ends in ((first, True, False), (last, False, True), (both, True, True)):
+        assert relup.faults(found) == ()
+        assert (relup.begins_anew(found), relup.ends_anew(found)) == (begins, ends)
+    assert relup.before_restart(first) == first.instructions
+    assert relup.before_restart(last) == last.instructions[:-1]
+    assert relup.booted(first, ["kernel", "web"]) == ["kernel"]
+    assert relup.booted(last, ["kernel", "web"]) == ["kernel", "web"]
+    assert relup.booted(script(f"{READ},{LOAD}"), ["kernel", "web"]) == []
 
 
 def test_a_script_without_a_point_of_no_return_may_call() -> None:

@@ -37,6 +37,7 @@ def test_all_of_a_plan(tmp_path: Path, back: bool, way: str) -> None:
         "to": "1.1.0",
         "erts": "13.1.5",
         "restarts_emulator": False,
+        "erts_before": "13.1.5",
         "way_back": way,
         "applications": {"added": {}, "changed": {"web": ["1.0.0", "1.1.0"]}, "removed": {}},
         "modules": {

@@ -1,0 +1,59 @@
+"""VMs that systemd did not take at their gate: they are brought into their scopes once it answers.
+
+A node must be startable while systemd does not answer, and what an operator wrote as its limits must hold. So it is
+started without them, that is said (`unlimited` in `status`, an event), and systemd is asked again and again until the
+VM is in its scope or gone. Nothing else waits for that.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, Final
+
+from relctld.core.model import Limits, Vm
+from relctld.core.notes import Note
+from relctld.host.containment import Containment
+from relctld.host.manager import ManagerError
+from relctld.supervisor.journal import Journal
+from relctld.supervisor.managed import Managed
+
+_ASK_EVERY: Final = 2.0
+
+
+class Latecomers:
+    """Looks after them, on the loop's thread. `start` makes a named task."""
+
+    def __init__(
+        self,
+        containment: Containment,
+        journal: Journal,
+        pool: Executor,
+        start: Callable[[str, Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._containment = containment
+        self._journal = journal
+        self._pool = pool
+        self._start = start
+
+    def look_after(self, managed: Managed, epoch: int, vm: Vm, limits: Limits, why: str) -> None:
+        """`why`: what is amiss with the containment of its VM."""
+        managed.unlimited = why
+        self._journal.report(managed.name, Note.UNLIMITED, {"epoch": epoch, "why": why})
+        self._start(f"scope {managed.name}", self._bring_in(managed, epoch, vm, limits))
+
+    async def _bring_in(self, managed: Managed, epoch: int, vm: Vm, limits: Limits) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while True:
+            await asyncio.sleep(_ASK_EVERY)
+            if managed.instance != vm.instance or managed.pidfd is None:
+                return
+            try:
+                await loop.run_in_executor(self._pool, self._containment.settle, managed.name, epoch, vm, limits)
+            except (OSError, ManagerError):  # as it was; a VM that is gone ends this above
+                continue
+            if managed.instance == vm.instance:
+                managed.unlimited = None
+                fields = {"epoch": epoch, "seconds": round(loop.time() - begun, 3)}
+                self._journal.report(managed.name, Note.LIMITED, fields)
+            return
