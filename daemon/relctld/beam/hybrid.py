@@ -3,10 +3,13 @@
 release_handler knows it by its name, and then goes on with a relup that begins with restart_new_emulator. It finds
 what it needs where RELDIR says, not in the tree:
 
-    RELDIR/RELEASES                            a candidate is `tmp_current` in it, which makes it `current` once booted
+    RELDIR/RELEASES                            the candidate is `permanent` in it, so what is installed follows that
            TARGET/relup                        one way, from the origin, without the restart at its end
                   start.boot, sys.config       of the target
            __new_emulator__ORIGIN/start.boot, sys.config
+
+OTP has `tmp_current` there, and the hybrid's name in its boot script too: then release_handler writes RELEASES, in
+place, whenever it starts in that VM. The hybrid's boot script is called as the origin's is.
 
 Source: OTP's release_handler (tmp_vsn, transform_release, get_rh_script), init (the first -boot is taken).
 """
@@ -48,9 +51,9 @@ def hybrid_rel(before: Rel, after: Rel) -> Rel:
 
 def releases(root: Path, before: Rel, after: Rel, candidate: str) -> bytes:
     """RELEASES for the VM of a candidate, or for that of the origin where there is none."""
-    statuses = {before.version: "permanent", after.version: "unpacked"} | (
-        {candidate: "tmp_current"} if candidate else {}
-    )
+    statuses = {before.version: "old" if candidate else "permanent", after.version: "unpacked"}
+    if candidate:
+        statuses[candidate] = "permanent"
     known = [before, after] + ([hybrid_rel(before, after)] if candidate == hybrid_of(before.version) else [])
     return render_releases(entry_of(rel, str(root), statuses[rel.version]) for rel in known)
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from relctld.beam.hybrid import shown
+
 
 class Listed(NamedTuple):
     """A version that release_handler knows; `libraries`: "kernel-8.5" and so on, none where it made the entry up."""
@@ -38,7 +40,7 @@ def running_version(
         return permanent.version
     was = next((entry for entry in entries if entry.version == booted), None)
     if _agrees(permanent, applications) and not (was and _agrees(was, applications)):
-        return permanent.version
+        return shown(permanent.version)
     return begun or booted or permanent.version
 
 

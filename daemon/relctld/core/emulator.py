@@ -80,6 +80,13 @@ def _next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
         return _restarting(j, node, now)
     if j.phase is Phase.CLEANING and node.life is Life.UP and node.astray:
         return Do(Act.FORGET)
+    if (
+        j.phase is Phase.COMMITTING
+        and node.life is Life.UP
+        and node.astray
+        and disk.selects == node.current == j.target
+    ):
+        return Do(Act.RESTART if is_late(j, now) else Act.MAKE_PERMANENT)
     if j.candidate and j.phase in (Phase.INSTALLING, Phase.INSTALLED, Phase.SOAKING):
         return _running(j, disk, node, now)
     return _before(j, disk, node, now)
@@ -155,8 +162,11 @@ def _installing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
 
 
 def _restarting(j: Journal, node: Node, now: float) -> Step:
+    """A VM that never was a candidate's, nor installed anything, is of the origin already, whatever its epoch."""
     late = is_late(j, now)
-    if node.boot == j.boot and node.epoch <= j.epoch and not (late and node.life is Life.GONE):
+    is_origins = node.life is Life.UP and bool(j.candidate) and node.current == j.origin and not node.astray
+    gone = late and node.life is Life.GONE
+    if node.boot == j.boot and node.epoch <= j.epoch and not is_origins and not gone:
         return Do(Act.RESTART)
     return Wait(j.until) if node.life is Life.COMING and not late else enter(j, Phase.CLEANING, now)
 

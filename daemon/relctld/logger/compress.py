@@ -76,6 +76,8 @@ def compress_all(directory: str, parent: int) -> str | None:
     except OSError as err:
         return f"cannot compress {directory}: {err.strerror}"
     for log in waiting:
+        if os.getppid() != parent:
+            break  # the next logger has a process of its own at it
         try:
             compress(directory, log, parent)
         except FileNotFoundError:

@@ -48,6 +48,8 @@ def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float, fds: re
         vm, instance = recorded.vm, recorded.vm.instance
         if recorded.epoch >= state.epoch:
             pidfd = fds.vm(spec.name, vm.pid) or process.open_vm(vm)
+            if recorded.epoch > state.epoch:
+                launched = replace(launched, version=None)  # that of the VM before; the node will tell its own
             state = _with_recorded(state, recorded, spec, now, alive=pidfd is not None)
     if pidfd is None and saved is None and state.vm is None:
         fresh = ReleaseState(spec.name, want=want, epoch=state.epoch)

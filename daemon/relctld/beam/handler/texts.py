@@ -216,9 +216,10 @@ HYBRID: Final = """
             {error, unicode:characters_to_binary(io_lib:format("~0tP", [Why, 20]))}
     end
 end)()."""
-"""Version, FromBoot, ToBoot, FromConfig, ToConfig: strings. {Boot, Config}, binaries: what release_handler makes for
-restart_new_emulator (new_emulator_make_tmp_release), but the boot does not go on with the relup by itself: that is
-ordered, as any install is. What Elixir's providers would compute is in the configurations already. | {error, Text}"""
+"""Version (as the boot script is called), FromBoot, ToBoot, FromConfig, ToConfig: strings. {Boot, Config}, binaries:
+what release_handler makes for restart_new_emulator (new_emulator_make_tmp_release), but the boot does not go on with
+the relup by itself: that is ordered, as any install is. What Elixir's providers would compute is in the configurations
+already. | {error, Text}"""
 
 VERIFY: Final = """
 (fun() ->

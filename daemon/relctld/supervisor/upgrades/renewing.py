@@ -38,9 +38,8 @@ class Renewal(Transaction):
         if journal.phase is Phase.SWITCHING:
             return epoch == journal.epoch
         if journal.phase is Phase.RESTARTING and before.phase is Phase.SWITCHING:
-            return (
-                journal.epoch > before.epoch or epoch != before.epoch + 1
-            )  # else the candidate has just been launched
+            has_just_launched = epoch == before.epoch + 1 and journal.epoch == before.epoch
+            return not has_just_launched
         return super()._may_enter(journal)
 
     # -- looking -------------------------------------------------------------------------------
@@ -85,7 +84,7 @@ class Renewal(Transaction):
         j = self.journal
         boots = tuple(str(self._version(each).place.with_name("start.boot")) for each in (j.origin, j.target))
         configs = (await self._config_file(j.origin), await self._config_file(j.target))
-        boot, config = await self._node.hybrid(j.hybrid, (boots[0], boots[1]), configs)
+        boot, config = await self._node.hybrid(j.origin, (boots[0], boots[1]), configs)
         return {f"{j.hybrid}/start.boot": boot, f"{j.hybrid}/sys.config": config}
 
     async def _register(self) -> None:
@@ -102,7 +101,9 @@ class Renewal(Transaction):
     async def _verify(self) -> None:
         await super()._verify()
         j, package = self.journal, await self._judged()
-        booted = await self._node.booted(j.candidate, package.rel.applications, package.erts)
+        own = await self._work((Path(self._luggage.root) / f"erts-{package.erts}").is_dir)  # else it is the host's
+        script = j.origin if j.candidate == j.hybrid else j.target
+        booted = await self._node.booted(script, package.rel.applications, package.erts if own else "")
         self._findings = (*dict.fromkeys(booted + (self._findings or ())),)
 
     async def _tidy(self) -> None:

@@ -26,8 +26,8 @@ def test_the_hybrid_has_the_old_applications_on_the_new_base() -> None:
 
 def test_releases_name_the_candidate_that_is_booted() -> None:
     for candidate, wanted in (
-        (NAME, {"1.0.0": "permanent", "1.1.0": "unpacked", NAME: "tmp_current"}),
-        ("1.1.0", {"1.0.0": "permanent", "1.1.0": "tmp_current"}),
+        (NAME, {"1.0.0": "old", "1.1.0": "unpacked", NAME: "permanent"}),
+        ("1.1.0", {"1.0.0": "old", "1.1.0": "permanent"}),
         ("", {"1.0.0": "permanent", "1.1.0": "unpacked"}),
     ):
         found = read_releases(hybrid.releases(Path("/srv/web"), OLD, NEW, candidate))
