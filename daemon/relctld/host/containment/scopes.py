@@ -33,6 +33,7 @@ PLACED_WITHIN: Final = 5.0
 """Seconds that systemd has to carry out what it accepted."""
 
 _IN_NONE: Final = "it is in no scope and has no limits of memory, processors and tasks"
+_IN_PART: Final = "what it forked is not all in its scope yet, and has no limits of memory, processors and tasks"
 _NO_LIMIT: Final = 2**64 - 1
 _CONTROLLERS: Final = {"memory_max": "memory", "cpu_weight": "cpu", "tasks_max": "pids"}
 
@@ -81,13 +82,15 @@ class Scopes:
         return None
 
     def remember(self, vm: Vm) -> str | None:
-        """Whichever group a former daemon made for it."""
+        """Whichever group a former daemon made for it; that may have died while it moved what the VM had forked."""
         group = groups.made_for(vm, self._top)
-        if group is not None:
+        if group is not None and not self._below.holds(vm.instance):
             self._held[vm.instance] = group
         else:
             self._below.remember(vm)
-        return None if group is not None and group.parent == self._home else f"{_IN_NONE} yet"
+        if group is None or group.parent != self._home:
+            return f"{_IN_NONE} yet"
+        return None if vm.instance in self._held else _IN_PART
 
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
         """A scope is begun with the VM itself; then all else of it is moved. What it took of memory is not."""
