@@ -14,8 +14,9 @@ import pytest
 
 from relctld.core.model import Limits, Vm
 from relctld.host import containment, epmd, process
-from relctld.host.containment import Cgroups, Containment, OomKills, Sweep, belonging, groups
+from relctld.host.containment import Cgroups, Containment, OomKills, Scopes, Sweep, belonging, groups
 from relctld.host.gate import raise_gate
+from relctld.host.manager import Manager
 from tests import epmds
 from tests.host.seam import epmd_binary, gone, kill, need_root, subreaper
 from tests.waiting import wait_until
@@ -388,6 +389,13 @@ def test_the_session_of_a_stranger_with_the_vms_pid_is_not_ours() -> None:
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_who_got_the_pid_of_a_vm_that_is_gone_is_put_into_no_scope(tmp_path: Path) -> None:
+    vm = Vm(os.getpid(), 1, secrets.token_hex(8))
+    nobody = Manager(f"{tmp_path}/bus", f"{tmp_path}/own")  # ManagerError, were it asked
+    with pytest.raises(ProcessLookupError, match="is gone"):
+        Scopes(tmp_path, tmp_path, nobody, Sweep(), None).settle("web", 1, vm, Limits())
 
 
 def test_whoever_starts_relctld_from_inside_a_node_loses_neither_it_nor_its_nodes() -> None:

@@ -54,6 +54,13 @@ def test_links_that_others_may_have_put_there_lead_to_nobody_elses(bed: Path, ta
         led_to(bed / "users" / "link", NOBODY)
 
 
+def test_a_link_of_roots_that_others_led_us_to_leads_to_nothing_of_roots(bed: Path) -> None:
+    (bed / "roots" / "link").symlink_to("empty")
+    (bed / "users" / "app").symlink_to(bed / "roots")
+    with pytest.raises(OSError, match="is a link that cannot be trusted"):
+        led_to(bed / "users" / "app" / "link", NOBODY)
+
+
 def test_a_link_to_a_third_ones_directory_is_refused(bed: Path) -> None:
     os.chown(bed / "users" / "empty", 1, 1)
     (bed / "roots" / "link").symlink_to(bed / "users" / "empty")

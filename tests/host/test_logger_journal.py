@@ -116,6 +116,11 @@ def test_a_journal_that_takes_nothing_delays_no_line_and_what_it_missed_is_told(
     wait_until(lambda: rig.counters("web").journal_dropped > 16_000_000, what="it to be given up")
     assert rig.counters("web").bytes_dropped == 0
     assert rig.counters("web").error == "the journal takes no more"
+    rig.write("web", b"so far\n")
+    sent = 0
+    while listener.lines(1) != [b"so far"]:
+        sent += 1
+    assert rig.counters("web").journal_dropped == (lines - sent) * 100
     listener.close()
     wait_until(lambda: "cannot send to the journal" in (rig.counters("web").error or "") or sends(rig), what="that")
     again = Listener(listener.path)

@@ -152,6 +152,20 @@ def test_a_node_starts_while_systemd_does_not_answer_and_has_its_limits_once_it_
     host.run("relctl", "start", STRAY)
 
 
+def test_a_relctld_that_died_while_it_moved_a_node_is_succeeded_in_that(host: Host) -> None:
+    """Or a systemd that acted late has moved the VM alone, and relctld died before it had looked."""
+    pid, stray = host.until_running()[STRAY], host.stray()
+    scope = host.scope_of(pid)
+    home = host.run("sh", "-c", "ls -d /sys/fs/cgroup/system.slice/relctld.service/relctl-*").strip()
+    group = f"{home}/{scope.removeprefix('relctl-node-').removesuffix('.scope')}"
+    host.run("sh", "-c", f"mkdir {group} && echo {stray} >{group}/cgroup.procs")
+    host.blow("SIGKILL")
+    wait_until(lambda: host.scope_of(stray) == scope, 30, 0.1, lambda: host.scope_of(stray))
+    assert host.until_running()[STRAY] == pid
+    wait_until(lambda: kinds(host, STRAY)[-2:] == ["unlimited", "limited"], 30, 0.1, "it to be told")
+    assert "No such file" in host.run("ls", group, check=False)
+
+
 def test_a_stop_leaves_no_scope_and_no_process(host: Host) -> None:
     pid = host.until_running()[STRAY]
     stray = host.stray()

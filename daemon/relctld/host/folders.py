@@ -62,20 +62,32 @@ def _may_lead_to(path: Path, identity: Identity, *, trusted: bool) -> bool:
 
 
 def _link_at(path: Path) -> tuple[Path | None, bool]:
-    """What a link names, None where there is none; and whether root alone can have put it there."""
+    """What a link names, None where there is none; and whether root alone can have put it there, and led us to it."""
+    fd, trusted = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), True
     try:
-        above = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None, False
-    try:
-        target = os.readlink(path.name, dir_fd=above)
-        return Path(os.path.abspath(path.parent.resolve() / target)), _is_trusted(above)
+        for part in path.parts[1:-1]:
+            fd, is_roots = _follow(fd, part)
+            trusted = trusted and is_roots
+        target = Path(os.readlink(f"/proc/self/fd/{fd}")) / os.readlink(path.name, dir_fd=fd)
+        return Path(os.path.abspath(target)), trusted and _is_trusted(fd)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOENT):  # something else, or nothing
             return None, False
         raise
     finally:
-        os.close(above)
+        os.close(fd)
+
+
+def _follow(above: int, name: str) -> tuple[int, bool]:
+    """Open a directory in place of the one above; and whether none but root can have made it a link."""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    is_roots = True
+    try:
+        fd = os.open(name, flags | (0 if _is_trusted(above) else os.O_NOFOLLOW), dir_fd=above)
+    except NotADirectoryError:  # what O_NOFOLLOW says of a link, with O_PATH and O_DIRECTORY
+        fd, is_roots = os.open(name, flags, dir_fd=above), False
+    os.close(above)
+    return fd, is_roots
 
 
 def _enter(above: int, name: str, mode: int, flags: int) -> int:

@@ -218,6 +218,8 @@ class Claimed:
         start = gap.end or self._line_start(max(self.head, self.held))
         step = min(self.capacity // 8, (self.tail - start) // 2)
         end = self._line_start(start + step, 0) or self._line_start(start, self.tail)
+        if end == start:
+            return 0  # all that there is may be being written
         lines = self._count(start, end)
         self.gap = Gap(gap.start or start, end, gap.lines + lines, gap.first or micros, micros, reason or gap.reason)
         self.bytes_dropped += end - start

@@ -25,7 +25,7 @@ from math import inf
 
 from relctld.logfiles.contents import begins, length
 from relctld.logfiles.names import CURRENT, Rotated
-from relctld.logfiles.places import Cursor, files_of, seek_last
+from relctld.logfiles.places import Cursor, files_of, seek_last, steadily
 from relctld.logfiles.tail import Reader
 
 from .policy import LogPolicy, replace
@@ -107,7 +107,7 @@ class Forwarder:
             except Exception as err:  # noqa: BLE001  the next line may go better
                 self._tell(f"cannot read {os.path.join(policy.dir, CURRENT)} for the journal: {err}")
                 with self._due:
-                    self._more = True
+                    self._more = time.monotonic() < self._left_until
                     self._due.wait(_PATIENCE)
 
     def _send_all(self, policy: LogPolicy) -> None:
@@ -117,9 +117,9 @@ class Forwarder:
                 *lines, self._rest = (self._rest + data).split(b"\n")
             if len(self._rest) > _LONGEST:
                 lines, self._rest = [*lines, self._rest], b""
-            for line in lines:
+            for place, line in enumerate(lines):
                 while not self._send(entry(policy, _STAMP.sub(b"", line) if policy.timestamps else line)):
-                    if self._gave_up(policy):
+                    if self._gave_up(policy, lines[place:]):
                         return
             self._save()
 
@@ -169,24 +169,34 @@ class Forwarder:
         finally:
             os.close(fd)
 
-    def _gave_up(self, policy: LogPolicy) -> bool:
-        """Leave out all that waits, if it is too much. True also where none of it is wanted any more."""
+    def _gave_up(self, policy: LogPolicy, unsent: list[bytes]) -> bool:
+        """Leave out all that waits, these lines too, if it is too much.
+
+        True also where none of it is wanted any more.
+        """
         if self._unwanted:
             return True
         with self._reading:
-            place = self._reader.cursor
-            waits = -place["offset"]
-            for log in files_of(policy.dir):
-                if log.stem > place["after"]:
-                    with contextlib.suppress(FileNotFoundError):
-                        waits += length(os.path.join(policy.dir, log.name))
+            end = seek_last(policy.dir, 0)
+            waits = sum(len(line) + 1 for line in unsent) + len(self._rest) + self._size_until(end)
             if waits < BEHIND and time.monotonic() < self._left_until:
                 return False
             self._reader.close()
-            self._reader, self._rest = Reader(policy.dir, seek_last(policy.dir, 0)), b""
+            self._reader, self._rest = Reader(policy.dir, end), b""
         self._leave_out(waits)
         self._save()
         return True
+
+    def _size_until(self, end: Cursor) -> int:
+        """Bytes from where it is read up to there."""
+        place = self._reader.cursor
+
+        def size(files: list[Rotated]) -> int:
+            left = [(log.stem, os.path.join(self._directory, log.name)) for log in files if log.stem > place["after"]]
+            begun = int(place["offset"]) if begins(left[0][1], place["head"]) else 0  # else that file is gone
+            return sum(length(path) for stem, path in left if stem <= end["after"]) + int(end["offset"]) - begun
+
+        return steadily(self._directory, size, 0)
 
     @contextlib.contextmanager
     def losing(self, directory: str, log: Rotated) -> Iterator[None]:

@@ -242,15 +242,19 @@ class Interpreter:
 
     def _exited(self, managed: Managed, epoch: int, status: ExitStatus, why: str | None = None) -> None:
         managed.pidfd = None
-        self._nodes.end(managed.name)
         # One small file of cgroupfs, no disk: soon enough to be read here, where the order of things is kept.
         kills = self._containment.oom_kills(managed.name, epoch, managed.instance)
         oom = status.signal == "SIGKILL" and kills.since(managed.oom_kills)
         self.shell.post(VmExited(managed.name, epoch, status, timestamp(), oom, why))
+        self._nodes.end(managed.name)  # behind what must be known, whatever goes wrong here
 
     async def _explain(self, managed: Managed, epoch: int, launch: Launch, status: ExitStatus) -> None:
         managed.pidfd = None
-        why = await self._loop.run_in_executor(self._pool, gate.why_not_executed, launch.argv, launch.cwd)
+        why = None
+        try:
+            why = await self._loop.run_in_executor(self._pool, gate.why_not_executed, launch.argv, launch.cwd)
+        except Exception:
+            log.exception("surprise", release=managed.name)
         self._exited(managed, epoch, status, why)
 
     # -- asking --------------------------------------------------------------------------------

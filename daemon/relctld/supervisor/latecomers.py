@@ -34,6 +34,7 @@ class Latecomers:
         self._journal = journal
         self._pool = pool
         self._start = start
+        self._turn = asyncio.Lock()  # systemd answers one after the other; no more than one worker waits for it
 
     def look_after(self, managed: Managed, epoch: int, vm: Vm, limits: Limits, why: str) -> None:
         """`why`: what is amiss with the containment of its VM."""
@@ -46,12 +47,13 @@ class Latecomers:
         begun = loop.time()
         while True:
             await asyncio.sleep(_ASK_EVERY)
-            if managed.instance != vm.instance or managed.pidfd is None:
-                return
-            try:
-                await loop.run_in_executor(self._pool, self._containment.settle, managed.name, epoch, vm, limits)
-            except (OSError, ManagerError):  # as it was; a VM that is gone ends this above
-                continue
+            async with self._turn:
+                if managed.instance != vm.instance or managed.pidfd is None:
+                    return
+                try:
+                    await loop.run_in_executor(self._pool, self._containment.settle, managed.name, epoch, vm, limits)
+                except (OSError, ManagerError):  # as it was; a VM that is gone ends this above
+                    continue
             if managed.instance == vm.instance:
                 managed.unlimited = None
                 fields = {"epoch": epoch, "seconds": round(loop.time() - begun, 3)}

@@ -66,7 +66,7 @@ class Loggers:
         self._pidfd = -1
         self._missing = 0
         self._unplanned = False
-        self._losses = Losses(journal, scribe)
+        self._losses = Losses(journal, pool, scribe)
         self._yielding: frozenset[str] = frozenset()
         self._vms: dict[str, tuple[str | None, int | None]] = {}
         journal.said = self._said
@@ -152,8 +152,7 @@ class Loggers:
         self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
         if self._unplanned:
             self.plan()
-        folders = [managed.folder for managed in self._releases.values()]
-        self._loop.run_in_executor(self._pool, self._losses.look, folders).add_done_callback(self._losses.tell)
+        self._losses.look([managed.folder for managed in self._releases.values()])
         if self._ours is not None or self._adopted():
             return
         # systemd restarts its own unit within a second: only one that stays away is replaced by us.

@@ -24,15 +24,23 @@ Look = list[tuple[Path, Counters, Counters]]
 
 
 class Losses:
-    """Of all releases. `look` runs in a worker thread, one at a time; the rest on the loop's."""
+    """Of all releases, on the loop's thread; `pool` reads the counters."""
 
-    def __init__(self, journal: Journal, scribe: Executor) -> None:
+    def __init__(self, journal: Journal, pool: Executor, scribe: Executor) -> None:
         self._journal = journal
+        self._pool = pool
         self._scribe = scribe
+        self._looking: asyncio.Future[Look] | None = None
         self._seen: dict[Path, tuple[int, Counters]] = {}
 
-    def look(self, folders: list[Path]) -> Look:
-        """The counters that changed since the last look, or since a former daemon told of them."""
+    def look(self, folders: list[Path]) -> None:
+        """Tell what changed; one look at a time, for all workers may be waiting for a disk."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().run_in_executor(self._pool, self._changed, folders)
+            self._looking.add_done_callback(self._tell)
+
+    def _changed(self, folders: list[Path]) -> Look:
+        """In a worker: the counters that changed since the last look, or since a former daemon told of them."""
         changed = []
         for folder in folders:
             path = folder / "log.json"
@@ -47,9 +55,11 @@ class Losses:
                 changed.append((folder, before, now))
         return changed
 
-    def tell(self, look: "asyncio.Future[Look]") -> None:
-        """Make events of them."""
-        if look.cancelled() or look.exception() is not None:
+    def _tell(self, look: "asyncio.Future[Look]") -> None:
+        if look.cancelled():
+            return
+        if (error := look.exception()) is not None:
+            log.error("surprise", cause="losses", exc_info=error)
             return
         for folder, before, now in look.result():
             lost, lines = now.bytes_dropped - before.bytes_dropped, now.lines_dropped - before.lines_dropped

@@ -7,6 +7,7 @@ from pathlib import Path
 from relctld.core.model import Limits, Vm
 from relctld.host.containment import groups
 from relctld.host.containment.seam import OomKills, unlimited
+from relctld.host.process import comm
 
 
 class Cgroups:
@@ -33,6 +34,11 @@ class Cgroups:
 
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
         """Nothing is ever amiss."""
+
+    def holds(self, instance: str) -> bool:
+        """Whether anything of a VM lives in its group, epmd aside."""
+        found = [group for group in groups.below(self._home) if groups.is_of(group, instance)]
+        return any(comm(pid) != "epmd" for group in found for pid in groups.pids(group))
 
     def pids(self, name: str, epoch: int, instance: str) -> list[int]:
         """What lives in the group of a VM."""

@@ -47,8 +47,13 @@ def path_of(pid: int | str) -> str:
 def made_for(vm: Vm, top: Path) -> Path | None:
     """The group that was made for this VM, by whatever kind of containment; None where it is in none."""
     path = Path(path_of(vm.pid).removeprefix("/"))
-    names = [place for place in (path, *path.parents) if f".{vm.instance[:_ENOUGH]}" in place.name]
-    return top / names[-1] if names and vm.instance else None
+    names = [place for place in (path, *path.parents) if is_of(place, vm.instance)]
+    return top / names[-1] if names else None
+
+
+def is_of(group: Path, instance: str) -> bool:
+    """Whether a group was made for the VM of this mark, by its name."""
+    return bool(instance) and f".{instance[:_ENOUGH]}" in group.name
 
 
 def is_populated(group: Path) -> bool:

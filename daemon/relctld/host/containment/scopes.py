@@ -33,6 +33,7 @@ PLACED_WITHIN: Final = 5.0
 """Seconds that systemd has to carry out what it accepted."""
 
 _IN_NONE: Final = "it is in no scope and has no limits of memory, processors and tasks"
+_IN_PART: Final = "what it forked is not all in its scope yet, and has no limits of memory, processors and tasks"
 _NO_LIMIT: Final = 2**64 - 1
 _CONTROLLERS: Final = {"memory_max": "memory", "cpu_weight": "cpu", "tasks_max": "pids"}
 
@@ -81,16 +82,19 @@ class Scopes:
         return None
 
     def remember(self, vm: Vm) -> str | None:
-        """Whichever group a former daemon made for it."""
+        """Whichever group a former daemon made for it; that may have died while it moved what the VM had forked."""
         group = groups.made_for(vm, self._top)
-        if group is not None:
+        if group is not None and not self._below.holds(vm.instance):
             self._held[vm.instance] = group
         else:
             self._below.remember(vm)
-        return None if group is not None and group.parent == self._home else f"{_IN_NONE} yet"
+        if group is None or group.parent != self._home:
+            return f"{_IN_NONE} yet"
+        return None if vm.instance in self._held else _IN_PART
 
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
         """A scope is begun with the VM itself; then all else of it is moved. What it took of memory is not."""
+        _assert_lives(vm)  # so that systemd is not asked for the scope of who got its pid
         self._have_made(name, epoch, vm, limits)
         scope, former = self._scope(name, epoch, vm.instance), self._held.get(vm.instance)
         if former is None:
@@ -172,12 +176,17 @@ class Scopes:
         end = time.monotonic() + PLACED_WITHIN
         pause = 0.0005
         while not groups.path_of(vm.pid).endswith(f"/{scope}"):
-            process = stat(vm.pid)
-            if process is None or process.state == "Z":
-                raise ProcessLookupError(f"pid {vm.pid} is gone")
+            _assert_lives(vm)
             if time.monotonic() > end or self._closed.wait(pause):
                 raise ManagerError(f"systemd did not move it into {scope} within {PLACED_WITHIN:g} s")
             pause = min(pause * 2, 0.02)
+
+
+def _assert_lives(vm: Vm) -> None:
+    """Raises ProcessLookupError."""
+    process = stat(vm.pid)
+    if process is None or process.state == "Z" or process.ticks != vm.ticks:
+        raise ProcessLookupError(f"pid {vm.pid} is gone")
 
 
 def _is_populated(group: Path) -> bool:

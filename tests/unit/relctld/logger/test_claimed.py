@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from relctld.logger import claimed as module
-from relctld.logger.claimed import Claimed
+from relctld.logger.claimed import Claimed, Gap
 from relctld.logger.lines import compose
 
 MARKER = re.compile(rb"<(\d+)/(\d+)>\n")
@@ -192,6 +192,20 @@ def test_drop_takes_whole_lines_and_spares_what_is_being_written(tmp_path: Path)
     assert bytes(claimed.peek()) == b"begun\n"
     assert claimed.used == 65
     assert (claimed.bytes_dropped, claimed.lines_dropped) == (15, 3)
+    claimed.close(remove=True)
+    os.close(out)
+    os.close(vm)
+
+
+def test_where_nothing_can_be_dropped_no_gap_is_begun(tmp_path: Path) -> None:
+    """The run directory may be full while all that it holds is being written: "dropped 0 bytes" would be no news."""
+    claimed = Claimed(str(tmp_path / "claimed"))
+    out, vm = os.pipe2(os.O_NONBLOCK)
+    os.write(vm, b"line\n" * 3)
+    claimed.take(out, 1000)
+    claimed.peek()
+    assert claimed.drop(0, 1) == 0
+    assert claimed.gap == Gap()
     claimed.close(remove=True)
     os.close(out)
     os.close(vm)
