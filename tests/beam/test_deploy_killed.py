@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.asking import Asker
 from tests.beam.deploying import Site, deploying
-from tests.beam.upgrading import LONG, WITHIN, Death, entering, more
+from tests.beam.upgrading import WITHIN, Death, entering, more
 from tests.releases.package import package
 from tests.waiting import wait_until
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from relctld.failpoints import Failpoint
+from tests.asked import LONG
 from tests.attached import Attached
 from tests.beam.supervised import Host, get, http_ready
 from tests.epmds import free_port
@@ -194,7 +195,6 @@ REACHED_BY: dict[Failpoint, tuple[str, ...]] = {
     Failpoint.AFTER_ADOPTION: ("adoption",),
 }
 
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 CASES = [(point, act) for point in Failpoint for act in (REACHED_BY[point] if LONG else REACHED_BY[point][:1])]
 """Each failpoint by the first act that reaches it; RELCTL_TESTS=long: by all of them."""
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests import otps
+from tests.asked import LONG
 from tests.host.line_oracle import STAMP, numbers
 from tests.running import Relctld, plain_root
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam
 
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 LINES = 300_000 if LONG else 15_000
 KILLS = 50 if LONG else 4
 START = """#!/bin/sh
@@ -36,6 +37,7 @@ exec {erl} -noinput -boot start_clean -eval '
 """
 
 
+@pytest.mark.timeout(1200 if LONG else 240)
 @pytest.mark.parametrize("timestamps", [False, True], ids=["as-it-came", "timestamps"])
 def test_io_and_logger_of_a_node_through_kills_of_the_logger(tmp_path: Path, timestamps: bool) -> None:
     root = plain_root(tmp_path / "root")
@@ -53,7 +55,12 @@ def test_io_and_logger_of_a_node_through_kills_of_the_logger(tmp_path: Path, tim
 
         for _ in range(KILLS):
             logger, size = wait_until(lambda: daemon.logger_pid), written(folder)
-            wait_until(lambda size=size: written(folder) != size or ended(log_now()), what="more")
+            quiet = time.monotonic() + 5.0  # to read all of it takes long
+
+            def more(size: int = size, quiet: float = quiet) -> bool:
+                return written(folder) != size or (time.monotonic() > quiet and ended(log_now()))
+
+            wait_until(more, 120, what="more")
             os.kill(logger, signal.SIGKILL)
             wait_until(lambda logger=logger: daemon.logger_pid not in (None, logger), what="another logger")
         wait_until(lambda: ended(log_now()), 120, interval=0.5, what="the last lines")

@@ -15,8 +15,8 @@ from relctld.beam.relups.translate import Library, Way, translate
 from relctld.beam.term.etf import decode
 from relctld.beam.term.terms import Atom
 from relctld.beam.term.written import written
+from tests.asked import LONG
 from tests.beam.oracle import Oracle, oracle
-from tests.beam.upgrading import LONG
 from tests.relups import comparable
 
 pytestmark = pytest.mark.beam

@@ -13,7 +13,8 @@ import pytest
 
 from relctld.beam.package.relup import Relup, read_relup
 from tests import otps
-from tests.beam.upgrading import LONG, Stand
+from tests.asked import LONG
+from tests.beam.upgrading import Stand
 from tests.releases import build
 from tests.releases.package import bare, package
 from tests.relups import comparable

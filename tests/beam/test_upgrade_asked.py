@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.beam.supervised import OTHER_USER
-from tests.beam.upgrading import COUNTER, LONG, WITHIN, Stand, standing
+from tests.beam.upgrading import COUNTER, WITHIN, Stand, standing
 from tests.releases.package import package
 from tests.running import need_root
 from tests.waiting import wait_until

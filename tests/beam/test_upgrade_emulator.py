@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.asking import Asker
 from tests.beam.upgrading import WITHIN, Death, Stand, entering, standing
 from tests.releases.emulators import renewed
 from tests.waiting import wait_until
-
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 
 pytestmark = pytest.mark.beam
 
@@ -43,7 +42,8 @@ WORST = [entering("switching")[1], entering("installing")[1], entering("installe
 def shared_stand(request: pytest.FixtureRequest, built: Callable[[str], Path]) -> Iterator[Stand]:
     """As a user who may not write the tree, where root runs the tests."""
     built(str(request.param))
-    with standing(str(request.param), **({"user": "nobody"} if os.geteuid() == 0 else {})) as stand:
+    user = {"user": "nobody"} if os.geteuid() == 0 else {}
+    with standing(str(request.param), start_timeout="20s", **user) as stand:  # what is ill is never ready
         yield stand
 
 

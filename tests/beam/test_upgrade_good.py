@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.beam.upgrading import LONG, Stand
+from tests.asked import LONG
+from tests.beam.upgrading import Stand
 
 ONE = pytest.mark.parametrize("shared_stand", ["rapp", "mapp"] if LONG else ["rapp"], indirect=True)
 """The two hardly differ here, and each test costs seconds."""

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import LONG
 from tests.asking import Asker
-from tests.beam.upgrading import LONG, WITHIN, Death, Stand, entering, more
+from tests.beam.upgrading import WITHIN, Death, Stand, entering, more
 from tests.releases.package import package
 from tests.running import alive
 from tests.waiting import wait_until

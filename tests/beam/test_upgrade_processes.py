@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.beam.upgrading import COUNTER, LONG, WITHIN, Stand, standing
+from tests.asked import LONG
+from tests.beam.upgrading import COUNTER, WITHIN, Stand, standing
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.beam

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from relctld.beam.package.releases import read_releases
+from tests.asked import LONG
 from tests.beam.supervised import OTHER_USER
-from tests.beam.upgrading import LONG, WITHIN, Death, Stand, standing
+from tests.beam.upgrading import WITHIN, Death, Stand, standing
 from tests.releases.build import build, place
 from tests.running import need_root
 from tests.waiting import wait_until

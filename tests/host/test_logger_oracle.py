@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from relctld.logfiles.places import BEGIN
 from relctld.logfiles.tail import Reader
+from tests.asked import LONG
 from tests.host.line_oracle import assert_all, line, lines, numbers
 from tests.host.logger_rig import Rig
 from tests.running import Relctld, need_root, plain_root
@@ -29,7 +30,6 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
 
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 stamped = pytest.mark.parametrize("timestamps", [False, True], ids=["as-it-came", "timestamps"])
 
 
@@ -148,9 +148,15 @@ def test_kills_in_mid_flood_lose_nothing_and_double_nothing(rig: Rig, timestamps
     size = len(lines(0, number)) + 28 * number * timestamps
     wait_until(lambda: all_logged(rig), 60, what=lambda: f"all of it: {rig.counters('web')}, {rig.said()[-2000:]}")
     assert rig.stop() == 0
-    log = rig.logged("web")
+    log = everything(rig.logs / "web")
     assert assert_all(log, number, timestamps=timestamps) == (0, 0)
     assert len(log) == size
+
+
+def everything(folder: Path) -> bytes:
+    """All of a log, also while its last files are compressed."""
+    with Reader(str(folder), BEGIN) as reader:
+        return b"".join(iter(lambda: reader.read(1 << 20).data, b""))
 
 
 def all_logged(rig: Rig) -> bool:
@@ -193,8 +199,7 @@ def test_logger_and_daemon_killed_together_lose_no_line(tmp_path: Path) -> None:
             daemon.start()
         wait_until(lambda: ended(folder, number), 120, what="the last line")
         assert daemon.wait_for("web", state="running")["pid"] == pid
-        with Reader(str(folder), BEGIN) as reader:  # right while the last files are compressed
-            assert_all(b"".join(iter(lambda: reader.read(1 << 20).data, b"")), number)
+        assert_all(everything(folder), number)
         assert daemon.status("web")["log"]["bytes_dropped"] == 0
 
 

@@ -7,7 +7,6 @@ a time, which is enough for every pair of overlapping ones.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -59,9 +58,9 @@ from relctld.core.model import (
     Want,
 )
 from relctld.core.probes import AutoProbe, Finding, ProcessProbe, TcpProbe, Verdict
+from tests.asked import LONG
 
 NAME = "web"
-LONG = os.environ.get("RELCTL_TESTS") == "long"
 MOST = 20_000 if LONG else 5_000  # shapes of one spec; a machine that is sound has far fewer
 AT = "2024-05-01T12:00:00Z"
 TCP = TcpProbe("127.0.0.1", 4000)

@@ -14,7 +14,8 @@ from relctld.core import events as ev
 from relctld.core.lifecycle import next_deadline
 from relctld.core.model import TRANSIENT, ExitStatus, Launch, Op, ReleaseSpec, ReleaseState, State, Want
 from relctld.core.probes import WELL, Finding, Verdict
-from tests.machine.explore import LINKED, LONG, PLAIN, REPORTING, RICH
+from tests.asked import LONG
+from tests.machine.explore import LINKED, PLAIN, REPORTING, RICH
 from tests.machine.host import NAME, ModelHost
 
 ENOUGH = 200  # steps of a host that does all it is told, until every release must be at rest

@@ -1,17 +1,17 @@
 """What the tests in a bed share."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import otps
+from tests.asked import FULL, LONG
 from tests.releases.build import cached
 from tests.systemd.bed import why_not
 from tests.systemd.installed import BARE, RELEASES, STRAY, Host, lay_out
 
-collect_ignore = [] if os.environ.get("RELCTL_TESTS") == "long" else ["test_machine.py"]
+collect_ignore = [] if LONG else ["test_machine.py"]
 """A machine without virtualisation takes minutes."""
 
 
@@ -19,7 +19,7 @@ collect_ignore = [] if os.environ.get("RELCTL_TESTS") == "long" else ["test_mach
 def installed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The tree of an installation, one for all workers; skips, or fails under CI, where no bed can be had."""
     missing = why_not()
-    if missing and (os.environ.get("CI") == "true" or os.environ.get("RELCTL_TEST_FULL") == "1"):
+    if missing and FULL:
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import FULL
+
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 SYSTEM_UNITS = ("relctld.service", "relctl-logger.service", "relctl-epmd.service")
 USER_UNITS = ("relctld.service", "relctl-logger.service")
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.systemd
 def _tools() -> None:
     tools = ("systemd-analyze", "systemd-sysusers", "systemd-tmpfiles")
     missing = [tool for tool in tools if not shutil.which(tool)]
-    if missing and not os.environ.get("RELCTL_TEST_FULL"):
+    if missing and not FULL:
         pytest.skip(f"not here: {', '.join(missing)}")
     assert not missing
 

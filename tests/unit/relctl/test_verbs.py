@@ -15,6 +15,7 @@ import pytest
 
 from relctl.reference import reference
 from relctld.wire.messages import Reply, Request
+from tests.asked import FULL
 from tests.unit.relctl.conftest import Relctl
 from tests.unit.relctl.fake import FakeDaemon, Said, problem, result
 from tests.unit.relctl.samples import DAEMON, release, status
@@ -153,7 +154,7 @@ def test_completion_scripts_parse(relctl: Relctl, shell: str, folder: Path) -> N
     assert "__names" in script.out
     assert "--watch" in script.out or "-l watch" in script.out
     if shutil.which(shell) is None:
-        (pytest.fail if os.environ.get("RELCTL_TEST_FULL") == "1" else pytest.skip)(f"no {shell} here")
+        (pytest.fail if FULL else pytest.skip)(f"no {shell} here")
     file = folder / "script"
     file.write_text(script.out)
     subprocess.run([shell, "-n", str(file)], check=True, timeout=30)

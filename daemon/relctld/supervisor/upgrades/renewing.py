@@ -38,9 +38,8 @@ class Renewal(Transaction):
         if journal.phase is Phase.SWITCHING:
             return epoch == journal.epoch
         if journal.phase is Phase.RESTARTING and before.phase is Phase.SWITCHING:
-            return (
-                journal.epoch > before.epoch or epoch != before.epoch + 1
-            )  # else the candidate has just been launched
+            has_just_launched = epoch == before.epoch + 1 and journal.epoch == before.epoch
+            return not has_just_launched
         return super()._may_enter(journal)
 
     # -- looking -------------------------------------------------------------------------------
