@@ -124,9 +124,10 @@ async def evaluate(version: Version, folder: Path, home: Path, commands: Command
 
 
 def _make_room(folder: Path, identity: Identity) -> None:
-    """What an earlier evaluation has left there must not pass for the result of this one."""
+    """What an earlier evaluation has left there must not pass for the result of this one; it is its user's to remove."""
     folders.own(folder, identity, 0o700)
-    (folder / "sys.config").unlink(missing_ok=True)
+    with as_user(identity.uid, identity.gid, identity.groups):
+        (folder / "sys.config").unlink(missing_ok=True)
 
 
 def _why(outcome: Outcome) -> str:
