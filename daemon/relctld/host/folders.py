@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 
 from relctld.host.gate import Identity
@@ -51,6 +52,16 @@ def led_to(path: Path, identity: Identity) -> Path:
         why = f"is a link that cannot be trusted: name the directory itself, {path}, or make it the release's user's"
         raise OSError(errno.ELOOP, why, str(named))
     return path
+
+
+def remove(path: Path) -> None:
+    """A directory with all that its user put there; no link is followed. Raises OSError."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except RecursionError as error:
+        raise OSError(errno.ELOOP, "its directories are nested too deeply to be removed", str(path)) from error
 
 
 def _may_lead_to(path: Path, identity: Identity, *, trusted: bool) -> bool:

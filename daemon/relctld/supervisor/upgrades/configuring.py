@@ -124,7 +124,7 @@ async def evaluate(version: Version, folder: Path, home: Path, commands: Command
 
 
 def _make_room(folder: Path, identity: Identity) -> None:
-    """What an earlier evaluation has left there must not pass for the result of this one; it is its user's to remove."""
+    """What an earlier evaluation has left there must not pass for the result of this one; its user removes it."""
     folders.own(folder, identity, 0o700)
     with as_user(identity.uid, identity.gid, identity.groups):
         (folder / "sys.config").unlink(missing_ok=True)
