@@ -59,6 +59,7 @@ def hangs(stand: Stand) -> bool:
 
 
 def test_who_asked_is_answered_while_the_disk_of_the_journals_hangs(hooked: Stand, journals: Path, hook: Path) -> None:
+    """And a relctld that comes up then is not kept by what an earlier one left there."""
     code = hook.with_name("hook.code")
     with hooked.begin("1.1.0") as asked:
         wait_until(hook.with_name("hook.asked").exists, WITHIN, what="the hook")
@@ -71,7 +72,16 @@ def test_who_asked_is_answered_while_the_disk_of_the_journals_hangs(hooked: Stan
     hooked.untouched()
     code.write_text("0")
     hooked.upgrade("1.1.0").done()
+    hooked.daemon.kill()
+    left = journals / "gone" / "left.tar.gz"
+    left.parent.mkdir()
+    left.touch()
+    with frozen(journals):
+        hooked.daemon.start()
+        assert hooked.daemon.status("web")["version"] == "1.1.0"
+        wait_until(lambda: hangs(hooked), WITHIN, what="the leftovers to be removed")
     hooked.is_at("1.1.0")
+    wait_until(lambda: not left.exists(), WITHIN, what="their end")
 
 
 @pytest.mark.parametrize("phase", ["begun", "committing"])

@@ -57,7 +57,7 @@ def test_links_that_others_may_have_put_there_lead_to_nobody_elses(bed: Path, ta
 def test_a_link_of_roots_that_others_led_us_to_leads_to_nothing_of_roots(bed: Path) -> None:
     (bed / "roots" / "link").symlink_to("empty")
     (bed / "users" / "app").symlink_to(bed / "roots")
-    with pytest.raises(OSError, match="is a link that cannot be trusted"):
+    with pytest.raises(OSError, match="app, on the way to it, is a link that cannot be trusted"):
         led_to(bed / "users" / "app" / "link", NOBODY)
 
 
@@ -66,6 +66,30 @@ def test_a_link_to_a_third_ones_directory_is_refused(bed: Path) -> None:
     (bed / "roots" / "link").symlink_to(bed / "users" / "empty")
     with pytest.raises(OSError, match="or make it the release's user's"):
         led_to(bed / "roots" / "link", NOBODY)
+
+
+@pytest.mark.parametrize("target", ["empty", "missing"])
+def test_roots_links_are_not_reached_by_a_way_that_others_chose(bed: Path, target: str) -> None:
+    (bed / "roots" / "link").symlink_to(target)
+    (bed / "users" / "app").symlink_to(bed / "roots")
+    with pytest.raises(OSError, match=r"users/app"):
+        led_to(bed / "users" / "app" / "link", NOBODY)
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_no_link_of_others_is_followed_behind_one_of_roots(bed: Path, name: str) -> None:
+    (bed / "users" / "app").symlink_to(bed / "roots")
+    (bed / "roots" / "link").symlink_to(bed / "users" / "app")
+    with pytest.raises(OSError, match="roots/link"):
+        own(bed / "roots" / "link" / name, NOBODY, 0o755)
+    assert (bed / "roots" / "empty").stat().st_uid == 0
+    assert not (bed / "roots" / "missing").exists()
+
+
+def test_a_way_may_lead_up_again_by_a_link_of_roots(bed: Path) -> None:
+    (bed / "roots" / "link").symlink_to("../users/empty/..")
+    own(bed / "roots" / "link" / "made", NOBODY, 0o750)
+    assert (bed / "users" / "made").stat().st_uid == NOBODY.uid
 
 
 def test_links_in_a_circle_lead_nowhere(bed: Path) -> None:

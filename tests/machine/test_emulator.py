@@ -348,7 +348,8 @@ def test_what_fails_before_the_first_switch_needs_no_restart() -> None:
 
 
 def test_the_outage_is_counted_over_all_its_parts() -> None:
-    for fate, seconds in ((KINDS[0], 1.0), (KINDS[2], 2.0), (replace(KINDS[0], ill=True), 2.0)):
+    refused = replace(KINDS[0], refuses=True)  # then the old VM serves on
+    for fate, seconds in ((KINDS[0], 1.0), (KINDS[2], 2.0), (replace(KINDS[0], ill=True), 2.0), (refused, 0.0)):
         after = world(fate)
         run(after)
         assert after.journal.outage == seconds

@@ -60,7 +60,7 @@ def launches(j: Journal, epoch: int, boot: str) -> str | None:
 def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     """What brings the upgrade closer to its end."""
     step = _next_step(j, disk, node, now)
-    return _timed(j, step, now) if isinstance(step, Enter) else step
+    return _timed(step, now) if isinstance(step, Enter) else step
 
 
 def after_failure(j: Journal, act: Act, why: str, now: float) -> Enter | None:
@@ -68,9 +68,9 @@ def after_failure(j: Journal, act: Act, why: str, now: float) -> Enter | None:
     if act is Act.PREPARE and j.phase is Phase.BEGUN:
         return enter(j, Phase.CLEANING, now, why)
     if act in (Act.PREPARE, Act.SWITCH, Act.VERIFY) or (act is Act.INSTALL and j.candidate):
-        return _timed(j, enter(j, Phase.RESTARTING, now, why), now)
+        return _timed(enter(j, Phase.RESTARTING, now, why), now)
     found = upgrade.after_failure(j, act, why, now)
-    return _timed(j, found, now) if found else None
+    return _timed(found, now) if found else None
 
 
 def _next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
@@ -168,6 +168,8 @@ def _restarting(j: Journal, node: Node, now: float) -> Step:
     gone = late and node.life is Life.GONE
     if node.boot == j.boot and node.epoch <= j.epoch and not is_origins and not gone:
         return Do(Act.RESTART)
+    if is_origins and node.incarnation == j.incarnation:
+        j = replace(j, dark=None)  # it has served all the time
     return Wait(j.until) if node.life is Life.COMING and not late else enter(j, Phase.CLEANING, now)
 
 
@@ -183,13 +185,13 @@ def _back(j: Journal, node: Node, why: str, now: float) -> Enter:
     return enter(replace(j, epoch=j.epoch + 1) if switching else j, Phase.RESTARTING, now, why)
 
 
-def _timed(j: Journal, step: Enter, now: float) -> Enter:
+def _timed(step: Enter, now: float) -> Enter:
     """From the order to end a VM until the next one is ready nothing is served."""
     after = step.journal
     if after.phase in _DARK:
-        return Enter(replace(after, dark=now if j.dark is None else j.dark))
-    gone = 0.0 if j.dark is None else max(0.0, now - j.dark)
-    return Enter(replace(after, dark=None, outage=j.outage + gone))
+        return Enter(replace(after, dark=now if after.dark is None else after.dark))
+    gone = 0.0 if after.dark is None else max(0.0, now - after.dark)
+    return Enter(replace(after, dark=None, outage=after.outage + gone))
 
 
 def _how_it_ended(j: Journal, node: Node) -> str:

@@ -125,7 +125,7 @@ MEANING: dict[Note, tuple[str, str]] = {
         "It is done, verified and permanent; outage_s: for how long nothing was served, where an emulator restarted.",
     ),
     Note.UPGRADE_FAILED: (
-        "id, from, to, by, seconds, why, runs",
+        "id, from, to, by, seconds, outage_s, why, runs",
         "It did not happen: the node runs what it ran, and nothing of the attempt is left.",
     ),
     Note.REMOVED: ("versions, by", "Installed versions were removed, by an operator or for `keep_versions`."),

@@ -6,10 +6,8 @@ the same. A failure at any point leaves nothing behind and says why.
 """
 
 import contextlib
-import errno
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -274,12 +272,7 @@ def make_run_folder(place: Place, identity: Identity) -> None:
     """RUN/releases/NAME with its FIFO, and an empty scratch directory that is the node's own."""
     place.run.mkdir(mode=0o711, parents=True, exist_ok=True)
     fifo.make(place.run / "out", identity.uid, identity.gid)
-    try:
-        shutil.rmtree(place.scratch)
-    except FileNotFoundError:
-        pass
-    except RecursionError as error:
-        raise OSError(errno.ELOOP, "its directories are nested too deeply to be removed", str(place.scratch)) from error
+    folders.remove(place.scratch)
     folders.own(place.scratch, identity, 0o700)
 
 

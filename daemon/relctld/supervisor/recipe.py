@@ -119,7 +119,7 @@ def read_recipe(
         late=None if spec.crash.keep == 0 or _DUMP in env else _DUMP,
         release=release,
         launched=Launched(
-            version=release.boot_version if release else None,
+            version=_version(release, candidate),
             flavour=str(release.flavour) if release else None,
             node=spec.node.name or (release.node if release else None),
             fingerprints=fingerprints(spec),
@@ -156,6 +156,13 @@ def _inspect(spec: ReleaseSpec, env: Mapping[str, str], scratch: Path, version: 
         if spec.command is None or version is not None:
             raise
         return None
+
+
+def _version(release: Release | None, candidate: Candidate | None) -> str | None:
+    """The version that runs then: a hybrid is started by the target's files, and runs the origin's applications."""
+    if candidate is not None and candidate.hybrid:
+        return hybrid.shown(candidate.hybrid)
+    return release.boot_version if release else None
 
 
 def _command(spec: ReleaseSpec, release: Release | None) -> tuple[str, ...]:

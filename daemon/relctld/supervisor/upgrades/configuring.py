@@ -29,7 +29,7 @@ WITHIN = 60.0
 LARGEST = 16 << 20
 _LONGEST = 300
 
-_RAISED = re.compile(r"\*\* \(([\w.]+)\) ")
+_RAISED = re.compile(r"\*\* \(([\w.]*)")  # also (EXIT from #PID<0.98.0>), whose reason may be any term
 _TELLING = frozenset({
     "RuntimeError", "System.EnvError", "File.Error", "Code.LoadError", "CompileError", "SyntaxError",
     "TokenMissingError", "MismatchedDelimiterError", "UndefinedFunctionError",
@@ -124,9 +124,10 @@ async def evaluate(version: Version, folder: Path, home: Path, commands: Command
 
 
 def _make_room(folder: Path, identity: Identity) -> None:
-    """What an earlier evaluation has left there must not pass for the result of this one."""
+    """What an earlier evaluation has left there must not pass for the result of this one; its user removes it."""
     folders.own(folder, identity, 0o700)
-    (folder / "sys.config").unlink(missing_ok=True)
+    with as_user(identity.uid, identity.gid, identity.groups):
+        (folder / "sys.config").unlink(missing_ok=True)
 
 
 def _why(outcome: Outcome) -> str:
@@ -134,7 +135,7 @@ def _why(outcome: Outcome) -> str:
     said = [line.strip() for line in outcome.tail.splitlines() if line.strip() and "rash dump" not in line]
     raised = [line for line in said if "** (" in line]
     if raised and (found := _RAISED.search(raised[0])) and found[1] not in _TELLING:
-        return f"{raised[0][: found.end() - 1]}, whose message is not shown: it may quote values"
+        return f"** ({found[1]}), whose message is not shown: it may quote values"
     return (raised or [outcome.error(WITHIN) or ""])[0][:_LONGEST]
 
 

@@ -7,7 +7,6 @@ Blocking: for worker threads. What is the node's is written as its user.
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,4 +45,4 @@ def clear(folder: Path) -> None:
     """Nothing is laid ready any more. Raises OSError."""
     if folder.exists():
         (folder / _MARK).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        folders.remove(folder)

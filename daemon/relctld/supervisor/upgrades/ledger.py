@@ -137,14 +137,13 @@ def _known(kind: type[Any], body: dict[str, Any]) -> dict[str, Any]:
 
 
 def under_way(state_dir: Path) -> list[str]:
-    """The releases with a journal; of the others, what was taken in for upgrades that never began is dropped."""
-    found = []
-    for folder in sorted((state_dir / "upgrades").glob("*/")):
-        if (folder / _JOURNAL).exists():
-            found.append(folder.name)
-        else:
-            Ledger(state_dir, folder.name).drop_tarballs()
-    return found
+    """The releases with a journal."""
+    return sorted(path.parent.name for path in (state_dir / "upgrades").glob(f"*/{_JOURNAL}"))
+
+
+def at_rest(state_dir: Path) -> list[str]:
+    """The others that have a folder: what may still lie there was taken in for upgrades that never began."""
+    return sorted({path.name for path in (state_dir / "upgrades").glob("*/")} - {*under_way(state_dir)})
 
 
 def _sync(folder: Path) -> None:

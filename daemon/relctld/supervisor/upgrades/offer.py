@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from relctld.beam import hybrid
 from relctld.beam.handler.replies import HandlerError, Processes
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
@@ -169,7 +170,7 @@ class Offers:
         restart = f"restart it first: relctl restart {self._managed.name}"
         if running and running != survey.permanent:
             why = f"{running} was installed in the node and never made permanent"
-            raise RefusedError("impossible", f"{why}; a boot would bring {survey.permanent}", restart)
+            raise RefusedError("impossible", f"{why}; a boot would bring {hybrid.shown(survey.permanent)}", restart)
         if running != tree.boot_version:  # its list is made up (mix ships none), torn, or another's
             running = self._tools.nodes.known(self._managed.name).version or self._managed.launched.version or running
         if running != tree.boot_version:

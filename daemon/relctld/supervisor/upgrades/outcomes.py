@@ -12,6 +12,7 @@ def outcome_of(managed: Managed, j: Journal, end: Finish, seconds: float) -> dic
     """What is written down. `runs`: the version that should run; `now`: after a failure, how it is, in words."""
     state = managed.state
     restarted = state.epoch != j.epoch or (j.way is not Way.RESTART and state.incarnation != j.incarnation)
+    restarted |= bool(j.candidate) and (end.ok or end.left)  # then `epoch` is already that of the candidate
     runs = j.target if end.ok or end.left else j.origin
     rests = j.way is Way.RESTART and (state.vm is None or not (j.starts or j.origin == j.target))
     return {
@@ -24,8 +25,8 @@ def outcome_of(managed: Managed, j: Journal, end: Finish, seconds: float) -> dic
         "why": end.why,
         "runs": "" if rests else runs,
         "left": end.left,
-        "restarted": restarted or bool(j.candidate),
-        "now": "" if end.ok or end.left else _now(managed, j, restarted=restarted or bool(j.candidate)),
+        "restarted": restarted,
+        "now": "" if end.ok or end.left else _now(managed, j, restarted=restarted),
         "seconds": round(seconds, 3),
     } | ({"outage_s": round(j.outage, 3)} if j.way is Way.EMULATOR else {})
 

@@ -34,7 +34,7 @@ from relctld.supervisor.shell import Shell
 from relctld.supervisor.upgrades import disk, memory
 from relctld.supervisor.upgrades.deploying import Deployment, Deployments
 from relctld.supervisor.upgrades.launches import Launches
-from relctld.supervisor.upgrades.ledger import Entry, Ledger, under_way
+from relctld.supervisor.upgrades.ledger import Entry, Ledger, at_rest, under_way
 from relctld.supervisor.upgrades.leftovers import Leftovers
 from relctld.supervisor.upgrades.making import entry_of, make, transaction_of, versions_of
 from relctld.supervisor.upgrades.offer import Offer, Wanted
@@ -100,6 +100,8 @@ class Upgrades:
                     self._start(managed, ledger, entry, None)
                 else:
                     log.error("upgrade.damaged", release=name, folder=str(ledger.folder))
+        for name in at_rest(self._state_dir):
+            self._leftovers.remove(name, Ledger(self._state_dir, name).drop_tarballs)
 
     async def close(self, *, gives_way: bool = False) -> None:
         """Leave what is under way to a later relctld. Who waits is told so; if it is our successor, answered by it."""

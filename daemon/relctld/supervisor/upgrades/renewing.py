@@ -1,5 +1,6 @@
 """One hot upgrade whose relup restarts the emulator: a hot one, with what lies between two VMs (`core.emulator`)."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,10 +48,10 @@ class Renewal(Transaction):
     async def _look(self) -> tuple[Disk, Node]:
         j, state = self.journal, self._managed.state
         seen, node = await super()._look()
-        readied = await self._work(laid, self._laid)
+        readied, is_left = await self._work(laid, self._laid), await self._work(self._laid.exists)
         last = state.last_exit
         ended = in_words(last.cause, last.status, last.detail) if last and last.epoch in (j.epoch, j.epoch + 1) else ""
-        seen = replace(seen, configured=frozenset({j.origin, j.target}), swapped=readied is not None, readied=readied)
+        seen = replace(seen, configured=frozenset({j.origin, j.target}), swapped=is_left, readied=readied)
         return seen, replace(node, boot=boot_id(), ended=ended, astray=node.astray and not self._given_up)
 
     @property
@@ -75,10 +76,13 @@ class Renewal(Transaction):
         await self._work(lay, self._laid, self._version(j.target).identity, files, candidate)
 
     async def _files_of(self, version: str) -> dict[str, bytes]:
-        """What release_handler reads of a version."""
+        """What release_handler reads of a version. A target system may have no configuration."""
         found = self._version(version)
         boot = await self._work(configuring.read, found.place.with_name("start.boot"), found.identity)
-        return {f"{version}/start.boot": boot, f"{version}/sys.config": await self._configuration(version)}
+        files = {f"{version}/start.boot": boot}
+        with contextlib.suppress(FileNotFoundError):
+            files[f"{version}/sys.config"] = await self._configuration(version)
+        return files
 
     async def _files_of_hybrid(self) -> dict[str, bytes]:
         j = self.journal

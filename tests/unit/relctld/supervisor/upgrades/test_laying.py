@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from relctld.host.users import identity_of
 from relctld.supervisor.upgrades.laying import clear, laid, lay
@@ -33,3 +36,20 @@ def test_a_link_that_its_user_left_there_leads_nowhere(tmp_path: Path) -> None:
     (folder / "releases/RELEASES").symlink_to(other)
     lay(folder, identity, {"RELEASES": b"2"}, "")
     assert (other.read_text(), (folder / "releases/RELEASES").read_bytes()) == ("mine", b"2")
+
+
+def test_what_is_too_deep_to_be_removed_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "candidate"
+    lay(folder, identity_of(os.geteuid()), {}, "")
+    fd = os.open(folder / "releases", os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("deep", dir_fd=fd)
+        inner = os.open("deep", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    try:
+        with pytest.raises(OSError, match=r"nested too deeply|Too many open files"):
+            clear(folder)
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)

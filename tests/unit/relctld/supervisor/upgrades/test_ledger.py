@@ -11,7 +11,7 @@ import pytest
 
 from relctld.core.model import Flavour
 from relctld.core.transaction import Journal, Phase
-from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, as_text, under_way
+from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, as_text, at_rest, under_way
 from tests.host.dying import killed_at_each
 
 JOURNAL = Journal("web", "i" * 32, "ann", "2026-01-01T00:00:00Z", "1", "2", 7, "c1", 10.0, 300.0, reversible=True)
@@ -51,6 +51,15 @@ def test_what_a_later_relctld_wrote_more_is_left_aside(ledger: Ledger) -> None:
     body["journal"]["colour"] = body["luggage"]["weight"] = "unheard of"
     path.write_text(json.dumps(body))
     assert ledger.read() == ENTRY
+
+
+def test_who_only_looks_for_journals_changes_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.write(ENTRY)
+    idle = Ledger(tmp_path, "idle")
+    idle.close(OUTCOME)
+    (idle.folder / "ab.tar.gz").write_bytes(b"tarball")
+    assert (under_way(tmp_path), at_rest(tmp_path)) == (["web"], ["idle"])
+    assert (idle.folder / "ab.tar.gz").exists()
 
 
 def test_what_is_over_leaves_its_outcome_alone(ledger: Ledger, tmp_path: Path) -> None:
