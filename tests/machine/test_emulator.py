@@ -356,6 +356,15 @@ def test_the_outage_is_counted_over_all_its_parts() -> None:
         assert after.journal.dark is None
 
 
+def test_the_time_that_the_host_was_down_is_no_outage_that_we_know() -> None:
+    journal = replace(BEGIN, phase=Phase.SWITCHING, candidate=HYBRID, hybrid=HYBRID, dark=5.0, outage=1.0)
+    after = replace(world(KINDS[0]), journal=journal, laid=None)
+    strike(after, "host reboots")
+    after.now = 9000.0
+    assert not run(after).ok
+    assert (after.journal.outage, after.journal.dark) == (1.0, None)
+
+
 def test_what_is_ill_is_left_where_that_was_asked_for() -> None:
     after = world(replace(KINDS[0], wrong=Phase.INSTALLED, leave=True))
     assert run(after) == Finish(ok=False, why="old code", left=True)

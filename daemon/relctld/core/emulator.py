@@ -59,6 +59,8 @@ def launches(j: Journal, epoch: int, boot: str) -> str | None:
 
 def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     """What brings the upgrade closer to its end."""
+    if node.boot != j.boot:
+        j = replace(j, dark=None)  # by a clock that is gone
     step = _next_step(j, disk, node, now)
     return _timed(step, now) if isinstance(step, Enter) else step
 
