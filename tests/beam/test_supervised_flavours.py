@@ -1,8 +1,8 @@
 """Every flavour lives under relctld as an operator expects: as relctld's user, and as another one."""
 
 import os
-import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from tests.asked import LONG
 from tests.beam.supervised import OTHER_USER, Host, crashed, get, http_ready, is_vm, notes
 from tests.epmds import free_port
+from tests.releases.package import package
 from tests.running import ROOT
 from tests.waiting import wait_until
 
@@ -104,16 +105,16 @@ def test_mix_with_a_runtime_config_file_boots_twice_in_one_process(mapp_root: Pa
 
 
 def test_the_version_that_boots_next_is_shown_beside_the_one_that_runs(mapp_root: Path, host: Host) -> None:
-    releases = mapp_root / "releases"
-    shutil.copytree(releases / "1.0.0", releases / "1.0.1")
+    tarball = package("mapp", "1.1.0")
+    subprocess.run(["tar", "-xf", tarball, "-C", mapp_root, "lib", "releases/1.1.0"], check=True, timeout=30)
     daemon = host.run(web=host.release(mapp_root))
     daemon.wait_for("web", state="running", version="1.0.0", boot_version="1.0.0")
-    data = releases / "start_erl.data"
-    data.write_text(data.read_text().replace(" 1.0.0", " 1.0.1"))
-    daemon.wait_for("web", state="running", version="1.0.0", boot_version="1.0.1")
-    assert "a restart would boot 1.0.1" in daemon.relctl("status").stdout
+    data = mapp_root / "releases" / "start_erl.data"
+    data.write_text(data.read_text().replace(" 1.0.0", " 1.1.0"))
+    daemon.wait_for("web", state="running", version="1.0.0", boot_version="1.1.0")
+    assert "a restart would boot 1.1.0" in daemon.relctl("status").stdout
     daemon.relctl("restart", "web")
-    daemon.wait_for("web", state="running", version="1.0.1", boot_version="1.0.1")
+    daemon.wait_for("web", state="running", version="1.1.0", boot_version="1.1.0")
 
 
 def test_a_tree_that_is_none_says_what_was_looked_for(host: Host) -> None:
