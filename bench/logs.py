@@ -20,6 +20,8 @@ from bench.measure import table
 from bench.rig import Rig
 
 GB, MB = 1e9, 1e6
+LONG = 4096
+"""Bytes of a long line."""
 ENOUGH = 12.0
 """Seconds after which a tool gets no more rounds."""
 PATIENCE = 60.0
@@ -33,7 +35,7 @@ def lines(rig: Rig) -> dict[str, Any]:
 
 def blocks(rig: Rig) -> dict[str, Any]:
     """The same with lines of 4 kB."""
-    return _one_writer(rig, 4096)
+    return _one_writer(rig, LONG)
 
 
 def many(rig: Rig) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def many(rig: Rig) -> dict[str, Any]:
 
 def _one_writer(rig: Rig, width: int) -> dict[str, Any]:
     # No multiple of 50 MB: a tool may rotate a full file at the very end, under the eyes of who counts.
-    rounds, size = (3, 120_000_000) if rig.quick else (9, 220_000_000)
+    rounds, size = (3, 120_000_000) if rig.quick else (9, 660_000_000 if width == LONG else 220_000_000)
     return _compare(
         rig, f"one writer, lines of {width} B, {size / MB:.0f} MB", [Job("one", size // width, width)], rounds
     )
@@ -87,6 +89,7 @@ def _side_by_side(
 def _once(capture: Capture, jobs: Sequence[Job]) -> dict[str, Any]:
     """One run: MB/s, processor seconds per GB, lines that are not where they should be."""
     size = sum(job.size for job in jobs)
+    os.sync()  # what others left to write would be written at this one's cost
     before = cpu_ns(capture.own())
     capture.open_gate()
     done = capture.done(len(jobs), 300.0)

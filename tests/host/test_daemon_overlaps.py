@@ -180,7 +180,9 @@ def test_start_while_stopping_waits_then_starts(scene: Scene) -> None:
 def test_stop_while_restarting_overtakes_it(scene: Scene) -> None:
     scene.no("clingy")
     scene.daemon.wait_for("clingy", state="running")
-    restarting, stopping = scene.begin("restart", "clingy"), scene.begin("stop", "clingy")
+    restarting = scene.begin("restart", "clingy")
+    scene.daemon.wait_for("clingy", state="stopping")
+    stopping = scene.begin("stop", "clingy")
     code, [said] = wait(restarting)
     assert (code, said["error"]["message"]) == (1, "overtaken by stop of root")
     scene.go("clingy")

@@ -273,7 +273,7 @@ def test_a_nodes_user_cannot_lead_us_elsewhere_with_a_link_on_the_way(bench: Ben
     (target / "cron.d").mkdir()
     (home / "a").symlink_to(target)
     error = bench.fails(user="daemon", directories=(home / "a/cron.d",))
-    assert str(error) == f"{home}/a/cron.d: not a directory"
+    assert str(error) == f"{home}/a/cron.d: a, on the way to it, is a link that cannot be trusted"
     bench.fails(user="daemon", directories=(home / "a/new",))
     assert owner(target / "cron.d")[0] == 0
     assert not (target / "new").exists()
