@@ -145,7 +145,9 @@ def test_what_fails_comes_back_by_itself(stand: Stand, vsn: str, how: str, words
 
 
 def test_a_new_emulator_that_does_not_boot_is_followed_by_the_old_one(stand: Stand) -> None:
-    stand.upgrade(renewed(stand.name, "1.1.0", "kernel", no_boot)).failed("the new emulator ended before it was ready")
+    late = "the new emulator ended before it was ready"
+    soon = "its configuration cannot be evaluated"  # mix evaluates it by a VM with the same flags, before any restart
+    stand.upgrade(renewed(stand.name, "1.1.0", "kernel", no_boot)).failed(late if stand.name == "rapp" else soon)
     stand.is_at("1.0.0")
     stand.untouched()
     environment_is_its_own(stand)
