@@ -33,8 +33,25 @@ _RELUP = """
     ok = file:write_file(File, io_lib:format("~tp.~n", [New])), halt(0).
 """
 _BOOT = """
-    [Rel] = init:get_plain_arguments(),
-    ok = systools:make_script(Rel, [{path, ["lib/*/ebin"]}, {outdir, "."}, no_warn_sasl, {variables, []}]), halt(0).
+    [Rel, Folder] = init:get_plain_arguments(),
+    ok = systools:make_script(Rel, [{path, ["lib/*/ebin"]}, {outdir, "."}, no_warn_sasl, {variables, []}]),
+    Read = fun(File) -> {ok, Data} = file:read_file(File), binary_to_term(Data) end,
+    {script, Id, All} = Read(Rel ++ ".boot"),
+    [begin
+        {script, _, Old} = Read(File),
+        Loaded = [App || {apply, {application, load, [{application, App, _}]}} <- Old],
+        Started = [App || {apply, {application, start_boot, [App, _]}} <- Old],
+        Providers = [Call || {apply, {'Elixir.Config.Provider', boot, _}} = Call <- Old],
+        Ahead = lists:usort([Path || {path, [Path | _]} <- Old, lists:suffix("/consolidated", Path)]),
+        New = lists:append([case Step of
+            {apply, {application, load, [{application, App, _}]}} -> [Step || lists:member(App, Loaded)];
+            {apply, {application, start_boot, [stdlib, _]}} -> [Step | Providers];
+            {apply, {application, start_boot, [App, _]}} -> [Step || lists:member(App, Started)];
+            {path, Paths} -> [{path, Ahead ++ Paths}];
+            _ -> [Step]
+        end || Step <- All]),
+        ok = file:write_file(File, term_to_binary({script, Id, New}))
+    end || File <- filelib:wildcard(filename:join(Folder, "{start,start_clean}.boot"))], halt(0).
 """
 
 
@@ -110,11 +127,11 @@ def _take_libraries(otp: Path, to: Path) -> None:
 
 
 def _make_boot(tree: Path, rel: Path, how: str) -> None:
-    """start.boot, by OTP 25's systools, which runs on OTP 28 too."""
+    """start.boot and start_clean.boot, by OTP 25's systools, which runs on OTP 28 too, with what mix puts in."""
     sasl = next((tree / "lib").glob("sasl-*"))
     erl = otps.erl("28") if how == "28" else "erl"
     shutil.copy(rel, tree / rel.name)
-    run([erl, *otps.QUIET, "-pa", str(sasl / "ebin"), "-eval", _BOOT, "-extra", rel.stem], tree, rel.parent.name)
-    (tree / f"{rel.stem}.boot").replace(rel.parent / "start.boot")
-    for leftover in (rel.name, f"{rel.stem}.script"):
+    argv = [erl, *otps.QUIET, "-pa", str(sasl / "ebin"), "-eval", _BOOT, "-extra", rel.stem, str(rel.parent)]
+    run(argv, tree, rel.parent.name)
+    for leftover in (rel.name, f"{rel.stem}.script", f"{rel.stem}.boot"):
         (tree / leftover).unlink()
