@@ -42,12 +42,18 @@ _BOOT = """
         Loaded = [App || {apply, {application, load, [{application, App, _}]}} <- Old],
         Started = [App || {apply, {application, start_boot, [App, _]}} <- Old],
         Providers = [Call || {apply, {'Elixir.Config.Provider', boot, _}} = Call <- Old],
+        Known = lists:append([Paths || {path, Paths} <- Old]),
         Ahead = lists:usort([Path || {path, [Path | _]} <- Old, lists:suffix("/consolidated", Path)]),
         New = lists:append([case Step of
             {apply, {application, load, [{application, App, _}]}} -> [Step || lists:member(App, Loaded)];
             {apply, {application, start_boot, [stdlib, _]}} -> [Step | Providers];
             {apply, {application, start_boot, [App, _]}} -> [Step || lists:member(App, Started)];
-            {path, Paths} -> [{path, Ahead ++ Paths}];
+            {path, Paths} ->
+                Own = [case lists:member("$RELEASE_LIB" ++ Place, Known) of
+                    true -> "$RELEASE_LIB" ++ Place;
+                    false -> "$ROOT/lib" ++ Place
+                end || "$ROOT/lib" ++ Place <- Paths],
+                [{path, [Path || Path <- Ahead, Own =/= Paths] ++ Own}];
             _ -> [Step]
         end || Step <- All]),
         ok = file:write_file(File, term_to_binary({script, Id, New}))
