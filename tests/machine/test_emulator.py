@@ -205,19 +205,23 @@ def run(world: World, blow: str | None = None, at: int = -1) -> Finish:
                 continue
             strike(world, blow or "")
             step = world.step()
-        match step:
-            case Finish():
-                return step
-            case Enter(journal):
-                world.journal, world.findings = journal, None
-            case Do(act):
-                world.do(act)
-            case Wait(until):
-                world.now = until if until is not None else world.now + 1
+        if isinstance(step, Finish):
+            return step
+        follow(world, step)
         if count == at and blow == "killed after":
             world.findings = None
         world.check()
     raise AssertionError(f"no end in sight: {world.journal}, {world.acts}")
+
+
+def follow(world: World, step: Step) -> None:
+    match step:
+        case Enter(journal):
+            world.journal, world.findings = journal, None
+        case Do(act):
+            world.do(act)
+        case Wait(until):
+            world.now = until if until is not None else world.now + 1
 
 
 def strike(world: World, blow: str) -> None:
@@ -289,16 +293,11 @@ def test_two_strikes_end_rightly_too(fate: Fate) -> None:
             for count in range(ENOUGH):
                 if count in blows:
                     strike(after, blows[count])
-                match after.step():
-                    case Finish() as end:
-                        assert_it_ended_rightly(after, end)
-                        break
-                    case Enter(journal):
-                        after.journal, after.findings = journal, None
-                    case Do(act):
-                        after.do(act)
-                    case Wait(until):
-                        after.now = until if until is not None else after.now + 1
+                step = after.step()
+                if isinstance(step, Finish):
+                    assert_it_ended_rightly(after, step)
+                    break
+                follow(after, step)
                 after.check()
             else:
                 raise AssertionError(f"no end in sight: {after.journal}, {after.acts}")
@@ -311,15 +310,10 @@ def test_a_vm_that_never_comes_up_keeps_no_upgrade_for_ever(fate: Fate) -> None:
         for count in range(ENOUGH):
             if count == at:
                 after.life = Life.COMING
-            match after.step():
-                case Finish():
-                    break
-                case Enter(journal):
-                    after.journal, after.findings = journal, None
-                case Do(act):
-                    after.do(act)
-                case Wait(until):
-                    after.now = until if until is not None else after.now + 1
+            step = after.step()
+            if isinstance(step, Finish):
+                break
+            follow(after, step)
             after.check()
         else:
             raise AssertionError(f"{after.journal.phase} for ever, silent since {at}")
