@@ -13,8 +13,6 @@ from relctld.core.emulator import after_failure, launches, next_step
 from relctld.core.transaction import (
     Act,
     Disk,
-    Do,
-    Enter,
     Finish,
     Install,
     Journal,
@@ -22,10 +20,10 @@ from relctld.core.transaction import (
     Node,
     Phase,
     Step,
-    Wait,
     Way,
     taken_up,
 )
+from tests.machine.replay import follow
 
 OLD, NEW, HYBRID = "1.0.0", "1.1.0", "__new_emulator__1.0.0"
 BEGIN = Journal(
@@ -205,23 +203,12 @@ def run(world: World, blow: str | None = None, at: int = -1) -> Finish:
                 continue
             strike(world, blow or "")
             step = world.step()
-        if isinstance(step, Finish):
-            return step
-        follow(world, step)
+        if end := follow(world, step):
+            return end
         if count == at and blow == "killed after":
             world.findings = None
         world.check()
     raise AssertionError(f"no end in sight: {world.journal}, {world.acts}")
-
-
-def follow(world: World, step: Step) -> None:
-    match step:
-        case Enter(journal):
-            world.journal, world.findings = journal, None
-        case Do(act):
-            world.do(act)
-        case Wait(until):
-            world.now = until if until is not None else world.now + 1
 
 
 def strike(world: World, blow: str) -> None:
@@ -293,11 +280,9 @@ def test_two_strikes_end_rightly_too(fate: Fate) -> None:
             for count in range(ENOUGH):
                 if count in blows:
                     strike(after, blows[count])
-                step = after.step()
-                if isinstance(step, Finish):
-                    assert_it_ended_rightly(after, step)
+                if end := follow(after, after.step()):
+                    assert_it_ended_rightly(after, end)
                     break
-                follow(after, step)
                 after.check()
             else:
                 raise AssertionError(f"no end in sight: {after.journal}, {after.acts}")
@@ -310,10 +295,8 @@ def test_a_vm_that_never_comes_up_keeps_no_upgrade_for_ever(fate: Fate) -> None:
         for count in range(ENOUGH):
             if count == at:
                 after.life = Life.COMING
-            step = after.step()
-            if isinstance(step, Finish):
+            if follow(after, after.step()):
                 break
-            follow(after, step)
             after.check()
         else:
             raise AssertionError(f"{after.journal.phase} for ever, silent since {at}")

@@ -12,6 +12,7 @@ import pytest
 
 from relctld.core.switch import NOTHING, is_targets, launches, next_step
 from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Life, Node, Phase, Step, Wait, Way, taken_up
+from tests.machine.replay import follow
 
 OLD, NEW = "1.0.0", "1.1.0"
 BEGIN = Journal(
@@ -241,18 +242,10 @@ def test_a_vm_that_comes_never_keeps_no_switch_for_ever(fate: Fate) -> None:
         for count in range(ENOUGH):
             if count == at:
                 after.life = Life.COMING
-            step = after.step()
-            match step:
-                case Finish():
-                    break
-                case Enter(journal):
-                    after.journal, after.findings = journal, None
-                case Do(act):
-                    after.do(act)
-                case Wait(until):
-                    after.now = until if until is not None else after.now + 1
-        assert isinstance(step, Finish), f"{after.journal.phase} for ever, silent since {at}"
-        assert step.ok is (after.selects == NEW)
+            if end := follow(after, after.step()):
+                break
+        assert end, f"{after.journal.phase} for ever, silent since {at}"
+        assert end.ok is (after.selects == NEW)
 
 
 def test_a_good_switch_takes_these_steps() -> None:

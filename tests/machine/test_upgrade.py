@@ -27,6 +27,7 @@ from relctld.core.transaction import (
     taken_up,
 )
 from relctld.core.upgrade import next_step
+from tests.machine.replay import follow
 
 OLD, NEW = "1.0.0", "1.1.0"
 BEGIN = Journal("web", "u1", "ada", "2026-01-01T00:00:00Z", OLD, NEW, 3, "i1", 10.0, 300.0, reversible=True)
@@ -216,16 +217,8 @@ def run(world: World, blow: str | None = None, at: int = -1) -> Finish:
                 continue
             _strike(world, blow or "")
             step = world.step()
-        match step:
-            case Finish():
-                return step
-            case Enter(journal):
-                world.journal = journal
-                world.findings = None
-            case Do(act):
-                world.do(act)
-            case Wait(until):
-                world.now = until if until is not None else world.now + 1
+        if end := follow(world, step):
+            return end
         if count == at and blow == "killed after":
             world.findings = None
         world.check()
@@ -337,19 +330,11 @@ def test_a_link_that_never_comes_back_keeps_no_upgrade_for_ever(fate: Fate) -> N
         for count in range(ENOUGH):
             if count == at:
                 after.life = Life.COMING
-            step = after.step()
-            match step:
-                case Finish():
-                    break
-                case Enter(journal):
-                    after.journal, after.findings = journal, None
-                case Do(act):
-                    after.do(act)
-                case Wait(until):
-                    after.now = until if until is not None else after.now + 1
+            if end := follow(after, after.step()):
+                break
             after.check()
-        assert isinstance(step, Finish), f"{after.journal.phase} for ever, silent since {at}"
-        assert step.ok is (after.selects == NEW)
+        assert end, f"{after.journal.phase} for ever, silent since {at}"
+        assert end.ok is (after.selects == NEW)
 
 
 def test_the_time_in_which_nobody_was_there_does_not_count() -> None:

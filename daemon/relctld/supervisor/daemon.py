@@ -34,6 +34,7 @@ from relctld.host.signals import Signals
 from relctld.host.systemd import Notifier
 from relctld.host.terminal import Terminals
 from relctld.host.workers import Workers
+from relctld.supervisor import surprises
 from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.door import open_door
@@ -54,7 +55,6 @@ from relctld.supervisor.roster import Roster
 from relctld.supervisor.services import Services
 from relctld.supervisor.standby import Standbys
 from relctld.supervisor.succession import Succession, Trial, become_quiet, leave_word, take_word
-from relctld.supervisor.surprises import Scribe
 from relctld.supervisor.upgrades.registry import Upgrades
 
 log = structlog.get_logger()
@@ -111,10 +111,10 @@ class Daemon:
 
     def _assemble(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: _tell_surprise(context))
+        loop.set_exception_handler(lambda _, context: surprises.tell(context))
         self._pool = Workers(_WORKERS, "worker")
         self._errands = Workers(_ERRANDS, "errand")
-        self._scribe = Scribe()
+        self._scribe = surprises.Scribe()
         self._notifier = Notifier(self._environ)
         self._signals = Signals(loop)
         self._reaper = Reaper(loop, self._signals)
@@ -393,8 +393,3 @@ class Daemon:
             self._quiet.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._quiet.wait(), _EXTEND_EVERY)
-
-
-def _tell_surprise(context: Mapping[str, Any]) -> None:
-    """What went wrong in a callback or a task that nobody waits for; it costs that alone."""
-    log.error("surprise", cause=str(context.get("message")), exc_info=context.get("exception"))

@@ -1,8 +1,8 @@
 """What goes wrong by a bug of ours costs one thing of one release, is told, and leaves nobody waiting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
@@ -31,6 +31,11 @@ def end_of(effect: Effect, why: str, at: str, chance: float) -> Event | None:
             return Recorded(name, request_id, why)
         case _:
             return None
+
+
+def tell(context: Mapping[str, Any]) -> None:
+    """What went wrong in a callback or a task that nobody waits for; it costs that alone."""
+    log.error("surprise", cause=str(context.get("message")), exc_info=context.get("exception"))
 
 
 class Scribe(ThreadPoolExecutor):
