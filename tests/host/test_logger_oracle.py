@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -257,9 +257,10 @@ def test_files_taken_away_and_a_clock_that_jumps(rig: Rig, timestamps: bool) -> 
     rig.set_clock(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp())
     rig.add("web", max_size=400_000, max_age=3600.0, timestamps=timestamps)
     rig.start()
-    number = 150_000
+    number, last = 150_000, 1000
     flood = writer(rig, "web", number)
     moved: list[Path] = []
+    deleted = 0
     for turn in range(40 if LONG else 10):
         before = kept(rig)
         wait_until(lambda before=before: kept(rig) != before or flood.poll() is not None, what="more")
@@ -270,12 +271,15 @@ def test_files_taken_away_and_a_clock_that_jumps(rig: Rig, timestamps: bool) -> 
                     moved.append(rig.logs / f"moved{turn}")
                 case 1:
                     current.unlink()
+                    deleted += 1
                 case 2:
                     current.chmod(0)
                 case _:
                     hour = chance.randrange(24)
                     rig.set_clock(datetime(2026, 11, 22, hour, 59, 59, tzinfo=UTC).timestamp())
     assert flood.wait(120) == 0
+    wait_until(current.exists, what="a file again, after the last was taken away")
+    assert writer(rig, "web", last, first=number).wait(60) == 0
     wait_until(lambda: accounted(rig), 60, what="all of it")
     assert rig.stop() == 0
     found = list(numbers(rig.logged("web"), timestamps=timestamps))
@@ -283,6 +287,8 @@ def test_files_taken_away_and_a_clock_that_jumps(rig: Rig, timestamps: bool) -> 
     beside = [list(numbers(file.read_bytes(), timestamps=timestamps)) for file in moved]
     for lot in beside:
         assert lot == list(range(lot[0], lot[-1] + 1)) if lot else True
-    everything = found + [each for lot in beside for each in lot]
+    everything = sorted(found + [each for lot in beside for each in lot])
     assert len(everything) == len(set(everything))
-    assert number - 1 in everything
+    assert everything[-last:] == list(range(number, number + last)), "what came after all that is not whole"
+    missing = sum(after > before + 1 for before, after in pairwise([-1, *everything]))
+    assert missing <= deleted, "lines are gone that were in no deleted file"
