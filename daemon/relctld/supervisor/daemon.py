@@ -144,6 +144,7 @@ class Daemon:
         self._interpreter.answer = self._parts.answer
         self._upgrades = Upgrades(
             state_dir=self._first_config.state_dir,
+            run_dir=self._run_dir,
             pool=self._errands,
             prepare=self._launcher.recipe,
             surroundings=self._launcher.surroundings,

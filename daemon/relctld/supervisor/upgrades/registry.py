@@ -61,6 +61,7 @@ class Upgrades:
         self,
         *,
         state_dir: Path,
+        run_dir: Path,
         pool: Executor,
         prepare: Prepare,
         surroundings: Callable[[ReleaseSpec], Surroundings],
@@ -79,7 +80,7 @@ class Upgrades:
         self._shell, self._nodes, self._commands = shell, nodes, commands
         self._parts, self._history, self._run_hook, self._ask, self._save = parts, history, run_hook, ask, save
         self._loop = asyncio.get_running_loop()
-        self.launches = Launches(state_dir, lambda name: name in self._running or name in self._unfinished)
+        self.launches = Launches(state_dir, run_dir)
         self._running: dict[str, Running] = {}
         self._preparing: dict[str, str] = {}
         self._leftovers = Leftovers(pool)
@@ -91,12 +92,14 @@ class Upgrades:
     def resume(self) -> None:
         """Go on with the upgrades of a former self; before any request is heard."""
         begun = self._unfinished = frozenset(under_way(self._state_dir))
+        for name in begun:
+            self.launches.course(name).is_left = True
         for name, managed in self._shell.releases.items():
             ledger = Ledger(self._state_dir, name)
             with contextlib.suppress(OSError):
                 if name not in begun:
                     self._leftovers.remove(name, _remove_leftovers, managed.spec.root, ledger)
-                elif (entry := ledger.read()) is not None:
+                elif (entry := self.launches.course(name).found()) is not None:
                     self._start(managed, ledger, entry, None)
                 else:
                     log.error("upgrade.damaged", release=name, folder=str(ledger.folder))
@@ -191,7 +194,7 @@ class Upgrades:
         except OSError as error:
             why = f"the removal of a version cannot be brought to its end: {error}"
             raise RefusedError("failed", why, "see to its tree, then ask again") from error
-        entry = await self._work(ledger.read)
+        entry = await self._work(self.launches.course(managed.name).found)
         if entry is not None and managed.name not in self._running:
             self._start(managed, ledger, entry, None)
             self._check_under_way(managed.name)
@@ -253,16 +256,17 @@ class Upgrades:
         transaction = transaction_of(managed, ledger, entry, tools, offer)
         running = Running(transaction, begun or self._loop.time())
         self._running[managed.name] = running
+        self.launches.course(managed.name).begin(entry)
         self._shell.post(UpgradeBegun(managed.name, Upgrading(j.id, j.target, j.by)))
         if begun is not None:
             self._history.report(
                 managed.name, Note.UPGRADE_BEGUN, {"id": j.id, "from": j.origin, "to": j.target, "by": j.by}
             )
-        running.task = self._loop.create_task(self._run(managed, ledger, running), name=f"upgrade {managed.name}")
+        running.task = self._loop.create_task(self._run(managed, running), name=f"upgrade {managed.name}")
         running.task.add_done_callback(_seen)
         return running
 
-    async def _run(self, managed: Managed, ledger: Ledger, running: Running) -> dict[str, Any]:
+    async def _run(self, managed: Managed, running: Running) -> dict[str, Any]:
         transaction = running.transaction
         end = await self._to_its_end(managed.name, transaction)
         outcome = outcome_of(managed, transaction.journal, end, self._loop.time() - running.begun)
@@ -273,7 +277,7 @@ class Upgrades:
             self._save(managed)  # before the journal goes: whoever comes after us does this again, or finds it done
         while True:
             try:
-                await self._work(ledger.close, outcome)
+                await self._work(self.launches.course(managed.name).close, outcome)
                 break
             except OSError as error:
                 self._explain(managed.name, f"its journal cannot be closed: {error}")
@@ -354,7 +358,7 @@ class Upgrades:
             surround=self._surround,
             order=self._order,
             ask=self._ask,
-            lock=self.launches.locks[managed.name],
+            course=self.launches.course(managed.name),
             entered=lambda _: None,
             shown=lambda _: None,
             told=lambda _: None,
