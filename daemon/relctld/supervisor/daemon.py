@@ -142,6 +142,7 @@ class Daemon:
         self._launcher.roots = self._roots_beside
         self._parts = Parts(self._shell)
         self._interpreter.answer = self._parts.answer
+        self._facts = FactFinder(self._errands)
         self._upgrades = Upgrades(
             state_dir=self._first_config.state_dir,
             run_dir=self._run_dir,
@@ -156,9 +157,9 @@ class Daemon:
             run_hook=self._interpreter.asking.upgrade_hook,
             ask=self._interpreter.asking.ask,
             save=self._interpreter.save,
+            look_anew=self._facts.look_anew,
         )
         self._upgrades.launches.attend(self._launcher)
-        self._facts = FactFinder(self._errands)
         self._loggers = Loggers(
             self._run_dir, self._reaper, self._journal, self._pool, self._scribe, self._shell.releases
         )

@@ -7,7 +7,7 @@ Rule 2: `launches` is asked before every launch: what a boot brings is what the 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,6 @@ from relctld.core.events import UpgradeBegun, UpgradeEnded
 from relctld.core.model import Hook, Op, ReleaseSpec, Upgrading
 from relctld.core.notes import Note
 from relctld.core.transaction import Finish, Journal, Way, taken_up
-from relctld.host import tree as files
 from relctld.host.command import Commands
 from relctld.host.users import identity_of
 from relctld.supervisor.journal import Journal as History
@@ -31,11 +30,11 @@ from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.parts import Parts
 from relctld.supervisor.recipe import Place, Recipe, Surroundings
 from relctld.supervisor.shell import Shell
-from relctld.supervisor.upgrades import disk, memory
+from relctld.supervisor.upgrades import memory
 from relctld.supervisor.upgrades.deploying import Deployment, Deployments
 from relctld.supervisor.upgrades.launches import Launches
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, at_rest, under_way
-from relctld.supervisor.upgrades.leftovers import Leftovers
+from relctld.supervisor.upgrades.leftovers import Leftovers, remove_all
 from relctld.supervisor.upgrades.making import entry_of, make, transaction_of, versions_of
 from relctld.supervisor.upgrades.offer import Offer, Wanted
 from relctld.supervisor.upgrades.outcomes import outcome_of, told
@@ -73,12 +72,14 @@ class Upgrades:
         run_hook: RunHook,
         ask: Ask,
         save: Callable[[Managed], None],
+        look_anew: Callable[[Managed], Awaitable[None]],
     ) -> None:
         self._state_dir = state_dir
         self._pool = pool
         self._prepare, self._surroundings = prepare, surroundings
         self._shell, self._nodes, self._commands = shell, nodes, commands
-        self._parts, self._history, self._run_hook, self._ask, self._save = parts, history, run_hook, ask, save
+        self._parts, self._history, self._run_hook, self._ask = parts, history, run_hook, ask
+        self._save, self._look_anew = save, look_anew
         self._loop = asyncio.get_running_loop()
         self.launches = Launches(state_dir, run_dir)
         self._running: dict[str, Running] = {}
@@ -98,7 +99,7 @@ class Upgrades:
             ledger = Ledger(self._state_dir, name)
             with contextlib.suppress(OSError):
                 if name not in begun:
-                    self._leftovers.remove(name, _remove_leftovers, managed.spec.root, ledger)
+                    self._leftovers.remove(name, remove_all, managed.spec.root, ledger)
                 elif (entry := self.launches.course(name).found()) is not None:
                     self._start(managed, ledger, entry, None)
                 else:
@@ -129,6 +130,7 @@ class Upgrades:
             return await self._joined(running, tell, wait=args["wait"])
         last = await self._work(ledger.last)
         if last.get("id") == request_id:
+            await self._look_anew(managed)
             return told(name, last)
         begun = self._loop.time()
         async with self._prepared(managed, ledger, by[1]):
@@ -275,6 +277,7 @@ class Upgrades:
         if managed.state.vm is not None and managed.state.epoch == epoch and (j.starts or j.origin == j.target):
             managed.launched = replace(managed.launched, version=outcome["runs"])
             self._save(managed)  # before the journal goes: whoever comes after us does this again, or finds it done
+        await self._look_anew(managed)  # who is told of the end shall see it
         while True:
             try:
                 await self._work(self.launches.course(managed.name).close, outcome)
@@ -382,14 +385,6 @@ class Upgrades:
 
     def _work(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         return self._loop.run_in_executor(self._pool, function, *args)
-
-
-def _remove_leftovers(root: Path, ledger: Ledger) -> None:
-    """Of a plan, of an offer that was being judged, of a removal under way, when a former self ended."""
-    ledger.drop_tarballs()
-    with contextlib.suppress(OSError):
-        finish(ledger)
-        files.remove(root, disk.STAGING)
 
 
 def _seen(task: "asyncio.Task[dict[str, Any]]") -> None:
