@@ -239,6 +239,8 @@ class Interpreter:
         self._reaper.watch(vm.pid, pidfd, lambda status, _: self._exited(managed, epoch, status))
         if amiss is not None:
             self._latecomers.look_after(managed, epoch, vm, managed.spec.limits, amiss)
+        else:
+            self._latecomers.search(managed, epoch, vm, managed.spec.limits)
 
     def _exited(self, managed: Managed, epoch: int, status: ExitStatus, why: str | None = None) -> None:
         managed.pidfd = None
