@@ -2,7 +2,13 @@
 
     daemon      assembles everything, comes up and goes down, reloads
     shell       the inbox, `step`, the one timer
-    interpreter carries out effects; decides nothing and awaits nothing
+    interpreter carries out effects; decides nothing and awaits nothing. By kind of effect:
+    vms         VMs launched and adopted, watched, signalled; how they end
+    sweeps      what a VM leaves behind: swept; its crash dump
+    asking      probes and hooks
+    saving      states to the run directory, wants to the store
+    parts       the answers to requests
+    tasks       what takes time, by name
     launcher    what a launch takes, in a worker thread: user, directories, flavour, environment, gate
     managed     one release as the shell holds it: spec, state, and the handles of its VM
     roster      which releases there are: taken up, joined and left by reloads, forgotten

@@ -36,6 +36,7 @@ from relctld.host.terminal import Terminals
 from relctld.host.workers import Workers
 from relctld.supervisor import surprises
 from relctld.supervisor.announcer import Announcer
+from relctld.supervisor.asking import Asking
 from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.door import open_door
 from relctld.supervisor.ending import Ending
@@ -43,6 +44,7 @@ from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.ground import prepare
 from relctld.supervisor.interpreter import Interpreter
 from relctld.supervisor.journal import Journal
+from relctld.supervisor.latecomers import Latecomers
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.managed import Managed
@@ -52,10 +54,15 @@ from relctld.supervisor.parts import Parts
 from relctld.supervisor.reload import Loaded, Reloader
 from relctld.supervisor.remote import Remotes
 from relctld.supervisor.roster import Roster
+from relctld.supervisor.saving import Saver
 from relctld.supervisor.services import Services
+from relctld.supervisor.shell import Shell
 from relctld.supervisor.standby import Standbys
 from relctld.supervisor.succession import Succession, Trial, become_quiet, leave_word, take_word
+from relctld.supervisor.sweeps import Sweeps
+from relctld.supervisor.tasks import Tasks
 from relctld.supervisor.upgrades.registry import Upgrades
+from relctld.supervisor.vms import Vms
 
 log = structlog.get_logger()
 
@@ -100,7 +107,7 @@ class Daemon:
         self._upgrades.resume()
         await self._open_the_door()
         gc.freeze()  # what is there now stays: no need to look through it again and again
-        self._interpreter.start("thrift", allocator.stay_thrifty(self._errands))
+        self._tasks.start("thrift", allocator.stay_thrifty(self._errands))
         asked = await self._ending.asked()
         if asked is None:
             return await self._hand_over()
@@ -121,27 +128,51 @@ class Daemon:
         self._containment = containment.choose(self._run_dir)
         self._journal = Journal(self._store)
         self._store.start(loop, self._store_trouble)
+        self._shell = Shell()
+        self._tasks = Tasks()
         self._launcher = Launcher(self._reaper, self._containment, self._errands, self._environ, self._soft_nofile)
         commands = Commands(self._reaper, self._pool, self._soft_nofile)
-        self._nodes = Nodes(self._pool, self._journal)
+        self._launcher.roots = self._roots_beside
+        self._nodes = Nodes(self._pool, self._journal, self._shell.post)
         self._standbys = Standbys(self._launcher, self._reaper, self._containment)
-        self._interpreter = Interpreter(
+        vms = Vms(
+            shell=self._shell,
+            tasks=self._tasks,
             reaper=self._reaper,
             containment=self._containment,
             launcher=self._launcher,
             standbys=self._standbys,
+            latecomers=Latecomers(self._containment, self._journal, self._errands, self._tasks),
+            nodes=self._nodes,
+            pool=self._pool,
+        )
+        asking = Asking(
+            launcher=self._launcher,
             commands=commands,
             nodes=self._nodes,
-            store=self._store,
-            journal=self._journal,
             pool=self._pool,
-            errands=self._errands,
-            scribe=self._scribe,
+            releases=self._shell.releases,
         )
-        self._shell = self._interpreter.shell
-        self._launcher.roots = self._roots_beside
+        self._saver = Saver(self._shell, self._store, self._scribe)
         self._parts = Parts(self._shell)
-        self._interpreter.answer = self._parts.answer
+        interpreter = Interpreter(
+            shell=self._shell,
+            tasks=self._tasks,
+            vms=vms,
+            sweeps=Sweeps(
+                shell=self._shell,
+                tasks=self._tasks,
+                containment=self._containment,
+                pool=self._pool,
+                errands=self._errands,
+            ),
+            asking=asking,
+            saver=self._saver,
+            containment=self._containment,
+            journal=self._journal,
+            answer=self._parts.answer,
+        )
+        self._shell.interpret = interpreter.carry_out
         self._upgrades = Upgrades(
             state_dir=self._first_config.state_dir,
             pool=self._errands,
@@ -152,9 +183,9 @@ class Daemon:
             commands=commands,
             parts=self._parts,
             history=self._journal,
-            run_hook=self._interpreter.asking.upgrade_hook,
-            ask=self._interpreter.asking.ask,
-            save=self._interpreter.save,
+            run_hook=asking.upgrade_hook,
+            ask=asking.ask,
+            save=self._saver.save,
         )
         self._upgrades.launches.attend(self._launcher)
         self._facts = FactFinder(self._errands)
@@ -168,7 +199,10 @@ class Daemon:
         self._roster = Roster(
             run_dir=self._run_dir,
             log_dir=config.log_dir,
-            interpreter=self._interpreter,
+            shell=self._shell,
+            tasks=self._tasks,
+            vms=vms,
+            asking=asking,
             store=self._store,
             scribe=self._scribe,
             changed=self._loggers.plan,
@@ -296,7 +330,7 @@ class Daemon:
     # -- reload --------------------------------------------------------------------------------
 
     def _hang_up(self) -> None:
-        self._interpreter.start("reload", self._reload_by_signal())
+        self._tasks.start("reload", self._reload_by_signal())
 
     async def _reload_by_signal(self) -> None:
         await self._up.wait()
@@ -324,7 +358,7 @@ class Daemon:
     # -- over ----------------------------------------------------------------------------------
 
     def _user_signal(self) -> None:
-        self._interpreter.start("re-exec", self._reexec_by_signal())
+        self._tasks.start("re-exec", self._reexec_by_signal())
 
     async def _reexec_by_signal(self) -> None:
         await self._up.wait()
@@ -336,7 +370,7 @@ class Daemon:
         await self._remotes.close()
         await self._upgrades.close(gives_way=True)
         self._standbys.close()
-        await become_quiet(self._interpreter, self._server)
+        await become_quiet(self._shell, self._tasks, self._server)
         self._announcer.close()
         self._nodes.close()
         self._loggers.stop(with_logger=False)
@@ -344,7 +378,8 @@ class Daemon:
         self._shell.close()
         leave_word(self._run_dir, self._server, self._parts)
         await self._door.hand_over(self._errands)
-        await self._interpreter.close()
+        self._saver.close()
+        await self._tasks.close()
         self._scribe.shutdown(wait=True)
         self._journal.flush()
         self._store.close(_WRITTEN_WITHIN)
@@ -375,7 +410,8 @@ class Daemon:
         await remotes
         await self._door.close()
         self._shell.close()
-        await self._interpreter.close()
+        self._saver.close()
+        await self._tasks.close()
         self._reaper.close()
         self._containment.close()
         self._scribe.shutdown(wait=True)
