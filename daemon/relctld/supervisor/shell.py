@@ -17,7 +17,7 @@ import structlog
 from relctld.core import fleet
 from relctld.core.effects import Effect
 from relctld.core.events import Event, Tick
-from relctld.core.lifecycle import step
+from relctld.core.lifecycle import next_deadline, step
 from relctld.supervisor.managed import Managed
 
 log = structlog.get_logger()
@@ -41,6 +41,7 @@ class Shell:
         self._scheduled = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._deadlines: dict[str, float] = {}
 
     def post(self, event: Event) -> None:
         """Queue an event; it is dealt with before the loop sleeps again. Only on the loop's thread."""
@@ -72,11 +73,17 @@ class Shell:
             if managed is not None:
                 self._step(managed, event)
             else:
+                self._deadlines.pop(event.release, None)
                 self.for_nobody(event)
 
     def _step(self, managed: Managed, event: Event) -> None:
         before = managed.state
         managed.state, effects = step(before, event, managed.spec, self._loop.time())
+        at = next_deadline(managed.state)
+        if at is None:
+            self._deadlines.pop(managed.name, None)
+        else:
+            self._deadlines[managed.name] = at
         for effect in effects:
             with self._surprises(managed.name, effect):
                 self.interpret(managed, effect)
@@ -93,14 +100,16 @@ class Shell:
             log.exception("surprise", release=release, cause=type(cause).__name__)
 
     def _arm(self) -> None:
-        at = fleet.next_tick(managed.state for managed in self.releases.values())
+        at = fleet.next_tick(self._deadlines)
+        if self._timer is not None and self._timer.when() == at:
+            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if at is None else self._loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        for name in fleet.due((managed.state for managed in self.releases.values()), self._loop.time()):
+        for name in fleet.due(self._deadlines, self._loop.time()):
             self.post(Tick(name))
 
 
