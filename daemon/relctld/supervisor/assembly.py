@@ -54,6 +54,7 @@ from relctld.supervisor.succession import Trial
 from relctld.supervisor.sweeps import Sweeps
 from relctld.supervisor.tasks import Tasks
 from relctld.supervisor.upgrades.registry import Upgrades
+from relctld.supervisor.upgrades.runner import Runner
 from relctld.supervisor.vms import Vms
 
 _WORKERS = 512
@@ -172,11 +173,10 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         answer=parts.answer,
     )
     shell.interpret = interpreter.carry_out
-    upgrades = Upgrades(
+    runner = Runner(
         state_dir=ground.config.state_dir,
         pool=base.errands,
-        prepare=launcher.recipe,
-        surroundings=launcher.surroundings,
+        launcher=launcher,
         shell=shell,
         nodes=nodes,
         commands=commands,
@@ -186,7 +186,16 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         ask=asking.ask,
         save=saver.save,
     )
-    upgrades.launches.attend(launcher)
+    runner.launches.attend(launcher)
+    upgrades = Upgrades(
+        state_dir=ground.config.state_dir,
+        pool=base.errands,
+        runner=runner,
+        shell=shell,
+        nodes=nodes,
+        history=journal,
+        run_hook=asking.upgrade_hook,
+    )
     return Keeping(launcher, nodes, standbys, asking, vms, saver, parts, upgrades)
 
 
