@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from relctld.control.doorkeeper import Doorkeeper
-from relctld.core.model import ReleaseSpec
 from relctld.core.notes import Note
+from relctld.core.spec import ReleaseSpec
 from relctld.host import containment
 from relctld.host.command import Commands
 from relctld.host.containment import Containment

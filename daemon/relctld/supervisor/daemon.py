@@ -19,8 +19,8 @@ from relctld.control.handlers import Handlers
 from relctld.control.server import RefusedError
 from relctld.core import fleet
 from relctld.core.events import Halted
-from relctld.core.model import OnStop
 from relctld.core.notes import Note
+from relctld.core.spec import OnStop
 from relctld.host import allocator, reexec
 from relctld.supervisor.assembly import make_base, make_configured, make_front, make_keeping, tell_store_trouble
 from relctld.supervisor.door import Door

@@ -23,8 +23,9 @@ from typing import Any
 import structlog
 
 from relctld import __version__
-from relctld.core.model import OnFull, ReleaseState, State
 from relctld.core.notes import Note
+from relctld.core.spec import OnFull
+from relctld.core.state import ReleaseState, State
 from relctld.failpoints import Failpoint, reach
 from relctld.host import process
 from relctld.host.reaper import Reaper

@@ -14,7 +14,7 @@ from typing import Any
 from relctld.beam import crashdump
 from relctld.control.log_handlers import Asked, Part
 from relctld.core.effects import Done, Refused
-from relctld.core.model import Op
+from relctld.core.state import Op
 from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of

@@ -17,7 +17,7 @@ from relctld.beam.handler.replies import HandlerError, Processes, Survey
 from relctld.beam.package import relup
 from relctld.beam.package.relup import Script
 from relctld.beam.term.terms import Atom, Term
-from relctld.core.model import State
+from relctld.core.state import State
 from relctld.core.transaction import Install, Journal, Life, Node, Phase
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from relctld.control.server import RefusedError
-from relctld.core.model import Hook
 from relctld.core.notes import Note
+from relctld.core.spec import Hook
 from relctld.host import tree as files
 from relctld.host.users import identity_of
 from relctld.supervisor.journal import Journal as History

@@ -17,8 +17,9 @@ import structlog
 
 from relctld.core.effects import Done, Refused
 from relctld.core.events import UpgradeBegun, UpgradeEnded
-from relctld.core.model import Hook, Op, Upgrading
 from relctld.core.notes import Note
+from relctld.core.spec import Hook
+from relctld.core.state import Op, Upgrading
 from relctld.core.transaction import Finish, Journal, Way, taken_up
 from relctld.host.command import Commands
 from relctld.supervisor.journal import Journal as History
