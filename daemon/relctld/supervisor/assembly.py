@@ -40,6 +40,7 @@ from relctld.supervisor.journal import Journal
 from relctld.supervisor.latecomers import Latecomers
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.loggers import Loggers
+from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.overview import Overview
 from relctld.supervisor.parts import Parts
@@ -99,6 +100,7 @@ class Configured:
     """What follows the config."""
 
     in_force: InForce
+    logplan: LogPlan
     loggers: Loggers
     roster: Roster
     overview: Overview
@@ -204,7 +206,16 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
     config, shell, journal, errands = ground.config, base.shell, base.journal, base.errands
     in_force = InForce(with_doubts(config, base.containment.unenforced), ground.error)
     facts = FactFinder(errands)
-    loggers = Loggers(config.run_dir, base.reaper, journal, base.pool, base.scribe, shell.releases)
+    logplan = LogPlan(config.run_dir, journal, base.scribe, shell.releases)
+    loggers = Loggers(
+        run_dir=config.run_dir,
+        reaper=base.reaper,
+        journal=journal,
+        plan=logplan,
+        pool=base.pool,
+        scribe=base.scribe,
+        releases=shell.releases,
+    )
     roster = Roster(
         run_dir=config.run_dir,
         log_dir=config.log_dir,
@@ -214,11 +225,11 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         asking=keeping.asking,
         store=ground.store,
         scribe=base.scribe,
-        changed=loggers.plan,
+        changed=logplan.plan,
         kept=ground.kept,
     )
     roster.forgotten += [facts.forget, keeping.standbys.let_go]
-    shell.stepped += [keeping.standbys.stepped, loggers.stepped]
+    shell.stepped += [keeping.standbys.stepped, logplan.stepped]
     overview = Overview(
         shell=shell,
         facts=facts,
@@ -246,7 +257,7 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         shell=shell,
         errands=errands,
     )
-    return Configured(in_force, loggers, roster, overview, announcer, doorkeeper, reloader)
+    return Configured(in_force, logplan, loggers, roster, overview, announcer, doorkeeper, reloader)
 
 
 def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configured) -> Front:
@@ -286,7 +297,7 @@ def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configu
         shell=shell,
         overview=overview,
         nodes=keeping.nodes,
-        loggers=configured.loggers,
+        logplan=configured.logplan,
         store=ground.store,
         errands=errands,
         remotes=remotes,
