@@ -236,10 +236,9 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         nodes=keeping.nodes,
         upgrades=keeping.upgrades,
         loggers=loggers,
-        store=ground.store,
         containment=base.containment,
         in_force=in_force,
-        started=ground.started,
+        ground=ground,
     )
     announcer = Announcer(shell, base.notifier, errands, overview.look)
     doorkeeper = Doorkeeper(config.access)
