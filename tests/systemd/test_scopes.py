@@ -182,7 +182,8 @@ def test_a_vm_in_a_sub_cgroup_of_a_former_relctld_is_emptied_too(host: Host) -> 
     program = """
 import json, os, subprocess, sys
 from pathlib import Path
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host import containment, process
 held = containment.choose(Path("/run/elsewhere"))
 older = held._below

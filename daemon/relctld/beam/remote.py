@@ -25,7 +25,7 @@ from relctld.beam.dist.arguments import values_of
 from relctld.beam.launch import Release
 from relctld.beam.layout import ReleaseError, is_file, read_text
 from relctld.beam.vmargs import full_name
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 COOKIE_FILE = ".erlang.cookie"
 DYNAMIC_NAMES_ERTS = (11, 1)  # from here a node may be named by the one it connects to, for long names too

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from relctld.control.doorkeeper import Doorkeeper
-from relctld.core.model import ReleaseSpec
 from relctld.core.notes import Note
+from relctld.core.spec import ReleaseSpec
 from relctld.host import containment
 from relctld.host.command import Commands
 from relctld.host.containment import Containment
@@ -40,6 +40,7 @@ from relctld.supervisor.journal import Journal
 from relctld.supervisor.latecomers import Latecomers
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.loggers import Loggers
+from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.overview import Overview
 from relctld.supervisor.parts import Parts
@@ -54,6 +55,7 @@ from relctld.supervisor.succession import Trial
 from relctld.supervisor.sweeps import Sweeps
 from relctld.supervisor.tasks import Tasks
 from relctld.supervisor.upgrades.registry import Upgrades
+from relctld.supervisor.upgrades.runner import Runner
 from relctld.supervisor.vms import Vms
 
 _WORKERS = 512
@@ -98,6 +100,7 @@ class Configured:
     """What follows the config."""
 
     in_force: InForce
+    logplan: LogPlan
     loggers: Loggers
     roster: Roster
     overview: Overview
@@ -172,11 +175,10 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         answer=parts.answer,
     )
     shell.interpret = interpreter.carry_out
-    upgrades = Upgrades(
+    runner = Runner(
         state_dir=ground.config.state_dir,
         pool=base.errands,
-        prepare=launcher.recipe,
-        surroundings=launcher.surroundings,
+        launcher=launcher,
         shell=shell,
         nodes=nodes,
         commands=commands,
@@ -186,7 +188,16 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         ask=asking.ask,
         save=saver.save,
     )
-    upgrades.launches.attend(launcher)
+    runner.launches.attend(launcher)
+    upgrades = Upgrades(
+        state_dir=ground.config.state_dir,
+        pool=base.errands,
+        runner=runner,
+        shell=shell,
+        nodes=nodes,
+        history=journal,
+        run_hook=asking.upgrade_hook,
+    )
     return Keeping(launcher, nodes, standbys, asking, vms, saver, parts, upgrades)
 
 
@@ -195,7 +206,16 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
     config, shell, journal, errands = ground.config, base.shell, base.journal, base.errands
     in_force = InForce(with_doubts(config, base.containment.unenforced), ground.error)
     facts = FactFinder(errands)
-    loggers = Loggers(config.run_dir, base.reaper, journal, base.pool, base.scribe, shell.releases)
+    logplan = LogPlan(config.run_dir, journal, base.scribe, shell.releases)
+    loggers = Loggers(
+        run_dir=config.run_dir,
+        reaper=base.reaper,
+        journal=journal,
+        plan=logplan,
+        pool=base.pool,
+        scribe=base.scribe,
+        releases=shell.releases,
+    )
     roster = Roster(
         run_dir=config.run_dir,
         log_dir=config.log_dir,
@@ -205,21 +225,20 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         asking=keeping.asking,
         store=ground.store,
         scribe=base.scribe,
-        changed=loggers.plan,
+        changed=logplan.plan,
         kept=ground.kept,
     )
     roster.forgotten += [facts.forget, keeping.standbys.let_go]
-    shell.stepped += [keeping.standbys.stepped, loggers.stepped]
+    shell.stepped += [keeping.standbys.stepped, logplan.stepped]
     overview = Overview(
         shell=shell,
         facts=facts,
         nodes=keeping.nodes,
         upgrades=keeping.upgrades,
         loggers=loggers,
-        store=ground.store,
         containment=base.containment,
         in_force=in_force,
-        started=ground.started,
+        ground=ground,
     )
     announcer = Announcer(shell, base.notifier, errands, overview.look)
     doorkeeper = Doorkeeper(config.access)
@@ -237,7 +256,7 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         shell=shell,
         errands=errands,
     )
-    return Configured(in_force, loggers, roster, overview, announcer, doorkeeper, reloader)
+    return Configured(in_force, logplan, loggers, roster, overview, announcer, doorkeeper, reloader)
 
 
 def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configured) -> Front:
@@ -277,7 +296,7 @@ def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configu
         shell=shell,
         overview=overview,
         nodes=keeping.nodes,
-        loggers=configured.loggers,
+        logplan=configured.logplan,
         store=ground.store,
         errands=errands,
         remotes=remotes,

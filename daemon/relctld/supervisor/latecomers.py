@@ -9,8 +9,9 @@ import asyncio
 from concurrent.futures import Executor
 from typing import Final
 
-from relctld.core.model import Limits, Vm
 from relctld.core.notes import Note
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host.containment import Containment
 from relctld.host.manager import ManagerError
 from relctld.supervisor.journal import Journal

@@ -14,7 +14,7 @@ import structlog
 from relctld.config import Config, Plan
 from relctld.core import fleet
 from relctld.core.events import Reconfigured
-from relctld.core.model import ReleaseSpec, Restart
+from relctld.core.spec import ReleaseSpec, Restart
 from relctld.failpoints import Failpoint, reach
 from relctld.host import database, fifo, records
 from relctld.host.reexec import Kept

@@ -10,7 +10,8 @@ import structlog
 
 from relctld.core.effects import Signal, SignalVm
 from relctld.core.events import SpawnFailed, VmExited, VmSpawned
-from relctld.core.model import ExitStatus, ReleaseSpec, Vm
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import ExitStatus, Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host import gate, process
 from relctld.host.containment import Containment

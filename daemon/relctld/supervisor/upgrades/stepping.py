@@ -15,8 +15,8 @@ import structlog
 from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
-from relctld.core.model import Op
 from relctld.core.probes import ProcessProbe, Verdict
+from relctld.core.state import Op
 from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
 from relctld.supervisor.managed import Managed

@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from relctld.core.model import Op
 from relctld.core.probes import Finding, Probe
+from relctld.core.state import Op
 from relctld.core.transaction import Journal
 from relctld.host.command import Commands
 from relctld.supervisor.managed import Managed

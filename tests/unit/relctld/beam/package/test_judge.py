@@ -12,7 +12,7 @@ from relctld.beam.package.judge import Package, judge, judge_installed
 from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.relup import in_words
 from relctld.beam.package.tree import read_tree
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from tests.packages import (
     ERTS,
     MACHINE,
