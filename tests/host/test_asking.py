@@ -38,7 +38,7 @@ def test_a_disk_that_hangs_is_not_held_against_a_node(tmp_path: Path) -> None:
         asking = Asking(
             launcher=Launcher(reaper, containment.choose(tmp_path), pool, {}, 1024),
             commands=Commands(reaper, pool, 1024),
-            nodes=Nodes(pool, None),  # type: ignore[arg-type]  # nothing is told here
+            nodes=Nodes(pool, None, lambda _: None),  # type: ignore[arg-type]  # nothing is told here
             pool=pool,
             releases={"web": managed},
         )

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,15 +19,19 @@ from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of
 from relctld.logfiles import tail
-from relctld.supervisor.facts import FactFinder, release_object
+from relctld.supervisor.doctor.doctor import Doctor
+from relctld.supervisor.ending import Ending
 from relctld.supervisor.journal import event_object
 from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.logreading import LogReading
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
+from relctld.supervisor.overview import Overview
 from relctld.supervisor.parts import Parts
+from relctld.supervisor.reload import Reloader
 from relctld.supervisor.remote import Remotes
 from relctld.supervisor.shell import Shell
+from relctld.supervisor.succession import Trial
 from relctld.supervisor.upgrades.registry import Upgrades
 
 _NAME_WITHIN = 0.5
@@ -47,7 +51,7 @@ class Services:
         self,
         *,
         shell: Shell,
-        facts: FactFinder,
+        overview: Overview,
         nodes: Nodes,
         loggers: Loggers,
         store: Store,
@@ -55,14 +59,12 @@ class Services:
         remotes: Remotes,
         upgrades: Upgrades,
         parts: Parts,
-        describe: Callable[[], dict[str, Any]],
-        stop: Callable[[str], None],
-        reexec: Callable[[str], Awaitable[dict[str, Any]]],
-        reload: Callable[[bool, str], Any],
-        doctor: Callable[[list[str], str | None], Awaitable[dict[str, Any]]],
+        doctor: Doctor,
+        reloader: Reloader,
+        trial: Trial,
+        ending: Ending,
     ) -> None:
         self._shell = shell
-        self._facts = facts
         self._nodes = nodes
         self._loggers = loggers
         self._store = store
@@ -74,11 +76,12 @@ class Services:
         self._watchers: dict[str, set[Callable[[], None]]] = {}
         self.remotes = remotes
         self.upgrades = upgrades
-        self.daemon_status = describe
-        self.stop_daemon = stop
-        self.reexec = reexec
-        self.doctor = doctor
-        self._reload = reload
+        self.status = overview.look
+        self.daemon_status = overview.daemon
+        self.doctor = doctor.examine
+        self.reload = reloader.reload
+        self.reexec = trial.reexec
+        self._ending = ending
         shell.stepped.append(self._stepped)
 
     def names(self, *, configured: bool = False) -> list[str]:
@@ -121,18 +124,6 @@ class Services:
             except TimeoutError:
                 return str(uid)
         return self._user_names[uid]
-
-    async def status(self, names: list[str]) -> dict[str, Any]:
-        """The reply of `status`."""
-        releases = [self._shell.releases[name] for name in names]
-        facts = await self._facts.look(releases)
-        now = self._loop.time()
-        known = self._nodes.known
-        objects = [
-            release_object(each, facts[each.name], known(each.name), self.upgrades.shown(each.name), now)
-            for each in releases
-        ]
-        return {"daemon": self.daemon_status(), "releases": objects}
 
     async def evaluate(
         self, name: str, op: str, language: str, what: dict[str, Any], seconds: float, by: str
@@ -205,10 +196,9 @@ class Services:
 
         return await self._loop.run_in_executor(self._errands, read)
 
-    async def reload(self, *, plan: bool, by: str) -> dict[str, Any]:
-        """Apply the changed config, or only say what that would change."""
-        result: dict[str, Any] = await self._reload(plan, by)
-        return result
+    def stop_daemon(self, by: str) -> None:
+        """Told to stop by an operator. Raises RefusedError."""
+        self._ending.stop(None, by)
 
 
 def _dump_object(n: int, dump: crashdump.Dump) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Cgroups:
 
     def oom_kills(self, name: str, epoch: int, instance: str) -> OomKills:
         """By `memory.events`, which is there only where the memory controller is."""
-        return OomKills(groups.oom_kills(self._group(name, epoch, instance)))
+        return OomKills(groups.oom_kills(f"{self._home}/{groups.label(name, epoch, instance)}"))
 
     def close(self) -> None:
         """Remove our directory, unless a node still lives in it; also groups whose VM never passed its gate."""

@@ -134,7 +134,7 @@ class Scopes:
 
     def oom_kills(self, name: str, epoch: int, instance: str) -> OomKills:
         """Of the scope, and of the slice, which outlives it."""
-        own = groups.oom_kills(self._scope(name, epoch, instance))
+        own = groups.oom_kills(f"{self._home}/{_unit_name(name, epoch, instance)}")
         return OomKills(own, groups.oom_kills(self._home) or 0)
 
     def close(self) -> None:
