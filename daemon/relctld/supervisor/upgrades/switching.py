@@ -17,7 +17,7 @@ from relctld.beam.package.arrival import Arrival, Place, judge_arrival, judge_pr
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tarball import read_tarball
 from relctld.core.exits import in_words
-from relctld.core.model import Op, State
+from relctld.core.model import Op, State, Want
 from relctld.core.switch import after_failure, is_targets, next_step
 from relctld.core.transaction import Act, Disk, Enter, Journal, Life, Node, Phase, Step
 from relctld.host.process import boot_id
@@ -83,7 +83,7 @@ class Switch(Stepping):
         last = state.last_exit
         ended = in_words(last.cause, last.status, last.detail) if last and last.epoch == j.epoch + 1 else ""
         if state.state in _ENDED and state.vm is None:
-            return Node(Life.GONE, state.epoch, ended=ended)
+            return Node(Life.GONE, state.epoch, ended=ended, wanted=state.want is Want.UP)
         current = j.target if is_targets(j, state.epoch, boot_id()) else j.origin
         life = Life.UP if state.state is State.RUNNING else Life.COMING
         survey = Survey(None, None)
