@@ -309,6 +309,7 @@ class Daemon:
             sockets.chmod(self._run_dir, loaded.config.access)
             self._store.keep_seconds = loaded.config.events_keep
             self._roster.apply(loaded.config, plan)
+            self._interpreter.start("upgrades", self._upgrades.go_on())
             return [name for name, managed in self._shell.releases.items() if managed.restart_pending()]
 
         if plan_only:

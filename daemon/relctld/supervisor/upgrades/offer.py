@@ -20,12 +20,14 @@ from relctld.beam.package.placing import Placement
 from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
+from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
 from relctld.core.model import Flavour, State
 from relctld.host import tree as files
 from relctld.host import unpack
 from relctld.host.gate import Identity
 from relctld.host.staging import Received
+from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Recipe
 from relctld.supervisor.upgrades import configuring, disk
@@ -92,7 +94,7 @@ class Offers:
             raise refused("impossible", str(error), error.hint) from error
         except HandlerError as error:
             raise NoHotWayError("impossible", str(error)) from error
-        except (ReleaseError, ConfiguringError) as error:
+        except (ReleaseError, ConfiguringError, UnknownUserError, EnvFileError) as error:
             raise RefusedError("impossible", str(error)) from error
         except NodeError as error:
             raise RefusedError("impossible", f"its node cannot be asked: {error}") from error
@@ -101,7 +103,7 @@ class Offers:
 
     async def _make(self, wanted: Wanted, *, with_configuration: bool) -> Offer | None:
         self._check_state()
-        recipe = await self._work(self._tools.prepare, self._managed)
+        recipe = await self._work(self._tools.prepare, self._managed, None)
         release = recipe.release
         if release is None:
             raise RefusedError("impossible", "what its `command` runs is no release that relctl knows")

@@ -22,7 +22,6 @@ from relctld.core.events import UpgradeBegun, UpgradeEnded
 from relctld.core.model import Hook, Op, ReleaseSpec, Upgrading
 from relctld.core.notes import Note
 from relctld.core.transaction import Finish, Journal, Way, taken_up
-from relctld.host import tree as files
 from relctld.host.command import Commands
 from relctld.host.users import identity_of
 from relctld.supervisor.journal import Journal as History
@@ -31,15 +30,15 @@ from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.parts import Parts
 from relctld.supervisor.recipe import Place, Recipe, Surroundings
 from relctld.supervisor.shell import Shell
-from relctld.supervisor.upgrades import disk, memory
+from relctld.supervisor.upgrades import memory
 from relctld.supervisor.upgrades.deploying import Deployment, Deployments
 from relctld.supervisor.upgrades.launches import Launches
-from relctld.supervisor.upgrades.ledger import Entry, Ledger, at_rest, under_way
+from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, at_rest, under_way
 from relctld.supervisor.upgrades.leftovers import Leftovers
 from relctld.supervisor.upgrades.making import entry_of, make, transaction_of, versions_of
 from relctld.supervisor.upgrades.offer import Offer, Wanted
 from relctld.supervisor.upgrades.outcomes import outcome_of, told
-from relctld.supervisor.upgrades.removing import finish, remove_version
+from relctld.supervisor.upgrades.removing import finish, remove_leftovers, remove_version
 from relctld.supervisor.upgrades.running import Running
 from relctld.supervisor.upgrades.stepping import Stepping
 from relctld.supervisor.upgrades.taking import Tell
@@ -93,15 +92,26 @@ class Upgrades:
         begun = self._unfinished = frozenset(under_way(self._state_dir))
         for name, managed in self._shell.releases.items():
             ledger = Ledger(self._state_dir, name)
+            if managed.unconfigured:
+                continue  # nobody knows how its commands are run
             with contextlib.suppress(OSError):
                 if name not in begun:
-                    self._leftovers.remove(name, _remove_leftovers, managed.spec.root, ledger)
+                    self._leftovers.remove(name, remove_leftovers, managed.spec.root, ledger)
                 elif (entry := ledger.read()) is not None:
                     self._start(managed, ledger, entry, None)
                 else:
                     log.error("upgrade.damaged", release=name, folder=str(ledger.folder))
         for name in at_rest(self._state_dir):
             self._leftovers.remove(name, Ledger(self._state_dir, name).drop_tarballs)
+
+    async def go_on(self) -> None:
+        """With what of it belongs to a release that a reload has brought back."""
+        for name in sorted(self._unfinished - self._running.keys() - self._preparing.keys()):
+            managed = self._shell.releases.get(name)
+            if managed is not None and not managed.unconfigured:
+                with contextlib.suppress(RefusedError, OSError):  # the first says that it goes on
+                    async with self._prepared(managed, Ledger(self._state_dir, name), "relctld"):
+                        pass
 
     async def close(self, *, gives_way: bool = False) -> None:
         """Leave what is under way to a later relctld. Who waits is told so; if it is our successor, answered by it."""
@@ -360,8 +370,11 @@ class Upgrades:
             told=lambda _: None,
         )
 
-    def _recipe(self, managed: Managed) -> Recipe:
-        return self._prepare(managed.spec, Place(managed.folder, managed.log_folder))
+    def _recipe(self, managed: Managed, luggage: Luggage | None = None) -> Recipe:
+        spec = managed.spec
+        if luggage is not None:
+            spec = replace(spec, root=Path(luggage.root), flavour=luggage.flavour, release_name=luggage.name)
+        return self._prepare(spec, Place(managed.folder, managed.log_folder))
 
     def _surround(self, managed: Managed) -> Surroundings:
         return self._surroundings(managed.spec)
@@ -378,14 +391,6 @@ class Upgrades:
 
     def _work(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         return self._loop.run_in_executor(self._pool, function, *args)
-
-
-def _remove_leftovers(root: Path, ledger: Ledger) -> None:
-    """Of a plan, of an offer that was being judged, of a removal under way, when a former self ended."""
-    ledger.drop_tarballs()
-    with contextlib.suppress(OSError):
-        finish(ledger)
-        files.remove(root, disk.STAGING)
 
 
 def _seen(task: "asyncio.Task[dict[str, Any]]") -> None:

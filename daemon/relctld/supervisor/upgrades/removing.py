@@ -44,7 +44,7 @@ async def remove_version(managed: Managed, ledger: Ledger, tools: Tools, version
 
     def work() -> tuple[str, ...]:
         finish(ledger)
-        recipe = tools.prepare(managed)
+        recipe = tools.prepare(managed, None)
         if recipe.release is None:
             raise ReleaseError("what its `command` runs is no release that relctl knows")
         luggage = Luggage(str(recipe.release.root), recipe.release.flavour, recipe.release.name)
@@ -129,3 +129,11 @@ def _carry_out(root: Path, version: str, units: list[str]) -> None:
         if (left := without(entries, version)) != entries:
             files.write(root, RELEASES, render_releases(left))
     pieces.undo(root, STAGING, units)
+
+
+def remove_leftovers(root: Path, ledger: Ledger) -> None:
+    """Of a plan, of an offer that was being judged, of a removal under way, when a former self ended."""
+    ledger.drop_tarballs()
+    with contextlib.suppress(OSError):
+        finish(ledger)
+        files.remove(root, STAGING)

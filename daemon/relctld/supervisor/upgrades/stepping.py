@@ -15,10 +15,12 @@ import structlog
 from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
+from relctld.config import EnvFileError
 from relctld.core.model import Op
 from relctld.core.probes import ProcessProbe, Verdict
 from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
+from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades import removing
 from relctld.supervisor.upgrades.configuring import ConfiguringError
@@ -70,6 +72,9 @@ class Stepping:
         while True:
             try:
                 seen, node = await self._look()
+            except (UnknownUserError, EnvFileError) as error:
+                await self._wait_again(str(error))
+                continue
             except (OSError, ReleaseError, PackageError) as error:
                 await self._wait_again(f"its tree cannot be read: {error}")
                 continue
@@ -106,7 +111,7 @@ class Stepping:
         raise NotImplementedError
 
     async def _look(self) -> tuple[Disk, Node]:
-        """What disk and node say now. Raises OSError, ReleaseError, PackageError."""
+        """What disk and node say now. Raises OSError, ReleaseError, PackageError, UnknownUserError, EnvFileError."""
         raise NotImplementedError
 
     def _next(self, seen: Disk, node: Node, now: float) -> Step:
