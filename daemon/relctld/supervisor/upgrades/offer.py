@@ -68,7 +68,7 @@ class Offer:
 
 
 class NoHotWayError(RefusedError):
-    """No relup leads there, or none that can be used in this node; a restart would."""
+    """No relup leads there, or none that can be used in this node, or it does not run; a restart would."""
 
 
 _NO_HOT_WAY = frozenset({Kind.NO_RELUP, Kind.NO_WAY, Kind.BAD_RELUP, Kind.OTHER_ERTS})
@@ -150,7 +150,7 @@ class Offers:
             detail = state.health_detail or "there is no link to its node"
             raise NoHotWayError("impossible", f"its node cannot be asked: {detail}", "a hot upgrade needs the link")
         hint = f"relctl start {name}" if state.state in (State.STOPPED, State.FAILED) else f"wait: relctl status {name}"
-        raise RefusedError("impossible", f"it is {state.state}, and only a running node can be upgraded", hint)
+        raise NoHotWayError("impossible", f"it is {state.state}, and only a running node can be upgraded", hint)
 
     def _check_restart(self, package: Package, recipe: Recipe, flavour: Flavour) -> None:
         """A new emulator must be startable as a version that no file selects yet, with a boot script of its own."""

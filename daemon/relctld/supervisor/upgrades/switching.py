@@ -20,8 +20,10 @@ from relctld.core.exits import in_words
 from relctld.core.model import Op, State, Want
 from relctld.core.switch import after_failure, is_targets, next_step
 from relctld.core.transaction import Act, Disk, Enter, Journal, Life, Node, Phase, Step
+from relctld.host import folders
 from relctld.host.process import boot_id
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.recipe import Place as RunPlace
 from relctld.supervisor.recipe import Surroundings
 from relctld.supervisor.upgrades import configuring, disk, site
 from relctld.supervisor.upgrades.configuring import Version
@@ -133,9 +135,12 @@ class Switch(Stepping):
         )
         if await self._work(configuring.is_computed, version):
             home = self._managed.folder
-            folder = home / "scratch" / "upgrade" / self.journal.target
+            folder = RunPlace(home, self._managed.log_folder).evaluation
             await self._managed.alone()
-            await configuring.evaluate(version, folder, home, self._tools.commands, self._tools.pool)
+            try:
+                await configuring.evaluate(version, folder, home, self._tools.commands, self._tools.pool)
+            finally:
+                await self._work(folders.remove, folder)
         self._evaluated = True
 
     async def _register(self) -> None:
