@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import epmds
+from tests.asked import LONG
 from tests.beam.upgrading import WITHIN, Stand, standing
+from tests.releases.package import package
 from tests.releases.remade import remade
 from tests.waiting import wait_until
 
@@ -109,7 +112,32 @@ def test_what_the_config_names_and_is_not_there_is_said(one: Stand, tmp_path: Pa
     assert "surprise" not in one.daemon.said()
 
 
-@pytest.mark.parametrize("place", ["before", "behind"])
+def test_two_of_one_root_do_not_change_its_versions_at_once(one: Stand) -> None:
+    """Nor is a version removed that one of them runs."""
+    config = one.daemon.config.read_text()
+    beside = config[config.index("[release.web]") :]
+    for its, others in (
+        ("release.web", "release.api"),
+        (f'"rapp{one.host.epmd_port}@', f'"api{one.host.epmd_port}@'),
+        (f'"{one.port}"', f'"{epmds.free_port()}"'),
+    ):
+        assert its in beside
+        beside = beside.replace(its, others)
+    take_up(one, config + beside)
+    one.daemon.wait_for("api", WITHIN, state="running")
+    tarball = str(package("rapp", "1.1.0"))
+    with one.begin("1.1.0", "--soak", "1s", "--no-wait") as asked:
+        assert asked.wait(WITHIN) == 0
+    for words in (["upgrade", "api", tarball], ["deploy", "api", tarball], ["remove", "api", "1.1.0"]):
+        done = one.daemon.relctl(*words, check=False)
+        assert (done.returncode, "web has the same root" in done.stderr) == (5, True), done.stderr
+    one.is_at("1.1.0")
+    done = one.daemon.relctl("remove", "web", "1.0.0", check=False)
+    assert (done.returncode, "1.0.0 runs" in done.stderr) == (5, True), done.stderr
+    one.daemon.relctl("stop", "api")
+
+
+@pytest.mark.parametrize("place", ["before", "behind"] if LONG else ["behind"])
 def test_a_relup_that_ends_its_node_is_one_that_failed(one: Stand, tmp_path: Path, place: str) -> None:
     point, ends = "point_of_no_return,", "{apply,{init,stop,[]}},"
     both = ends + point if place == "before" else point + ends

@@ -36,6 +36,7 @@ from relctld.supervisor.upgrades.launches import Launches
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, at_rest, under_way
 from relctld.supervisor.upgrades.leftovers import Leftovers
 from relctld.supervisor.upgrades.making import entry_of, make, transaction_of, versions_of
+from relctld.supervisor.upgrades.neighbours import check_neighbours, run_beside
 from relctld.supervisor.upgrades.offer import Offer, Wanted
 from relctld.supervisor.upgrades.outcomes import outcome_of, told
 from relctld.supervisor.upgrades.removing import finish, remove_leftovers, remove_version
@@ -90,17 +91,18 @@ class Upgrades:
     def resume(self) -> None:
         """Go on with the upgrades of a former self; before any request is heard."""
         begun = self._unfinished = frozenset(under_way(self._state_dir))
+        taken = {managed.spec.root for name, managed in self._shell.releases.items() if name in begun}
         for name, managed in self._shell.releases.items():
             ledger = Ledger(self._state_dir, name)
             if managed.unconfigured:
                 continue  # nobody knows how its commands are run
             with contextlib.suppress(OSError):
-                if name not in begun:
-                    self._leftovers.remove(name, remove_leftovers, managed.spec.root, ledger)
-                elif (entry := ledger.read()) is not None:
+                if name in begun and (entry := ledger.read()) is not None:
                     self._start(managed, ledger, entry, None)
-                else:
+                elif name in begun:
                     log.error("upgrade.damaged", release=name, folder=str(ledger.folder))
+                elif managed.spec.root not in taken:  # else what lies there is of another's upgrade
+                    self._leftovers.remove(name, remove_leftovers, managed.spec.root, ledger)
         for name in at_rest(self._state_dir):
             self._leftovers.remove(name, Ledger(self._state_dir, name).drop_tarballs)
 
@@ -169,7 +171,8 @@ class Upgrades:
         """Remove an installed version. Raises RefusedError."""
         managed, ledger = self._shell.releases[name], Ledger(self._state_dir, name)
         async with self._prepared(managed, ledger, by):
-            gone = await remove_version(managed, ledger, self._tools(managed), version)
+            beside = run_beside(self._shell.releases, managed)
+            gone = await remove_version(managed, ledger, self._tools(managed), version, beside)
         self._history.report(name, Note.REMOVED, {"versions": [version], "by": by})
         return {"changed": True, "version": version, "removed": list(gone)}
 
@@ -216,6 +219,7 @@ class Upgrades:
         self._check_under_way(name)
         if (by := self._preparing.get(name)) is not None:
             raise RefusedError("busy", f"an upgrade by {by} is being prepared", "ask again in a moment")
+        check_neighbours(self._shell.releases, self._shell.releases[name], self.is_busy)
 
     def is_busy(self, name: str) -> bool:
         """Whether the tree of a release is being worked on, or will be by who takes up an upgrade."""
@@ -303,12 +307,7 @@ class Upgrades:
     async def _prune(self, managed: Managed, transaction: Stepping) -> None:
         """What is beyond `keep_versions` goes, but for what runs, what boots, and the way back."""
         keep = managed.spec.upgrade.keep_versions
-        try:
-            gone = await transaction.prune(keep)
-        except Exception:  # whatever it is: the upgrade is done
-            log.exception("upgrade.not-pruned", release=managed.name)
-            return
-        if gone:
+        if gone := await transaction.prune(keep, run_beside(self._shell.releases, managed)):
             self._history.report(managed.name, Note.REMOVED, {"versions": gone, "by": f"keep_versions = {keep}"})
 
     async def _to_its_end(self, name: str, transaction: Stepping) -> Finish:

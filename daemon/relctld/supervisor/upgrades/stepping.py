@@ -98,10 +98,14 @@ class Stepping:
         same = state.epoch == epoch and incarnation in ("", state.incarnation)
         return same and pidfd is not None and not process.has_ended(pidfd)
 
-    async def prune(self, keep: int) -> list[str]:
-        """Remove the oldest versions, when it is over; those that went. Raises OSError, ReleaseError, PackageError."""
-        ground, j = await self._ground(), self.journal
-        gone: list[str] = await self._work(removing.prune, ground, self._ledger, {j.origin, j.target}, keep)
+    async def prune(self, keep: int, beside: frozenset[str]) -> list[str]:
+        """Remove the oldest versions, when it is over, but for those that others run (`beside`); those that went."""
+        needed = {self.journal.origin, self.journal.target, *beside}
+        try:
+            gone: list[str] = await self._work(removing.prune, await self._ground(), self._ledger, needed, keep)
+        except Exception:  # whatever it is: the upgrade is done
+            log.exception("upgrade.not-pruned", release=self._managed.name)
+            return []
         if gone:
             with contextlib.suppress(NodeError, HandlerError):
                 await self._node.reread()
