@@ -7,7 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from relctld.core.model import ReleaseSpec, ReleaseState
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import ReleaseState
 from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.managed import Managed
 from tests.faults.blocked import unreadable

@@ -182,7 +182,8 @@ def test_a_vm_in_a_sub_cgroup_of_a_former_relctld_is_emptied_too(host: Host) -> 
     program = """
 import json, os, subprocess, sys
 from pathlib import Path
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host import containment, process
 held = containment.choose(Path("/run/elsewhere"))
 older = held._below
@@ -208,7 +209,8 @@ def test_without_delegation_too_a_relctld_that_died_while_it_moved_a_node_is_suc
     program = """
 import json, os, secrets, subprocess
 from pathlib import Path
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host import containment, process
 from relctld.host.containment.groups import path_of
 def choose():

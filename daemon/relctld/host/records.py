@@ -22,7 +22,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from relctld.core.lifecycle import to_keep
-from relctld.core.model import ReleaseState, Vm
+from relctld.core.state import ReleaseState, Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host.process import boot_id
 from relctld.wire.messages import OPERATIONS

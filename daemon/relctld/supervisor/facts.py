@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from relctld.beam.flavour import Release, inspect
 from relctld.beam.layout import ReleaseError
-from relctld.core.model import ReleaseSpec, Vm
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Vm
 from relctld.host.vmstat import Usage, VmStat
 from relctld.logger.policy import Counters, read_counters
 from relctld.supervisor.managed import Managed

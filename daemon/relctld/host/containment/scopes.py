@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host.containment import groups
 from relctld.host.containment.cgroups import Cgroups
 from relctld.host.containment.seam import OomKills

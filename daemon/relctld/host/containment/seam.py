@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 
 GRACE = 0.5
 """Seconds that leftovers of a gentle end have after SIGTERM."""

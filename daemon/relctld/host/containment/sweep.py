@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host.containment import groups
 from relctld.host.containment.seam import GRACE, PATIENCE, OomKills, unlimited
 from relctld.host.process import comm, describe, start_ticks, stat

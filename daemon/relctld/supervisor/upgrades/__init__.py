@@ -20,5 +20,6 @@ outcomes.py     how they end, for operators
 removing.py     a version goes
 versions.py     what is installed
 running.py      one that is under way, and those who wait for it
-registry.py     the upgrades of all releases; nobody else is called from outside
+runner.py       all that are under way, carried to their ends
+registry.py     what is asked for, by operators and by the rest of relctld
 """

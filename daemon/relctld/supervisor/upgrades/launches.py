@@ -8,7 +8,7 @@ from pathlib import Path
 
 from relctld.beam.layout import NothingInstalled
 from relctld.core import emulator, switch
-from relctld.core.model import ReleaseSpec
+from relctld.core.spec import ReleaseSpec
 from relctld.core.transaction import Journal, Phase, Way
 from relctld.host.process import boot_id
 from relctld.supervisor.launcher import Launcher

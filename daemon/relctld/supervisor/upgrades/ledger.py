@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.core.transaction import Journal, Phase, Way
 
 _VERSION = 1

@@ -6,17 +6,19 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from relctld.core.model import Op
 from relctld.core.probes import Finding, Probe
+from relctld.core.state import Op
 from relctld.core.transaction import Journal
 from relctld.host.command import Commands
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.recipe import Recipe, Surroundings
 from relctld.supervisor.upgrades.course import Course
+from relctld.supervisor.upgrades.ledger import Luggage
 
-Prepare = Callable[[Managed], Recipe]
-"""How the release would be launched now. Blocking; raises as `read_recipe`."""
+Prepare = Callable[[Managed, Luggage | None], Recipe]
+"""How the release would be launched now, or how what a luggage names would be: the config may have changed since.
+Blocking; raises as `read_recipe`."""
 
 Surround = Callable[[Managed], Surroundings]
 """In which the release's commands run, whatever is installed. Blocking; raises as `read_surroundings`."""

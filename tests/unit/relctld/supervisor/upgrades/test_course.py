@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.core.transaction import Journal, Phase
 from relctld.supervisor.upgrades.course import Course
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage
