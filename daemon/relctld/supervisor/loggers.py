@@ -25,7 +25,7 @@ from relctld.failpoints import Failpoint, reach
 from relctld.host import process
 from relctld.host.reaper import Reaper
 from relctld.host.systemd import without_systemd
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.losses import Losses
 from relctld.supervisor.managed import Managed
@@ -44,7 +44,7 @@ class Loggers:
         *,
         run_dir: Path,
         reaper: Reaper,
-        journal: Journal,
+        history: History,
         plan: LogPlan,
         pool: Executor,
         scribe: Executor,
@@ -52,7 +52,7 @@ class Loggers:
     ) -> None:
         self._run_dir = run_dir
         self._reaper = reaper
-        self._journal = journal
+        self._history = history
         self._plan = plan
         self._pool = pool
         self._scribe = scribe
@@ -62,7 +62,7 @@ class Loggers:
         self._ours: int | None = None
         self._pidfd = -1
         self._missing = 0
-        self._losses = Losses(journal, pool, scribe)
+        self._losses = Losses(history, pool, scribe)
 
     async def start(self, planned: Future[None]) -> None:
         """Once the plan is there, start one if none runs; look again, and for lost output, from time to time."""
@@ -125,7 +125,7 @@ class Loggers:
             return
         pid, pidfd = spawn.result()
         self._watch(pid, pidfd)
-        self._journal.report(None, Note.LOGGER_STARTED, {"pid": pid})
+        self._history.report(None, Note.LOGGER_STARTED, {"pid": pid})
 
     def _renew(self) -> None:
         """End a logger of another version than ours."""

@@ -24,7 +24,7 @@ from relctld.core.state import ReleaseState, State
 from relctld.failpoints import Failpoint, reach
 from relctld.logger import marks
 from relctld.logger.policy import LogPolicy, write_plan
-from relctld.supervisor.journal import Journal, timestamp
+from relctld.supervisor.history import History, timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.marks import Said, missed, said_of
 
@@ -34,14 +34,14 @@ log = structlog.get_logger()
 class LogPlan:
     """Follows the releases, whose states and events it is told of."""
 
-    def __init__(self, run_dir: Path, journal: Journal, scribe: Executor, releases: Mapping[str, Managed]) -> None:
+    def __init__(self, run_dir: Path, history: History, scribe: Executor, releases: Mapping[str, Managed]) -> None:
         self._run_dir = run_dir
         self._scribe = scribe
         self._releases = releases
         self._unplanned = False
         self._yielding: frozenset[str] = frozenset()
         self._vms: dict[str, tuple[str | None, int | None]] = {}
-        journal.said = self._said
+        history.said = self._said
 
     def take_up(self) -> Future[None]:
         """The releases are there, and no event was dealt with yet: say what a former daemon did not come to say.

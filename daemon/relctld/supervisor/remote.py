@@ -33,7 +33,7 @@ from relctld.host.fsuser import as_process
 from relctld.host.gate import Identity
 from relctld.host.terminal import GRACE, Order, Terminals
 from relctld.host.users import UnknownUserError
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Place, Recipe, read_recipe
 from relctld.supervisor.session import ROOM, Session
@@ -52,7 +52,7 @@ class Remotes:
         *,
         shell: Shell,
         terminals: Terminals,
-        journal: Journal,
+        history: History,
         pool: Executor,
         run_dir: Path,
         environ: Mapping[str, str],
@@ -60,7 +60,7 @@ class Remotes:
     ) -> None:
         self._shell = shell
         self._terminals = terminals
-        self._journal = journal
+        self._history = history
         self._pool = pool
         self._environ = environ
         self._soft_nofile = soft_nofile
@@ -167,7 +167,7 @@ class Remotes:
             raise RefusedError("failed", _in_words(error)) from None
         begun = self._loop.time()
         session = self._sessions[session_id] = Session(uid, terminal, tell)
-        self._journal.report(name, Note.REMOTE_ATTACHED, {"by": user, "pid": terminal.vm.pid})
+        self._history.report(name, Note.REMOTE_ATTACHED, {"by": user, "pid": terminal.vm.pid})
         tell({"session": session_id, "room": ROOM})
         session.begin()
         if self._closing:
@@ -179,7 +179,7 @@ class Remotes:
             session.end()
             seconds = round(self._loop.time() - begun, 3)
             fields = {"by": user, "pid": terminal.vm.pid, "seconds": seconds, "why": session.why or "ended"}
-            self._journal.report(name, Note.REMOTE_DETACHED, fields)
+            self._history.report(name, Note.REMOTE_DETACHED, fields)
         return _outcome(session, status)
 
 

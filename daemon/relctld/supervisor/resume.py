@@ -21,7 +21,7 @@ from relctld.host import process, records, reexec, unrecorded
 from relctld.host.database import Kept
 from relctld.host.records import Launched, Recorded
 from relctld.host.vmstat import age
-from relctld.supervisor.journal import timestamp
+from relctld.supervisor.history import timestamp
 
 
 @dataclass(frozen=True, slots=True)

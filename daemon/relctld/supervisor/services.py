@@ -21,7 +21,7 @@ from relctld.host.users import name_of
 from relctld.logfiles import tail
 from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.ending import Ending
-from relctld.supervisor.journal import event_object
+from relctld.supervisor.history import event_object
 from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.logreading import LogReading
 from relctld.supervisor.managed import Managed

@@ -26,7 +26,7 @@ from relctld.host.users import UnknownUserError
 from relctld.supervisor.doctor import host, node, secrets, tree
 from relctld.supervisor.doctor.findings import Finding, Kind, Mend, Severity
 from relctld.supervisor.doctor.patient import Patient
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
@@ -55,7 +55,7 @@ class Doctor:
         launcher: Launcher,
         spawning: epmd.Spawning,
         describe: Callable[[], dict[str, Any]],
-        history: Journal,
+        history: History,
         pool: Executor,
     ) -> None:
         self._shell, self._nodes, self._upgrades = shell, nodes, upgrades

@@ -36,7 +36,7 @@ from relctld.host import tree as files
 from relctld.host.process import boot_id
 from relctld.host.staging import Received
 from relctld.host.users import UnknownUserError
-from relctld.supervisor.journal import timestamp
+from relctld.supervisor.history import timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Surroundings
 from relctld.supervisor.upgrades import disk, memory, site
