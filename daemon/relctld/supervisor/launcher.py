@@ -25,6 +25,7 @@ from relctld.core.state import Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment
+from relctld.host.errors import in_words
 from relctld.host.gate import COMM, Gate, Identity, raise_gate
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched, Recorded, write_vm
@@ -126,7 +127,7 @@ class Launcher:
         except NothingInstalled as error:
             raise LaunchError(f"{spec.root} is missing or empty", nothing_installed=True) from error
         except OSError as error:
-            raise LaunchError(_in_words(error)) from error
+            raise LaunchError(in_words(error)) from error
         except (ReleaseError, PackageError, UnknownUserError, EnvFileError, epmd.EpmdError) as error:
             raise LaunchError(str(error)) from error
         finally:
@@ -262,11 +263,6 @@ def _is_as_raised(raised: Raised, place: Place) -> bool:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
-
-
-def _in_words(error: OSError) -> str:
-    why = (error.strerror or str(error)).lower()
-    return f"{error.filename}: {why}" if error.filename else why
 
 
 def make_run_folder(place: Place, identity: Identity) -> None:

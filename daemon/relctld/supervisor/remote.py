@@ -29,6 +29,7 @@ from relctld.core.notes import Note
 from relctld.core.spec import ReleaseSpec
 from relctld.core.state import ExitStatus
 from relctld.host import folders
+from relctld.host.errors import in_words
 from relctld.host.fsuser import as_process
 from relctld.host.gate import Identity
 from relctld.host.terminal import GRACE, Order, Terminals
@@ -132,7 +133,7 @@ class Remotes:
         except (ReleaseError, UnknownUserError, EnvFileError, cookies.CookieError) as error:
             raise RefusedError("impossible", str(error)) from None
         except OSError as error:
-            raise RefusedError("failed", _in_words(error)) from None
+            raise RefusedError("failed", in_words(error)) from None
 
     def _prepare(self, spec: ReleaseSpec, pid: int, place: Place, term: str) -> Order:
         """In a worker: what is to run, and the session's directory."""
@@ -164,7 +165,7 @@ class Remotes:
         try:
             terminal = await self._terminals.open(order, *size)
         except OSError as error:
-            raise RefusedError("failed", _in_words(error)) from None
+            raise RefusedError("failed", in_words(error)) from None
         begun = self._loop.time()
         session = self._sessions[session_id] = Session(uid, terminal, tell)
         self._history.report(name, Note.REMOTE_ATTACHED, {"by": user, "pid": terminal.vm.pid})
@@ -215,8 +216,3 @@ def _put_cookie(secret: str, folder: Path, identity: Identity) -> None:
 def _remove(folder: Path) -> None:
     with contextlib.suppress(OSError):
         shutil.rmtree(folder)
-
-
-def _in_words(error: OSError) -> str:
-    why = (error.strerror or str(error)).lower()
-    return f"{error.filename}: {why}" if error.filename else why
