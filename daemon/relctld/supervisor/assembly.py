@@ -86,6 +86,7 @@ class Keeping:
     """What keeps releases."""
 
     launcher: Launcher
+    facts: FactFinder
     nodes: Nodes
     standbys: Standbys
     asking: Asking
@@ -175,8 +176,10 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         answer=parts.answer,
     )
     shell.interpret = interpreter.carry_out
+    facts = FactFinder(base.errands)
     runner = Runner(
         state_dir=ground.config.state_dir,
+        run_dir=ground.config.run_dir,
         pool=base.errands,
         launcher=launcher,
         shell=shell,
@@ -187,6 +190,7 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         run_hook=asking.upgrade_hook,
         ask=asking.ask,
         save=saver.save,
+        look_anew=facts.look_anew,
     )
     runner.launches.attend(launcher)
     upgrades = Upgrades(
@@ -198,14 +202,13 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         history=history,
         run_hook=asking.upgrade_hook,
     )
-    return Keeping(launcher, nodes, standbys, asking, vms, saver, parts, upgrades)
+    return Keeping(launcher, facts, nodes, standbys, asking, vms, saver, parts, upgrades)
 
 
 def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
     """As the config says at the start; no release is taken up yet."""
     config, shell, history, errands = ground.config, base.shell, base.history, base.errands
     in_force = InForce(with_doubts(config, base.containment.unenforced), ground.error)
-    facts = FactFinder(errands)
     logplan = LogPlan(config.run_dir, history, base.scribe, shell.releases)
     loggers = Loggers(
         run_dir=config.run_dir,
@@ -228,11 +231,11 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         changed=logplan.plan,
         kept=ground.kept,
     )
-    roster.forgotten += [facts.forget, keeping.standbys.let_go]
+    roster.forgotten += [keeping.facts.forget, keeping.standbys.let_go]
     shell.stepped += [keeping.standbys.stepped, logplan.stepped]
     overview = Overview(
         shell=shell,
-        facts=facts,
+        facts=keeping.facts,
         nodes=keeping.nodes,
         upgrades=keeping.upgrades,
         loggers=loggers,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from relctld.beam.crashdump import dump_name
 from relctld.beam.flavour import NothingInstalled
+from relctld.beam.heart import disarmed
 from relctld.beam.layout import ReleaseError, newest_epmd
 from relctld.beam.package.refusals import PackageError
 from relctld.config import EnvFileError
@@ -148,7 +149,7 @@ class Launcher:
 
     def environment(self, spec: ReleaseSpec, identity: Identity) -> dict[str, str]:
         """The environment in which a release's commands run. Raises OSError and EnvFileError."""
-        return environment(spec, identity, self._environ)
+        return disarmed(environment(spec, identity, self._environ))
 
     def _launch(self, spec: ReleaseSpec, place: Place, epoch: int, standby: Raised | None) -> Launch:
         recipe = self.recipe(spec, place, self.candidate(spec, epoch))

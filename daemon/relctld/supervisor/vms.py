@@ -130,6 +130,8 @@ class Vms:
         self._reaper.watch(vm.pid, pidfd, lambda status, _: self._exited(managed, epoch, status))
         if amiss is not None:
             self._latecomers.look_after(managed, epoch, vm, managed.spec.limits, amiss)
+        else:
+            self._latecomers.search(managed, epoch, vm, managed.spec.limits)
 
     def signal(self, managed: Managed, effect: SignalVm) -> None:
         """Send it to the VM, if one lives."""

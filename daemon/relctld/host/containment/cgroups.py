@@ -36,6 +36,9 @@ class Cgroups:
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
         """Nothing is ever amiss."""
 
+    def search(self, name: str, epoch: int, vm: Vm) -> str | None:
+        """Nothing is ever amiss."""
+
     def holds(self, instance: str) -> bool:
         """Whether anything of a VM lives in its group, epmd aside."""
         found = [group for group in groups.below(self._home) if groups.is_of(group, instance)]

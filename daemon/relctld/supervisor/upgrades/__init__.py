@@ -14,6 +14,7 @@ switching.py    one switch by restart: what it looks at, its acts
 offer.py        a tarball or a version taken in and judged for a hot upgrade, and the plan that comes of it
 deploying.py    the same for a switch by restart
 making.py       which of the two, and what carries it out
+course.py       the journal that launches go by, whatever the disk of the journals does
 launches.py     what a launch must know of them
 outcomes.py     how they end, for operators
 removing.py     a version goes

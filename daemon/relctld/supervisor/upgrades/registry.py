@@ -13,16 +13,15 @@ from typing import Any
 from relctld.control.server import RefusedError
 from relctld.core.notes import Note
 from relctld.core.spec import Hook
-from relctld.host import tree as files
 from relctld.host.users import identity_of
 from relctld.supervisor.history import History
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.shell import Shell
-from relctld.supervisor.upgrades import disk, memory
+from relctld.supervisor.upgrades import memory
 from relctld.supervisor.upgrades.deploying import Deployments
 from relctld.supervisor.upgrades.ledger import Ledger, at_rest
-from relctld.supervisor.upgrades.leftovers import Leftovers
+from relctld.supervisor.upgrades.leftovers import Leftovers, remove_all
 from relctld.supervisor.upgrades.making import entry_of, make, versions_of
 from relctld.supervisor.upgrades.offer import Wanted
 from relctld.supervisor.upgrades.outcomes import told
@@ -62,7 +61,7 @@ class Upgrades:
         begun = self._runner.resume()
         for name, managed in self._shell.releases.items():
             if name not in begun:
-                self._leftovers.remove(name, _remove_leftovers, managed.spec.root, Ledger(self._state_dir, name))
+                self._leftovers.remove(name, remove_all, managed.spec.root, Ledger(self._state_dir, name))
         for name in at_rest(self._state_dir):
             self._leftovers.remove(name, Ledger(self._state_dir, name).drop_tarballs)
 
@@ -83,6 +82,7 @@ class Upgrades:
             return await self._runner.joined(running, tell, wait=args["wait"])
         last = await self._work(ledger.last)
         if last.get("id") == request_id:
+            await self._runner.look_anew(managed)
             return told(name, last)
         begun = self._loop.time()
         async with self._prepared(managed, ledger, by[1]):
@@ -148,7 +148,7 @@ class Upgrades:
         except OSError as error:
             why = f"the removal of a version cannot be brought to its end: {error}"
             raise RefusedError("failed", why, "see to its tree, then ask again") from error
-        entry = await self._work(ledger.read)
+        entry = await self._work(self._runner.launches.course(managed.name).found)
         if entry is not None and self._runner.running(managed.name) is None:
             self._runner.start(managed, ledger, entry)
             self._check_under_way(managed.name)
@@ -191,11 +191,3 @@ class Upgrades:
 
     def _work(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         return self._loop.run_in_executor(self._pool, function, *args)
-
-
-def _remove_leftovers(root: Path, ledger: Ledger) -> None:
-    """Of a plan, of an offer that was being judged, of a removal under way, when a former self ended."""
-    ledger.drop_tarballs()
-    with contextlib.suppress(OSError):
-        finish(ledger)
-        files.remove(root, disk.STAGING)

@@ -6,7 +6,7 @@ Rule 2: `launches` is asked before every launch: what a boot brings is what the 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -53,6 +53,7 @@ class Runner:
         self,
         *,
         state_dir: Path,
+        run_dir: Path,
         pool: Executor,
         launcher: Launcher,
         shell: Shell,
@@ -63,13 +64,17 @@ class Runner:
         run_hook: RunHook,
         ask: Ask,
         save: Callable[[Managed], None],
+        look_anew: Callable[[Managed], Awaitable[None]],
     ) -> None:
         self._state_dir = state_dir
         self._pool = pool
         self._launcher, self._shell, self._nodes, self._commands = launcher, shell, nodes, commands
-        self._parts, self._history, self._run_hook, self._ask, self._save = parts, history, run_hook, ask, save
+        self._parts, self._history, self._run_hook, self._ask = parts, history, run_hook, ask
+        self._save = save
+        self.look_anew = look_anew
+        """Look at the tree of a release once more: who is told of an end shall see it."""
         self._loop = asyncio.get_running_loop()
-        self.launches = Launches(state_dir, self.has_journal)
+        self.launches = Launches(state_dir, run_dir)
         self._running: dict[str, Running] = {}
         self._unfinished: frozenset[str] = frozenset()
         """The releases with a journal of a former self; one that is not in the config is not gone on with."""
@@ -79,12 +84,14 @@ class Runner:
     def resume(self) -> frozenset[str]:
         """Go on with the upgrades of a former self; the releases that have one."""
         begun = self._unfinished = frozenset(under_way(self._state_dir))
+        for name in begun:
+            self.launches.course(name).is_left = True
         for name, managed in self._shell.releases.items():
             if name not in begun:
                 continue
             ledger = Ledger(self._state_dir, name)
             with contextlib.suppress(OSError):
-                if (entry := ledger.read()) is not None:
+                if (entry := self.launches.course(name).found()) is not None:
                     self.start(managed, ledger, entry)
                 else:
                     log.error("upgrade.damaged", release=name, folder=str(ledger.folder))
@@ -126,16 +133,17 @@ class Runner:
         transaction = transaction_of(managed, ledger, entry, tools, offer)
         running = Running(transaction, begun or self._loop.time())
         self._running[managed.name] = running
+        self.launches.course(managed.name).begin(entry)
         self._shell.post(UpgradeBegun(managed.name, Upgrading(j.id, j.target, j.by)))
         if begun is not None:
             self._history.report(
                 managed.name, Note.UPGRADE_BEGUN, {"id": j.id, "from": j.origin, "to": j.target, "by": j.by}
             )
-        running.task = self._loop.create_task(self._run(managed, ledger, running), name=f"upgrade {managed.name}")
+        running.task = self._loop.create_task(self._run(managed, running), name=f"upgrade {managed.name}")
         running.task.add_done_callback(_seen)
         return running
 
-    async def _run(self, managed: Managed, ledger: Ledger, running: Running) -> dict[str, Any]:
+    async def _run(self, managed: Managed, running: Running) -> dict[str, Any]:
         transaction = running.transaction
         end = await self._to_its_end(managed.name, transaction)
         outcome = outcome_of(managed, transaction.journal, end, self._loop.time() - running.begun)
@@ -144,9 +152,10 @@ class Runner:
         if managed.state.vm is not None and managed.state.epoch == epoch and (j.starts or j.origin == j.target):
             managed.launched = replace(managed.launched, version=outcome["runs"])
             self._save(managed)  # before the journal goes: whoever comes after us does this again, or finds it done
+        await self.look_anew(managed)
         while True:
             try:
-                await self._work(ledger.close, outcome)
+                await self._work(self.launches.course(managed.name).close, outcome)
                 break
             except OSError as error:
                 self._explain(managed.name, f"its journal cannot be closed: {error}")
@@ -228,7 +237,7 @@ class Runner:
             surround=self._surround,
             order=self._order,
             ask=self._ask,
-            lock=self.launches.locks[managed.name],
+            course=self.launches.course(managed.name),
             entered=lambda _: None,
             shown=lambda _: None,
             told=lambda _: None,

@@ -1,7 +1,6 @@
 """What every upgrade works with, given by who makes the daemon."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from relctld.host.command import Commands
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.recipe import Recipe, Surroundings
+from relctld.supervisor.upgrades.course import Course
 
 Prepare = Callable[[Managed], Recipe]
 """How the release would be launched now. Blocking; raises as `read_recipe`."""
@@ -30,8 +30,8 @@ Order = Callable[[str, Op, str], asyncio.Future[str]]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """`lock`: held by who launches the release, or decides what a launch brings. `entered`: told of each phase,
-    `shown`: of what keeps it from going on, `told`: of what else who waits should see."""
+    """`entered`: told of each phase, `shown`: of what keeps it from going on, `told`: of what else who waits should
+    see."""
 
     nodes: Nodes
     commands: Commands
@@ -40,7 +40,7 @@ class Tools:
     surround: Surround
     order: Order
     ask: Ask
-    lock: threading.Lock
+    course: Course
     entered: Callable[[Journal], None]
     shown: Callable[[str], None]
     told: Callable[[dict[str, Any]], None]
