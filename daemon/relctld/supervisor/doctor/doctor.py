@@ -22,6 +22,7 @@ from relctld.control.server import RefusedError
 from relctld.core.notes import Note
 from relctld.core.state import Want
 from relctld.host import epmd
+from relctld.host.reaper import Spawning
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.doctor import host, node, secrets, tree
 from relctld.supervisor.doctor.findings import Finding, Kind, Mend, Severity
@@ -53,7 +54,7 @@ class Doctor:
         nodes: Nodes,
         upgrades: Upgrades,
         launcher: Launcher,
-        spawning: epmd.Spawning,
+        spawning: Spawning,
         describe: Callable[[], dict[str, Any]],
         history: History,
         pool: Executor,
