@@ -7,9 +7,6 @@ RUN/releases/NAME/marks.json   what relctl itself says in a release's log (`logg
 Rule: small files, written by the scribe, so that no older plan comes after a newer one.
 """
 
-import contextlib
-import errno
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
@@ -22,6 +19,7 @@ from relctld.core.notes import Note
 from relctld.core.spec import OnFull
 from relctld.core.state import ReleaseState, State
 from relctld.failpoints import Failpoint, reach
+from relctld.host import logger
 from relctld.logger import marks
 from relctld.logger.policy import LogPolicy, write_plan
 from relctld.supervisor.history import History, timestamp
@@ -112,21 +110,11 @@ class LogPlan:
         self._say(f"mark {managed.name}")
 
     def _say(self, line: str) -> bool:
-        """One line into the logger's wake-up FIFO; it is there as long as the run directory is."""
-        path = self._run_dir / "logger.wake"
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(path, 0o600)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.write(fd, f"{line}\n".encode())
-            finally:
-                os.close(fd)
+            return logger.wake(self._run_dir, line)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # nobody reads: a logger that comes up reads the plan by itself
-                log.warning("logger.deaf", error=str(error))
+            log.warning("logger.deaf", error=str(error))
             return False
-        return True
 
 
 def policy(managed: Managed) -> LogPolicy:
