@@ -252,6 +252,8 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         unenforced=base.containment.unenforced,
         doorkeeper=doorkeeper,
         roster=roster,
+        upgrades=keeping.upgrades,
+        tasks=base.tasks,
         announcer=announcer,
         notifier=base.notifier,
         store=ground.store,

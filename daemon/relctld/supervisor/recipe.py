@@ -34,6 +34,11 @@ class Place:
         return self.run / "scratch"
 
     @property
+    def evaluation(self) -> Path:
+        """Where a configuration is evaluated while VMs may come and go, for as long as that takes."""
+        return self.run / "evaluation"
+
+    @property
     def candidate(self) -> Path:
         """What a candidate boots with that is not in the tree (`upgrades.laying`)."""
         return self.run / "candidate"

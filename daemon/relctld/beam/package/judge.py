@@ -13,6 +13,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
+from relctld.beam.package.bootfile import check_boot
 from relctld.beam.package.changes import Applications, Modules, applications, modules
 from relctld.beam.package.placing import Placement, place
 from relctld.beam.package.refusals import Kind, PackageError, quoted
@@ -264,6 +265,7 @@ def check_complete(source: Source, flavour: Flavour, before: Rel | None, rel: Re
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise PackageError(Kind.INCOMPLETE, f"{missing[0]} is missing{more}", "build the release again")
+    check_boot(source.small(needed[0]) or b"", rel)
     for name, version in rel.applications.items():
         if before is None or before.applications.get(name) != version:
             _check_application(source, rel, name)

@@ -17,7 +17,7 @@ from relctld.beam.handler.replies import HandlerError, Processes, Survey
 from relctld.beam.package import relup
 from relctld.beam.package.relup import Script
 from relctld.beam.term.terms import Atom, Term
-from relctld.core.state import State
+from relctld.core.state import State, Want
 from relctld.core.transaction import Install, Journal, Life, Node, Phase
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
@@ -68,7 +68,7 @@ class NodeSide:
         """What it says now; `findings`: of the last look at the version that runs."""
         state = self._managed.state
         if state.state in _ENDED and state.vm is None:
-            return Node(Life.GONE, state.epoch)
+            return Node(Life.GONE, state.epoch, wanted=state.want is Want.UP)
         coming = Node(Life.COMING, state.epoch)
         if state.state is not State.RUNNING or state.incarnation is None:
             return coming

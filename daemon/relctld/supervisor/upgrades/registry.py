@@ -23,6 +23,7 @@ from relctld.supervisor.upgrades.deploying import Deployments
 from relctld.supervisor.upgrades.ledger import Ledger, at_rest
 from relctld.supervisor.upgrades.leftovers import Leftovers, remove_all
 from relctld.supervisor.upgrades.making import entry_of, make, versions_of
+from relctld.supervisor.upgrades.neighbours import check_neighbours, run_beside
 from relctld.supervisor.upgrades.offer import Wanted
 from relctld.supervisor.upgrades.outcomes import told
 from relctld.supervisor.upgrades.removing import finish, remove_version
@@ -59,11 +60,22 @@ class Upgrades:
     def resume(self) -> None:
         """Go on with the upgrades of a former self; before any request is heard."""
         begun = self._runner.resume()
+        taken = {managed.spec.root for name, managed in self._shell.releases.items() if name in begun}
         for name, managed in self._shell.releases.items():
-            if name not in begun:
+            # What lies in a root with an upgrade under way is that one's; that of nobody's release is nobody's to take.
+            if name not in begun and not managed.unconfigured and managed.spec.root not in taken:
                 self._leftovers.remove(name, remove_all, managed.spec.root, Ledger(self._state_dir, name))
         for name in at_rest(self._state_dir):
             self._leftovers.remove(name, Ledger(self._state_dir, name).drop_tarballs)
+
+    async def go_on(self) -> None:
+        """With what of it belongs to a release that a reload has brought back."""
+        for name in sorted(self._runner.unfinished() - self._preparing.keys()):
+            managed = self._shell.releases.get(name)
+            if managed is not None and not managed.unconfigured:
+                with contextlib.suppress(RefusedError, OSError):  # the first says that it goes on
+                    async with self._prepared(managed, Ledger(self._state_dir, name), "relctld"):
+                        pass
 
     async def close(self, *, gives_way: bool = False) -> None:
         """Leave what is under way to a later relctld. Who waits is told so; if it is our successor, answered by it."""
@@ -116,7 +128,8 @@ class Upgrades:
         """Remove an installed version. Raises RefusedError."""
         managed, ledger = self._shell.releases[name], Ledger(self._state_dir, name)
         async with self._prepared(managed, ledger, by):
-            gone = await remove_version(managed, ledger, self._runner.tools(managed), version)
+            beside = run_beside(self._shell.releases, managed)
+            gone = await remove_version(managed, ledger, self._runner.tools(managed), version, beside)
         self._history.report(name, Note.REMOVED, {"versions": [version], "by": by})
         return {"changed": True, "version": version, "removed": list(gone)}
 
@@ -163,6 +176,7 @@ class Upgrades:
         self._check_under_way(name)
         if (by := self._preparing.get(name)) is not None:
             raise RefusedError("busy", f"an upgrade by {by} is being prepared", "ask again in a moment")
+        check_neighbours(self._shell.releases, self._shell.releases[name], self.is_busy)
 
     def is_busy(self, name: str) -> bool:
         """Whether the tree of a release is being worked on, or will be by who takes up an upgrade."""

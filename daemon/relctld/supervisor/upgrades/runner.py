@@ -31,8 +31,9 @@ from relctld.supervisor.recipe import Place, Recipe, Surroundings
 from relctld.supervisor.shell import Shell
 from relctld.supervisor.upgrades.deploying import Deployment
 from relctld.supervisor.upgrades.launches import Launches
-from relctld.supervisor.upgrades.ledger import Entry, Ledger, under_way
+from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, under_way
 from relctld.supervisor.upgrades.making import transaction_of
+from relctld.supervisor.upgrades.neighbours import run_beside
 from relctld.supervisor.upgrades.offer import Offer
 from relctld.supervisor.upgrades.outcomes import outcome_of
 from relctld.supervisor.upgrades.running import Running
@@ -87,7 +88,7 @@ class Runner:
         for name in begun:
             self.launches.course(name).is_left = True
         for name, managed in self._shell.releases.items():
-            if name not in begun:
+            if name not in begun or managed.unconfigured:  # then nobody knows how its commands are run
                 continue
             ledger = Ledger(self._state_dir, name)
             with contextlib.suppress(OSError):
@@ -108,6 +109,10 @@ class Runner:
     def running(self, name: str) -> Running | None:
         """The one of this release."""
         return self._running.get(name)
+
+    def unfinished(self) -> frozenset[str]:
+        """The releases whose journal of a former self nobody goes on with."""
+        return self._unfinished - self._running.keys()
 
     def has_journal(self, name: str) -> bool:
         """Whether this release may have one: an upgrade runs, or a former self left one."""
@@ -175,12 +180,7 @@ class Runner:
     async def _prune(self, managed: Managed, transaction: Stepping) -> None:
         """What is beyond `keep_versions` goes, but for what runs, what boots, and the way back."""
         keep = managed.spec.upgrade.keep_versions
-        try:
-            gone = await transaction.prune(keep)
-        except Exception:  # whatever it is: the upgrade is done
-            log.exception("upgrade.not-pruned", release=managed.name)
-            return
-        if gone:
+        if gone := await transaction.prune(keep, run_beside(self._shell.releases, managed)):
             self._history.report(managed.name, Note.REMOVED, {"versions": gone, "by": f"keep_versions = {keep}"})
 
     async def _to_its_end(self, name: str, transaction: Stepping) -> Finish:
@@ -243,9 +243,12 @@ class Runner:
             told=lambda _: None,
         )
 
-    def recipe(self, managed: Managed) -> Recipe:
-        """How it would be launched now. Blocking; raises as `read_recipe`."""
-        return self._launcher.recipe(managed.spec, Place(managed.folder, managed.log_folder))
+    def recipe(self, managed: Managed, luggage: Luggage | None = None) -> Recipe:
+        """How it would be launched now, or what the luggage names. Blocking; raises as `read_recipe`."""
+        spec = managed.spec
+        if luggage is not None:
+            spec = replace(spec, root=Path(luggage.root), flavour=luggage.flavour, release_name=luggage.name)
+        return self._launcher.recipe(spec, Place(managed.folder, managed.log_folder))
 
     def _surround(self, managed: Managed) -> Surroundings:
         return self._launcher.surroundings(managed.spec)

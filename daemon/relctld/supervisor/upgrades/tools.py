@@ -14,9 +14,11 @@ from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.recipe import Recipe, Surroundings
 from relctld.supervisor.upgrades.course import Course
+from relctld.supervisor.upgrades.ledger import Luggage
 
-Prepare = Callable[[Managed], Recipe]
-"""How the release would be launched now. Blocking; raises as `read_recipe`."""
+Prepare = Callable[[Managed, Luggage | None], Recipe]
+"""How the release would be launched now, or how what a luggage names would be: the config may have changed since.
+Blocking; raises as `read_recipe`."""
 
 Surround = Callable[[Managed], Surroundings]
 """In which the release's commands run, whatever is installed. Blocking; raises as `read_surroundings`."""

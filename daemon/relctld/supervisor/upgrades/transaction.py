@@ -74,7 +74,7 @@ class Transaction(Stepping):
     async def _ground(self) -> Ground:
         """The recipe is found once: an upgrade sees one environment from its beginning to its end."""
         if self._recipe is None:
-            self._recipe = await self._work(self._tools.prepare, self._managed)
+            self._recipe = await self._work(self._tools.prepare, self._managed, self._luggage)
         recipe = self._recipe
         return Ground(self._luggage, recipe.env, recipe.switch.gid if recipe.switch else None)
 
