@@ -155,7 +155,7 @@ class Launcher:
         recipe = self.recipe(spec, place, self.candidate(spec, epoch))
         if self.settle(spec, recipe):
             recipe = self.recipe(spec, place)
-        make_run_folder(place, recipe.identity)
+        _make_run_folder(place, recipe.identity)
         for directory in spec.directories:
             folders.own(directory, recipe.identity, 0o750)
         self._make_crash_folder(place, recipe.identity)
@@ -266,7 +266,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def make_run_folder(place: Place, identity: Identity) -> None:
+def _make_run_folder(place: Place, identity: Identity) -> None:
     """RUN/releases/NAME with its FIFO, and an empty scratch directory that is the node's own."""
     place.run.mkdir(mode=0o711, parents=True, exist_ok=True)
     fifo.make(place.run / "out", identity.uid, identity.gid)
