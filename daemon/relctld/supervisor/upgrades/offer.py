@@ -26,6 +26,7 @@ from relctld.core.spec import Flavour
 from relctld.core.state import State
 from relctld.host import tree as files
 from relctld.host import unpack
+from relctld.host.errors import in_words
 from relctld.host.gate import Identity
 from relctld.host.staging import Received
 from relctld.host.users import UnknownUserError
@@ -100,7 +101,7 @@ class Offers:
         except NodeError as error:
             raise RefusedError("impossible", f"its node cannot be asked: {error}") from error
         except OSError as error:
-            raise RefusedError("failed", f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from error
+            raise RefusedError("failed", in_words(error)) from error
 
     async def _make(self, wanted: Wanted, *, with_configuration: bool) -> Offer | None:
         self._check_state()
