@@ -214,6 +214,7 @@ class Daemon:
             launcher=self._launcher,
             spawning=self._reaper.spawning,
             describe=self.describe,
+            unenforced=self._containment.unenforced,
             history=self._journal,
             pool=self._errands,
         )
