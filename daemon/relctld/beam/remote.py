@@ -26,7 +26,7 @@ from relctld.beam.heart import overruled
 from relctld.beam.launch import Release
 from relctld.beam.layout import ReleaseError, is_file, read_text
 from relctld.beam.vmargs import full_name
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 COOKIE_FILE = ".erlang.cookie"
 DYNAMIC_NAMES_ERTS = (11, 1)  # from here a node may be named by the one it connects to, for long names too

@@ -21,7 +21,8 @@ from relctld.beam.heart import disarmed
 from relctld.beam.layout import ReleaseError, newest_epmd
 from relctld.beam.package.refusals import PackageError
 from relctld.config import EnvFileError
-from relctld.core.model import ReleaseSpec, Vm
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment

@@ -28,14 +28,15 @@ Interpret = Callable[[Managed, Effect], None]
 class Shell:
     """Holds all releases and feeds them events."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, interpret: Interpret) -> None:
+    def __init__(self) -> None:
         self.releases: dict[str, Managed] = {}
+        self.interpret: Interpret = lambda _managed, _effect: None
+        """Carries out an effect. Set last: who does needs us, for what an effect comes to is an event."""
         self.stepped: list[Callable[[Managed], None]] = []
         """Called after each step that changed a state: progress for those who wait, what the store keeps."""
         self.for_nobody: Callable[[Event], None] = lambda _: None
         """Told of an event whose release is forgotten by now."""
-        self._loop = loop
-        self._interpret = interpret
+        self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
         self._scheduled = False
         self._closed = False
@@ -85,7 +86,7 @@ class Shell:
             self._deadlines[managed.name] = at
         for effect in effects:
             with self._surprises(managed.name, effect):
-                self._interpret(managed, effect)
+                self.interpret(managed, effect)
         for listener in self.stepped if managed.state is not before else ():
             with self._surprises(managed.name, listener):
                 listener(managed)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from relctld import __version__
-from relctld.core.model import Health, State
+from relctld.core.state import Health, State
 from relctld.host.gate import Identity
 from relctld.logger.policy import read_counters
 from relctld.supervisor.doctor.findings import Finding, Kind, Severity
 from relctld.supervisor.doctor.patient import Patient
+from relctld.supervisor.inforce import UNENFORCED
 from relctld.supervisor.launcher import make_crash_folder
 from relctld.supervisor.managed import Managed
-from relctld.supervisor.reload import UNENFORCED
 
 _FULL, _NEARLY = 0.01, 0.05
 _LITTLE = 5 << 30

@@ -20,7 +20,7 @@ from pathlib import Path
 from relctld.beam.heart import overruled
 from relctld.beam.layout import ReleaseError, is_file, open_regular, read_text
 from relctld.beam.term.consult import ConsultError, consult_file_bytes
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.host import folders
 from relctld.host.command import Commands, Outcome
 from relctld.host.fsuser import as_user

@@ -25,7 +25,7 @@ from relctld.beam.package.releases import Entry, entry_of, read_releases, render
 from relctld.beam.package.relfile import Rel
 from relctld.beam.package.tarball import Contents, read_tarball
 from relctld.beam.package.tree import Tree, read_tree
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.core.transaction import Disk, Journal
 from relctld.host import tree as files
 from relctld.host import unpack as pieces
