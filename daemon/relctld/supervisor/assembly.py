@@ -294,6 +294,7 @@ def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configu
         launcher=keeping.launcher,
         spawning=base.reaper.spawning,
         describe=overview.daemon,
+        unenforced=base.containment.unenforced,
         history=history,
         pool=errands,
     )

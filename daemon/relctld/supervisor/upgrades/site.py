@@ -52,6 +52,7 @@ def look(ground: Ground, journal: Journal) -> Disk:
 def unpack(ground: Ground, placement: Placement, tarball: Path, identity: Identity) -> None:
     """Make the root if need be, and put what is new in place. Raises OSError."""
     _make_root(ground.root, identity)
+    disk.choose_the_only(ground)
     units = [unit for unit in ground.luggage.units if unit not in ground.luggage.replaced]
     pieces.extract(tarball, ground.root, STAGING, placement.new)
     pieces.replace(ground.root, STAGING, KEPT, ground.luggage.replaced)
