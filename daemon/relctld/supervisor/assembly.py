@@ -210,6 +210,7 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
     )
     roster.forgotten += [facts.forget, keeping.standbys.let_go]
     shell.stepped += [keeping.standbys.stepped, loggers.stepped]
+    doorkeeper = Doorkeeper(config.access)
     overview = Overview(
         shell=shell,
         facts=facts,
@@ -219,10 +220,10 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         store=ground.store,
         containment=base.containment,
         in_force=in_force,
+        doorkeeper=doorkeeper,
         started=ground.started,
     )
     announcer = Announcer(shell, base.notifier, errands, overview.look)
-    doorkeeper = Doorkeeper(config.access)
     reloader = Reloader(
         in_force=in_force,
         run_dir=config.run_dir,

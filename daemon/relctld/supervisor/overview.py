@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relctld import __version__
+from relctld.config import Access
+from relctld.control.doorkeeper import Doorkeeper
 from relctld.host.containment import Containment
 from relctld.host.store import Store
 from relctld.supervisor.facts import FactFinder, release_object
@@ -30,6 +32,7 @@ class Overview:
         store: Store,
         containment: Containment,
         in_force: InForce,
+        doorkeeper: Doorkeeper,
         started: datetime,
     ) -> None:
         self._shell = shell
@@ -40,18 +43,20 @@ class Overview:
         self._store = store
         self._containment = containment
         self._in_force = in_force
+        self._doorkeeper = doorkeeper
         self._started = started
         self._loop = asyncio.get_running_loop()
 
     def daemon(self) -> dict[str, Any]:
         """The daemon itself."""
         config, error = self._in_force.config, self._in_force.error
+        unknown = self._doorkeeper.table.warnings if config.access != Access() else ()  # who nobody named is not missed
         return {
             "version": __version__,
             "pid": os.getpid(),
             "started_at": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "uptime_s": round((datetime.now(UTC) - self._started).total_seconds(), 3),
-            "config": {"path": str(config.path), "error": error, "warnings": list(config.warnings)},
+            "config": {"path": str(config.path), "error": error, "warnings": [*config.warnings, *unknown]},
             "run_dir": str(config.run_dir),
             "state_dir": str(config.state_dir),
             "log_dir": str(config.log_dir),
