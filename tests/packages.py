@@ -71,6 +71,13 @@ def consulted(*terms: Any) -> bytes:
     return "".join(f"{written(term)}.\n" for term in terms).encode()
 
 
+def boot(name: str, version: str, applications: Mapping[str, str]) -> bytes:
+    """A start.boot that only tells of its applications."""
+    told = [(Atom("application"), Atom(app), [(Atom("vsn"), text(vsn))]) for app, vsn in applications.items()]
+    load = [(Atom("apply"), (Atom("application"), Atom("load"), [each])) for each in told]
+    return encode((Atom("script"), (text(name), text(version)), load))
+
+
 class Version:
     """A version of the relx release `web`: its own application in two modules, and empty ones of OTP."""
 
@@ -84,7 +91,7 @@ class Version:
             f"erts-{ERTS}/bin/erlexec": elf(),
             "releases/start_erl.data": f"{ERTS} {version}\n".encode(),
             f"releases/{version}/{name}.rel": rel(name, version, self.applications),
-            f"releases/{version}/start.boot": b"boot",
+            f"releases/{version}/start.boot": boot(name, version, self.applications),
             f"releases/{version}/sys.config": b"[].\n",
         }
         for app, vsn in LIBRARIES.items():

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from relctld.beam.term.etf import encode
+from relctld.beam.term.terms import Atom
 from tests.asked import LONG
 from tests.beam.deploying import Site, deploying
 from tests.beam.supervised import OTHER_USER, Host
 from tests.beam.upgrading import WITHIN
+from tests.packages import text
 from tests.releases import distillery
 from tests.releases.build import build, place
 from tests.releases.package import package
+from tests.releases.remade import remade
 from tests.running import need_root
 
 ONE = ["rapp", "mapp"] if LONG else ["rapp"]
@@ -218,7 +222,9 @@ def packed(flavour: str, version: str, folder: Path, *, boots: bool = True) -> P
     built = build(PAPP, version)
     laid = place(built, folder / "laid") if flavour == "plain" else distillery.lay_out(built, folder / "laid")
     if not boots:
-        (laid / "releases" / version / "start.boot").write_bytes(b"torn")
+        halts = (Atom("apply"), (Atom("erlang"), Atom("halt"), [1]))
+        script = (Atom("script"), (text(PAPP), text(version)), [halts])
+        (laid / "releases" / version / "start.boot").write_bytes(encode(script))
     tarball = folder / f"papp-{version}-{boots}.tar.gz"
     with tarfile.open(tarball, "w:gz", compresslevel=1) as tar:
         for path in sorted(path for path in laid.iterdir() if path.name != "var"):
@@ -295,3 +301,21 @@ def test_a_tarball_of_something_else_is_refused(site: Site, tmp_path: Path) -> N
     before = site.tree()
     site.deploy("1.1.0-other-name").refused("other")
     assert site.changed(before) == {}
+
+
+def test_out_of_a_version_that_never_boots(site: Site, tmp_path: Path) -> None:
+    """It was upgraded to while it ran, and crashes again and again since it was restarted."""
+    site.deploy("1.0.0").done()
+    args = {"rapp": "vm.args.src", "mapp": "vm.args"}[site.name]
+    broken = remade(site.name, "1.1.0", tmp_path, **{args: lambda text: f"{text}\n+Zzz\n"})
+    site.upgrade(broken).done()
+    for way_out in (
+        ["deploy", "web", str(package(site.name, "1.0.0"))],
+        ["upgrade", "web", "1.0.0", "--allow-restart"],
+    ):
+        site.daemon.relctl("restart", "web", check=False)
+        assert site.daemon.status("web")["boot_version"] == "1.1.0"
+        done = site.daemon.relctl(*way_out, check=False)
+        assert done.returncode == 0, done.stderr
+        site.is_at("1.0.0")
+        site.upgrade("=1.1.0").done()

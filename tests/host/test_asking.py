@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from relctld.core.effects import AskProbe
-from relctld.core.model import ReleaseSpec, ReleaseState
 from relctld.core.probes import ExecProbe, TcpProbe, Verdict
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import ReleaseState
 from relctld.host import containment
 from relctld.host.command import Commands
 from relctld.host.reaper import Reaper

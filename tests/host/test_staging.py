@@ -91,12 +91,22 @@ def test_too_large(source: Path, folder: Path) -> None:
     assert os.listdir(folder) == []
 
 
-def test_it_grows_while_it_is_copied(source: Path, folder: Path) -> None:
-    fd = open_source(source)
-    with pytest.raises(OSError, match="larger than 3000000 bytes"), open(source, "ab", buffering=0) as more:
-        receive(fd, folder, len(DATA), lambda _: more.write(b"x" * 1000) and None)
-    os.close(fd)
+def test_it_grows_while_it_is_read(source: Path, folder: Path) -> None:
+    for read in (staging.receive, lambda fd, _, limit, progress: staging.digest(fd, limit, progress)):
+        fd = open_source(source)
+        with pytest.raises(OSError, match="grows while it is read"), open(source, "ab", buffering=0) as more:
+            read(fd, folder, LIMIT, lambda _, more=more: more.write(b"x" * 1000) and None)
+        os.close(fd)
     assert os.listdir(folder) == []
+
+
+def test_a_hole_is_not_hashed_for_hours(tmp_path: Path) -> None:
+    with open(tmp_path / "web.tar.gz", "wb") as file:
+        file.truncate(100 << 30)
+    fd = open_source(tmp_path / "web.tar.gz")
+    with pytest.raises(OSError, match="larger than"):
+        staging.digest(fd, LIMIT, lambda _: None)
+    os.close(fd)
 
 
 def test_no_room(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,8 @@ class World:
     damaged: bool = False
     booted_with: str = OLD  # what the VM boots when it restarts itself
     acts: list[str] = field(default_factory=list)
+    wanted: bool = True
+    ended_by_us: bool = False
 
     def step(self) -> Step:
         disk = Disk(
@@ -96,6 +98,7 @@ class World:
             self.reinstalled,
             self.findings,
             ill,
+            wanted=self.wanted,
         )
         return next_step(self.journal, disk, node, self.now)
 
@@ -233,6 +236,8 @@ def _strike(world: World, blow: str) -> None:
             world.restart_itself()
         case "gone":
             world.life = Life.GONE
+            at_rest = world.journal.phase in (Phase.BEGUN, Phase.COMMITTING, Phase.CLEANING)
+            world.ended_by_us = not at_rest and world.epoch == world.journal.epoch
         case "host reboots":
             world.now = 0.0
             world.boot()
@@ -280,6 +285,8 @@ def assert_it_ended_rightly(after: World, end: Finish) -> None:
     assert not after.swapped
     assert after.unpacked is end.ok
     assert after.listed == ({OLD, NEW} if end.ok else {OLD})
+    if after.ended_by_us:
+        assert (after.life is Life.UP) is after.wanted
     if after.life is Life.UP:
         assert (after.current, after.permanent) == (version, version)
         assert not after.damaged
@@ -304,6 +311,14 @@ def test_it_ends_rightly_whatever_strikes_whenever(fate: Fate, blow: str) -> Non
         assert_it_ended_rightly(after, end)
         if blow.startswith("killed"):
             assert end.ok is (fate == Fate()), f"our death at {at} changed the outcome"
+
+
+@pytest.mark.parametrize("fate", FATES, ids=repr)
+def test_what_operators_want_down_is_not_started_again(fate: Fate) -> None:
+    for at in range(_length(fate)):
+        after = world(fate)
+        after.wanted = False
+        assert_it_ended_rightly(after, run(after, "gone", at))
 
 
 @pytest.mark.parametrize("fate", [Fate(mute=True), Fate(mute=True, install="before"), Fate(mute=True, back="before")])

@@ -193,8 +193,9 @@ A relup may restart the emulator, for another ERTS, kernel or stdlib. Then the
 plan says so, and the reply for how long nothing was served; all else is as
 ever.
 
-Where no relup leads from the version that runs, or it cannot be used,
---allow-restart (or `upgrade.allow_restart`) does what `relctl deploy` would."""
+Where no relup leads from the version that runs, or it cannot be used, or no
+node runs, --allow-restart (or `upgrade.allow_restart`) does what
+`relctl deploy` would."""
 
 _DEPLOY = """\
 The first install of a release, and the switch to another version by a restart:

@@ -12,7 +12,7 @@ from relctld.control import eval_handlers, log_handlers, remote_handlers, upgrad
 from relctld.control.access import Peer
 from relctld.control.server import RefusedError, SendProgress
 from relctld.core.effects import Done, Refused
-from relctld.core.model import Op
+from relctld.core.state import Op
 from relctld.wire.messages import Request
 
 Answered = Callable[[Done | Refused], None]

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from relctld.core.model import Hook, Request, Want
 from relctld.core.notes import Note
 from relctld.core.probes import Probe
+from relctld.core.spec import Hook
+from relctld.core.state import Request, Want
 
 
 class Signal(StrEnum):

@@ -167,7 +167,7 @@ def _restarting(j: Journal, node: Node, now: float) -> Step:
     """A VM that never was a candidate's, nor installed anything, is of the origin already, whatever its epoch."""
     late = is_late(j, now)
     is_origins = node.life is Life.UP and bool(j.candidate) and node.current == j.origin and not node.astray
-    gone = late and node.life is Life.GONE
+    gone = node.life is Life.GONE and (late or not node.wanted)
     if node.boot == j.boot and node.epoch <= j.epoch and not is_origins and not gone:
         return Do(Act.RESTART)
     if is_origins and node.incarnation == j.incarnation:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from relctld.core.model import QUIET, Health, ReleaseState, State
+from relctld.core.state import QUIET, Health, ReleaseState, State
 
 
 def next_tick(deadlines: Mapping[str, float]) -> float | None:

@@ -5,9 +5,10 @@ from typing import assert_never
 
 from relctld.core.events import Linked, Probed
 from relctld.core.launch import READY_AFTER, no_answer_yet, ready
-from relctld.core.model import UNKNOWN_STATUS, Cause, Ending, Health, LastExit, OnHung, State
 from relctld.core.notes import Note
 from relctld.core.probes import AutoProbe, LinkProbe, Verdict
+from relctld.core.spec import OnHung
+from relctld.core.state import UNKNOWN_STATUS, Cause, Ending, Health, LastExit, State
 from relctld.core.turn import Turn, end, forget_delays, unprobed
 
 READY_AGAIN = 0.25

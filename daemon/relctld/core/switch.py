@@ -157,7 +157,7 @@ def _committing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
 
 def _restarting(j: Journal, node: Node, now: float) -> Step:
     ours = node.epoch == j.epoch + 1 and (node.current == j.target or node.life is Life.GONE)
-    if ours and (node.life is not Life.GONE or (j.origin and not is_late(j, now))):
+    if ours and (node.life is not Life.GONE or (j.origin and node.wanted and not is_late(j, now))):
         return Do(Act.RESTART)
     waits = node.life is Life.COMING and not is_late(j, now)
     return Wait(j.until) if waits else enter(j, Phase.CLEANING, now)

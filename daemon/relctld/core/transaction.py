@@ -137,7 +137,7 @@ class Node:
 
     `findings`: what a look found wrong with the version that should run now; None: not looked since the last change.
     `ended`: how the latest VM ended, where none runs or another does by now. `boot`: the host's. `astray`: its
-    release_handler reads what was laid ready for this upgrade, not the tree.
+    release_handler reads what was laid ready for this upgrade, not the tree. `wanted`: by operators, to run.
     """
 
     life: Life
@@ -153,6 +153,7 @@ class Node:
     ended: str = ""
     boot: str = ""
     astray: bool = False
+    wanted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

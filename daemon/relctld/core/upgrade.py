@@ -10,6 +10,9 @@ Rule 4: until COMMITTING nothing on disk selects the target: whatever dies, a bo
     BEGUN ─→ INSTALLING ─→ INSTALLED ─→ SOAKING ─→ COMMITTING ─→ done
       │           └───────────┴──────────┴→ UNDOING ─→ REINSTALLING ─→ RESTARTING
       └──── the node is another ────────────────┴───────────┴──────────────┴──→ CLEANING ─→ failed, nothing changed
+
+Rule 5: a node that ended since the install was ordered is started again, whatever its `restart` says, unless operators
+        want it down: but for us it would run.
 """
 
 from typing import assert_never
@@ -51,7 +54,7 @@ _LATE = {
 def next_step(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     """What brings the upgrade closer to its end."""
     if j.phase in _UNDECIDED and (node.life is Life.GONE or _is_another(j, node)):
-        return enter(j, Phase.CLEANING, now, _how_it_ended(j, node))
+        return enter(j, _after_its_end(j, node), now, _how_it_ended(j, node))
     match j.phase:
         case Phase.COMMITTING:
             return _committing(j, disk, node, now)
@@ -156,7 +159,7 @@ def _undoing(j: Journal, disk: Disk, node: Node, now: float) -> Step:
 
 def _reinstalling(j: Journal, disk: Disk, node: Node, now: float) -> Step:
     if node.life is Life.GONE or _is_another(j, node):
-        return enter(j, Phase.CLEANING, now)
+        return enter(j, _after_its_end(j, node), now)
     back = node.reinstalled
     if (back is None or not back.done or node.findings is None) and is_late(j, now):
         return _out_of_time(j, now)
@@ -172,7 +175,7 @@ def _reinstalling(j: Journal, disk: Disk, node: Node, now: float) -> Step:
 
 
 def _restarting(j: Journal, node: Node, now: float) -> Step:
-    if node.epoch == j.epoch and node.life is not Life.GONE:
+    if node.epoch == j.epoch and not (node.life is Life.GONE and (is_late(j, now) or not node.wanted)):
         return Do(Act.RESTART)
     waits = node.life is Life.COMING and not is_late(j, now)
     return Wait(j.until) if waits else enter(j, Phase.CLEANING, now)
@@ -197,6 +200,12 @@ def _out_of_time(j: Journal, now: float) -> Enter:
     """Before the install nothing has happened to the node; after it a restart brings the origin back in any case."""
     back = Phase.CLEANING if j.phase is Phase.BEGUN else Phase.RESTARTING
     return enter(j, back, now, f"{_LATE.get(j.phase, 'not taken back')} within {j.timeout:g} s")
+
+
+def _after_its_end(j: Journal, node: Node) -> Phase:
+    """What follows where the node that is upgraded has ended: the next one is there, or nobody else will start it."""
+    by_us = node.epoch == j.epoch and j.phase is not Phase.BEGUN
+    return Phase.RESTARTING if node.life is Life.GONE and node.wanted and by_us else Phase.CLEANING
 
 
 def _is_another(j: Journal, node: Node) -> bool:

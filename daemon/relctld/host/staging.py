@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,24 +47,18 @@ def receive(source: int, folder: Path, limit: int, progress: Callable[[int], Non
 
     A descriptor that was passed to us is looked at as one that we opened.
     """
-    found = os.fstat(source)
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    if found.st_size > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit} bytes")
+    total = _size(source, limit)
     free = os.statvfs(folder)
-    if free.f_bavail * free.f_frsize < found.st_size + _SPARE:
-        raise OSError(errno.ENOSPC, f"{found.st_size} bytes and {_SPARE} to spare do not fit", str(folder))
+    if free.f_bavail * free.f_frsize < total + _SPARE:
+        raise OSError(errno.ENOSPC, f"{total} bytes and {_SPARE} to spare do not fit", str(folder))
     incoming = folder / ".incoming"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(incoming)
     try:
         with open(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
             digest, size, synced = hashlib.sha256(), 0, 0
-            while chunk := os.pread(source, _CHUNK, size):
+            for chunk in _chunks(source, total):
                 size += len(chunk)
-                if size > limit:
-                    raise OSError(errno.EFBIG, f"larger than {limit} bytes")
                 digest.update(chunk)
                 copy.write(chunk)
                 if size - synced >= _AT_ONCE:
@@ -82,6 +76,36 @@ def receive(source: int, folder: Path, limit: int, progress: Callable[[int], Non
         raise
     _sync(folder)
     return Received(path, digest.hexdigest(), size)
+
+
+def digest(source: int, limit: int, progress: Callable[[int], None]) -> str:
+    """The sha256 of what `source` holds, in hexadecimal; as `receive`, but for the copy. Raises OSError."""
+    found, size = hashlib.sha256(), 0
+    for chunk in _chunks(source, _size(source, limit)):
+        found.update(chunk)
+        size += len(chunk)
+        progress(size)
+    return found.hexdigest()
+
+
+def _size(source: int, limit: int) -> int:
+    """In bytes, at most `limit`. Raises OSError."""
+    found = os.fstat(source)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    if found.st_size > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes")
+    return found.st_size
+
+
+def _chunks(source: int, total: int) -> Iterator[bytes]:
+    """What it holds. OSError where that is more than its size was: nobody looked for room for it, or knows its end."""
+    size = 0
+    while chunk := os.pread(source, _CHUNK, size):
+        size += len(chunk)
+        if size > total:
+            raise OSError(errno.EBUSY, "it grows while it is read: wait until it is written")
+        yield chunk
 
 
 def _sync(folder: Path) -> None:

@@ -20,7 +20,8 @@
     door        the two endpoints, the server; shut in the face of who floods it
     services    what the supervisor does for the door
     overview    what `status` shows; gathered by `facts`: use of the machine, versions on disk, dropped output
-    loggers     the plan of the logger, and a logger where none runs
+    logplan     what the logger is told
+    loggers     a logger where none runs
 
 What may never be here: a decision about a release's life (`core`), a system call of its own (`host`).
 """

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from relctld.core.model import State
+from relctld.core.state import State
 from relctld.host.systemd import Notifier
 from relctld.supervisor.fdstore import FdStore
 from relctld.supervisor.managed import Managed

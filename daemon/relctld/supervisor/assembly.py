@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from relctld.control.doorkeeper import Doorkeeper
-from relctld.core.model import ReleaseSpec
 from relctld.core.notes import Note
+from relctld.core.spec import ReleaseSpec
 from relctld.host import containment
 from relctld.host.command import Commands
 from relctld.host.containment import Containment
@@ -40,6 +40,7 @@ from relctld.supervisor.journal import Journal
 from relctld.supervisor.latecomers import Latecomers
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.loggers import Loggers
+from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.overview import Overview
 from relctld.supervisor.parts import Parts
@@ -54,6 +55,7 @@ from relctld.supervisor.succession import Trial
 from relctld.supervisor.sweeps import Sweeps
 from relctld.supervisor.tasks import Tasks
 from relctld.supervisor.upgrades.registry import Upgrades
+from relctld.supervisor.upgrades.runner import Runner
 from relctld.supervisor.vms import Vms
 
 _WORKERS = 512
@@ -84,6 +86,7 @@ class Keeping:
     """What keeps releases."""
 
     launcher: Launcher
+    facts: FactFinder
     nodes: Nodes
     standbys: Standbys
     asking: Asking
@@ -98,6 +101,7 @@ class Configured:
     """What follows the config."""
 
     in_force: InForce
+    logplan: LogPlan
     loggers: Loggers
     roster: Roster
     overview: Overview
@@ -172,11 +176,12 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         answer=parts.answer,
     )
     shell.interpret = interpreter.carry_out
-    upgrades = Upgrades(
+    facts = FactFinder(base.errands)
+    runner = Runner(
         state_dir=ground.config.state_dir,
+        run_dir=ground.config.run_dir,
         pool=base.errands,
-        prepare=launcher.recipe,
-        surroundings=launcher.surroundings,
+        launcher=launcher,
         shell=shell,
         nodes=nodes,
         commands=commands,
@@ -185,17 +190,35 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         run_hook=asking.upgrade_hook,
         ask=asking.ask,
         save=saver.save,
+        look_anew=facts.look_anew,
     )
-    upgrades.launches.attend(launcher)
-    return Keeping(launcher, nodes, standbys, asking, vms, saver, parts, upgrades)
+    runner.launches.attend(launcher)
+    upgrades = Upgrades(
+        state_dir=ground.config.state_dir,
+        pool=base.errands,
+        runner=runner,
+        shell=shell,
+        nodes=nodes,
+        history=journal,
+        run_hook=asking.upgrade_hook,
+    )
+    return Keeping(launcher, facts, nodes, standbys, asking, vms, saver, parts, upgrades)
 
 
 def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
     """As the config says at the start; no release is taken up yet."""
     config, shell, journal, errands = ground.config, base.shell, base.journal, base.errands
     in_force = InForce(with_doubts(config, base.containment.unenforced), ground.error)
-    facts = FactFinder(errands)
-    loggers = Loggers(config.run_dir, base.reaper, journal, base.pool, base.scribe, shell.releases)
+    logplan = LogPlan(config.run_dir, journal, base.scribe, shell.releases)
+    loggers = Loggers(
+        run_dir=config.run_dir,
+        reaper=base.reaper,
+        journal=journal,
+        plan=logplan,
+        pool=base.pool,
+        scribe=base.scribe,
+        releases=shell.releases,
+    )
     roster = Roster(
         run_dir=config.run_dir,
         log_dir=config.log_dir,
@@ -205,23 +228,22 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         asking=keeping.asking,
         store=ground.store,
         scribe=base.scribe,
-        changed=loggers.plan,
+        changed=logplan.plan,
         kept=ground.kept,
     )
-    roster.forgotten += [facts.forget, keeping.standbys.let_go]
-    shell.stepped += [keeping.standbys.stepped, loggers.stepped]
+    roster.forgotten += [keeping.facts.forget, keeping.standbys.let_go]
+    shell.stepped += [keeping.standbys.stepped, logplan.stepped]
     doorkeeper = Doorkeeper(config.access)
     overview = Overview(
         shell=shell,
-        facts=facts,
+        facts=keeping.facts,
         nodes=keeping.nodes,
         upgrades=keeping.upgrades,
         loggers=loggers,
-        store=ground.store,
         containment=base.containment,
         in_force=in_force,
         doorkeeper=doorkeeper,
-        started=ground.started,
+        ground=ground,
     )
     announcer = Announcer(shell, base.notifier, errands, overview.look)
     reloader = Reloader(
@@ -231,6 +253,8 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         unenforced=base.containment.unenforced,
         doorkeeper=doorkeeper,
         roster=roster,
+        upgrades=keeping.upgrades,
+        tasks=base.tasks,
         announcer=announcer,
         notifier=base.notifier,
         store=ground.store,
@@ -238,7 +262,7 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         shell=shell,
         errands=errands,
     )
-    return Configured(in_force, loggers, roster, overview, announcer, doorkeeper, reloader)
+    return Configured(in_force, logplan, loggers, roster, overview, announcer, doorkeeper, reloader)
 
 
 def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configured) -> Front:
@@ -278,7 +302,7 @@ def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configu
         shell=shell,
         overview=overview,
         nodes=keeping.nodes,
-        loggers=configured.loggers,
+        logplan=configured.logplan,
         store=ground.store,
         errands=errands,
         remotes=remotes,

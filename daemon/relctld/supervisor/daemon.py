@@ -10,6 +10,7 @@ import contextlib
 import gc
 import os
 import signal
+from concurrent.futures import Future
 from functools import partial
 
 import structlog
@@ -19,8 +20,8 @@ from relctld.control.handlers import Handlers
 from relctld.control.server import RefusedError
 from relctld.core import fleet
 from relctld.core.events import Halted
-from relctld.core.model import OnStop
 from relctld.core.notes import Note
+from relctld.core.spec import OnStop
 from relctld.host import allocator, reexec
 from relctld.supervisor.assembly import make_base, make_configured, make_front, make_keeping, tell_store_trouble
 from relctld.supervisor.door import Door
@@ -52,9 +53,9 @@ class Daemon:
         self._listen()  # before the first VM: told to stop now, it stops that too
         self._tell_beginning()
         self._configured.roster.take_up(self._ground.config)
-        self._configured.loggers.take_up()
+        planned = self._configured.logplan.take_up()
         self._keeping.upgrades.resume()
-        door = await self._open_the_door()
+        door = await self._open_the_door(planned)
         gc.freeze()  # what is there now stays: no need to look through it again and again
         self._base.tasks.start("thrift", allocator.stay_thrifty(self._base.errands))
         asked = await self._front.ending.asked()
@@ -85,14 +86,14 @@ class Daemon:
             journal.report(None, Note.STORE_DAMAGED, {"path": ground.store.set_aside, "error": "damaged"})
         tell_store_trouble(journal, ground.store.error)
 
-    async def _open_the_door(self) -> Door:
+    async def _open_the_door(self, planned: Future[None]) -> Door:
         config, kept, configured = self._ground.config, self._ground.kept, self._configured
         await configured.doorkeeper.look_up(self._base.errands)
         door = Door(config.run_dir, config.access, kept, Handlers(self._front.services).handle, configured.doorkeeper)
         take_word(config.run_dir, door.server, self._keeping.parts, os.getpid())
         configured.announcer.forget(kept.close())
         self._base.journal.publish = door.server.publish
-        await configured.loggers.start()
+        await configured.loggers.start(planned)
         self._up.set()
         self._base.notifier.ready()
         configured.announcer.watchdog()

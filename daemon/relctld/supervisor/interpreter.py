@@ -25,8 +25,8 @@ from relctld.core.effects import (
     Sweep,
 )
 from relctld.core.events import HookFinished
-from relctld.core.model import Hook
 from relctld.core.probes import LinkProbe, Verdict
+from relctld.core.spec import Hook
 from relctld.host.containment import Containment
 from relctld.supervisor import surprises
 from relctld.supervisor.asking import Asking

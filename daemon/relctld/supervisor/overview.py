@@ -9,8 +9,8 @@ from relctld import __version__
 from relctld.config import Access
 from relctld.control.doorkeeper import Doorkeeper
 from relctld.host.containment import Containment
-from relctld.host.store import Store
 from relctld.supervisor.facts import FactFinder, release_object
+from relctld.supervisor.ground import Ground
 from relctld.supervisor.inforce import InForce
 from relctld.supervisor.loggers import Loggers
 from relctld.supervisor.nodes.registry import Nodes
@@ -29,40 +29,38 @@ class Overview:
         nodes: Nodes,
         upgrades: Upgrades,
         loggers: Loggers,
-        store: Store,
         containment: Containment,
         in_force: InForce,
         doorkeeper: Doorkeeper,
-        started: datetime,
+        ground: Ground,
     ) -> None:
         self._shell = shell
         self._facts = facts
         self._nodes = nodes
         self._upgrades = upgrades
         self._loggers = loggers
-        self._store = store
         self._containment = containment
         self._in_force = in_force
         self._doorkeeper = doorkeeper
-        self._started = started
+        self._ground = ground
         self._loop = asyncio.get_running_loop()
 
     def daemon(self) -> dict[str, Any]:
         """The daemon itself."""
-        config, error = self._in_force.config, self._in_force.error
+        config, error, ground = self._in_force.config, self._in_force.error, self._ground
         unknown = self._doorkeeper.table.warnings if config.access != Access() else ()  # who nobody named is not missed
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "started_at": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "uptime_s": round((datetime.now(UTC) - self._started).total_seconds(), 3),
+            "started_at": ground.started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "uptime_s": round((datetime.now(UTC) - ground.started).total_seconds(), 3),
             "config": {"path": str(config.path), "error": error, "warnings": [*config.warnings, *unknown]},
-            "run_dir": str(config.run_dir),
-            "state_dir": str(config.state_dir),
-            "log_dir": str(config.log_dir),
+            "run_dir": str(ground.config.run_dir),
+            "state_dir": str(ground.config.state_dir),
+            "log_dir": str(ground.config.log_dir),
             "containment": self._containment.kind,
             "logger_pid": self._loggers.pid,
-            "store_error": self._store.error,
+            "store_error": ground.store.error,
         }
 
     async def look(self, names: list[str]) -> dict[str, Any]:

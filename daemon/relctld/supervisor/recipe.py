@@ -12,7 +12,7 @@ from relctld.beam import hybrid
 from relctld.beam.flavour import NothingInstalled, Release, inspect
 from relctld.beam.layout import ReleaseError
 from relctld.config import fingerprints, read_env
-from relctld.core.model import ReleaseSpec
+from relctld.core.spec import ReleaseSpec
 from relctld.host.gate import Identity, limit_lines
 from relctld.host.records import Launched
 from relctld.host.users import look_up
@@ -32,6 +32,11 @@ class Place:
     def scratch(self) -> Path:
         """A directory that is the node's own, empty at each start."""
         return self.run / "scratch"
+
+    @property
+    def evaluation(self) -> Path:
+        """Where a configuration is evaluated while VMs may come and go, for as long as that takes."""
+        return self.run / "evaluation"
 
     @property
     def candidate(self) -> Path:

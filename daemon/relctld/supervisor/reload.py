@@ -24,6 +24,8 @@ from relctld.supervisor.inforce import InForce, with_doubts, with_unknown_accoun
 from relctld.supervisor.journal import Journal
 from relctld.supervisor.roster import Roster
 from relctld.supervisor.shell import Shell
+from relctld.supervisor.tasks import Tasks
+from relctld.supervisor.upgrades.registry import Upgrades
 
 _LISTS = ("added", "removed", "changed")
 
@@ -48,6 +50,8 @@ class Reloader:
         unenforced: Mapping[str, str],
         doorkeeper: Doorkeeper,
         roster: Roster,
+        upgrades: Upgrades,
+        tasks: Tasks,
         announcer: Announcer,
         notifier: Notifier,
         store: Store,
@@ -61,6 +65,8 @@ class Reloader:
         self._unenforced = unenforced
         self._doorkeeper = doorkeeper
         self._roster = roster
+        self._upgrades = upgrades
+        self._tasks = tasks
         self._announcer = announcer
         self._notifier = notifier
         self._store = store
@@ -116,6 +122,7 @@ class Reloader:
         sockets.chmod(self._run_dir, config.access)
         self._store.keep_seconds = config.events_keep
         self._roster.apply(config, plan)
+        self._tasks.start("upgrades", self._upgrades.go_on())
         self._in_force.config, self._in_force.error = config, None
 
 

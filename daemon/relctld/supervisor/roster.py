@@ -14,7 +14,7 @@ import structlog
 from relctld.config import Config, Plan
 from relctld.core import fleet
 from relctld.core.events import Reconfigured
-from relctld.core.model import ReleaseSpec, Restart
+from relctld.core.spec import ReleaseSpec, Restart
 from relctld.failpoints import Failpoint, reach
 from relctld.host import database, fifo, records
 from relctld.host.reexec import Kept
@@ -118,7 +118,7 @@ class Roster:
     def _forget(self, managed: Managed) -> None:
         """Should it ever come back, it begins as its want says: so its records go, but not what the store keeps."""
         name, state = managed.name, managed.state
-        asked = state.recording or state.waiters
+        asked = state.recording or state.waiters or state.upgrading
         gone = managed.unconfigured and fleet.is_quiet([state]) and not asked
         if gone and self._shell.releases.get(name) is managed:
             del self._shell.releases[name]

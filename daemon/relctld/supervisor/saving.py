@@ -11,7 +11,7 @@ import structlog
 
 from relctld.core.effects import Record, RecordWant
 from relctld.core.events import Recorded
-from relctld.core.model import ReleaseState, State, Want
+from relctld.core.state import ReleaseState, State, Want
 from relctld.host import records
 from relctld.host.records import Launched
 from relctld.host.store import Store

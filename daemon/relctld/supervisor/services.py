@@ -14,7 +14,7 @@ from typing import Any
 from relctld.beam import crashdump
 from relctld.control.log_handlers import Asked, Part
 from relctld.core.effects import Done, Refused
-from relctld.core.model import Op
+from relctld.core.state import Op
 from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of
@@ -22,7 +22,7 @@ from relctld.logfiles import tail
 from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.ending import Ending
 from relctld.supervisor.journal import event_object
-from relctld.supervisor.loggers import Loggers
+from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.logreading import LogReading
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
@@ -53,7 +53,7 @@ class Services:
         shell: Shell,
         overview: Overview,
         nodes: Nodes,
-        loggers: Loggers,
+        logplan: LogPlan,
         store: Store,
         errands: Executor,
         remotes: Remotes,
@@ -66,7 +66,7 @@ class Services:
     ) -> None:
         self._shell = shell
         self._nodes = nodes
-        self._loggers = loggers
+        self._logplan = logplan
         self._store = store
         self._errands = errands
         self._logs = LogReading(errands)
@@ -162,7 +162,7 @@ class Services:
 
     def rotate(self, name: str) -> str | None:
         """Begin a new log file; None or why not."""
-        return self._loggers.rotate(name)
+        return self._logplan.rotate(name)
 
     async def events(self, names: list[str], since: str, after: int, limit: int) -> list[dict[str, Any]]:
         """The history. Raises OSError."""

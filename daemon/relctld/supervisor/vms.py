@@ -10,7 +10,8 @@ import structlog
 
 from relctld.core.effects import Signal, SignalVm
 from relctld.core.events import SpawnFailed, VmExited, VmSpawned
-from relctld.core.model import ExitStatus, ReleaseSpec, Vm
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import ExitStatus, Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host import gate, process
 from relctld.host.containment import Containment
@@ -129,6 +130,8 @@ class Vms:
         self._reaper.watch(vm.pid, pidfd, lambda status, _: self._exited(managed, epoch, status))
         if amiss is not None:
             self._latecomers.look_after(managed, epoch, vm, managed.spec.limits, amiss)
+        else:
+            self._latecomers.search(managed, epoch, vm, managed.spec.limits)
 
     def signal(self, managed: Managed, effect: SignalVm) -> None:
         """Send it to the VM, if one lives."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
+from relctld.beam.package.bootfile import check_boot
 from relctld.beam.package.changes import Applications, Modules, applications, modules
 from relctld.beam.package.placing import Placement, place
 from relctld.beam.package.refusals import Kind, PackageError, quoted
@@ -22,7 +23,7 @@ from relctld.beam.package.source import Source
 from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
 from relctld.beam.term.shown import shown
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 # e_machine of ELF, for platform.machine(). Where it is not known, no file is refused for it.
 MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243, "ppc64le": 21, "s390x": 22, "i686": 3, "armv7l": 40}
@@ -264,6 +265,7 @@ def check_complete(source: Source, flavour: Flavour, before: Rel | None, rel: Re
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise PackageError(Kind.INCOMPLETE, f"{missing[0]} is missing{more}", "build the release again")
+    check_boot(source.small(needed[0]) or b"", rel)
     for name, version in rel.applications.items():
         if before is None or before.applications.get(name) != version:
             _check_application(source, rel, name)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from relctld.core.model import Vm
+from relctld.core.state import Vm
 from relctld.host.containment.seam import GRACE, PATIENCE
 from relctld.host.process import comm, describe
 

@@ -11,9 +11,9 @@ from relctld.beam.dist import epmd
 from relctld.beam.dist.refusals import LinkRefused
 from relctld.control.server import RefusedError
 from relctld.core.events import Event, Linked
-from relctld.core.model import Vm
 from relctld.core.notes import Note
 from relctld.core.probes import Finding, LinkProbe, Verdict
+from relctld.core.state import Vm
 from relctld.supervisor.journal import Journal, timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.lane import Lane

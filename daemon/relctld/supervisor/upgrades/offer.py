@@ -20,12 +20,15 @@ from relctld.beam.package.placing import Placement
 from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
+from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
-from relctld.core.model import Flavour, State
+from relctld.core.spec import Flavour
+from relctld.core.state import State
 from relctld.host import tree as files
 from relctld.host import unpack
 from relctld.host.gate import Identity
 from relctld.host.staging import Received
+from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Recipe
 from relctld.supervisor.upgrades import configuring, disk
@@ -66,7 +69,7 @@ class Offer:
 
 
 class NoHotWayError(RefusedError):
-    """No relup leads there, or none that can be used in this node; a restart would."""
+    """No relup leads there, or none that can be used in this node, or it does not run; a restart would."""
 
 
 _NO_HOT_WAY = frozenset({Kind.NO_RELUP, Kind.NO_WAY, Kind.BAD_RELUP, Kind.OTHER_ERTS})
@@ -92,7 +95,7 @@ class Offers:
             raise refused("impossible", str(error), error.hint) from error
         except HandlerError as error:
             raise NoHotWayError("impossible", str(error)) from error
-        except (ReleaseError, ConfiguringError) as error:
+        except (ReleaseError, ConfiguringError, UnknownUserError, EnvFileError) as error:
             raise RefusedError("impossible", str(error)) from error
         except NodeError as error:
             raise RefusedError("impossible", f"its node cannot be asked: {error}") from error
@@ -101,7 +104,7 @@ class Offers:
 
     async def _make(self, wanted: Wanted, *, with_configuration: bool) -> Offer | None:
         self._check_state()
-        recipe = await self._work(self._tools.prepare, self._managed)
+        recipe = await self._work(self._tools.prepare, self._managed, None)
         release = recipe.release
         if release is None:
             raise RefusedError("impossible", "what its `command` runs is no release that relctl knows")
@@ -148,7 +151,7 @@ class Offers:
             detail = state.health_detail or "there is no link to its node"
             raise NoHotWayError("impossible", f"its node cannot be asked: {detail}", "a hot upgrade needs the link")
         hint = f"relctl start {name}" if state.state in (State.STOPPED, State.FAILED) else f"wait: relctl status {name}"
-        raise RefusedError("impossible", f"it is {state.state}, and only a running node can be upgraded", hint)
+        raise NoHotWayError("impossible", f"it is {state.state}, and only a running node can be upgraded", hint)
 
     def _check_restart(self, package: Package, recipe: Recipe, flavour: Flavour) -> None:
         """A new emulator must be startable as a version that no file selects yet, with a boot script of its own."""

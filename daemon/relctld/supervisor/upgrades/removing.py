@@ -35,16 +35,20 @@ from relctld.supervisor.upgrades.tools import Tools
 _LARGEST = 16 << 20
 
 
-async def remove_version(managed: Managed, ledger: Ledger, tools: Tools, version: str) -> tuple[str, ...]:
-    """Remove it, and let the node know; the paths that went. Raises RefusedError."""
+async def remove_version(
+    managed: Managed, ledger: Ledger, tools: Tools, version: str, beside: frozenset[str]
+) -> tuple[str, ...]:
+    """Remove it, and let the node know; the paths that went. `beside`: what others run. Raises RefusedError."""
     node = NodeSide(managed, tools.nodes)
-    running = {managed.launched.version or ""} if managed.state.vm else set()
+    running = set(beside)
+    if managed.state.vm is not None:
+        running.add(managed.launched.version or "")
     with contextlib.suppress(NodeError, HandlerError):
         running.add((await node.survey()).current)
 
     def work() -> tuple[str, ...]:
         finish(ledger)
-        recipe = tools.prepare(managed)
+        recipe = tools.prepare(managed, None)
         if recipe.release is None:
             raise ReleaseError("what its `command` runs is no release that relctl knows")
         luggage = Luggage(str(recipe.release.root), recipe.release.flavour, recipe.release.name)

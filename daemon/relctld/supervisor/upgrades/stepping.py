@@ -15,10 +15,12 @@ import structlog
 from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
-from relctld.core.model import Op
+from relctld.config import EnvFileError
 from relctld.core.probes import ProcessProbe, Verdict
+from relctld.core.state import Op
 from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
+from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades import removing
 from relctld.supervisor.upgrades.configuring import ConfiguringError
@@ -70,6 +72,9 @@ class Stepping:
         while True:
             try:
                 seen, node = await self._look()
+            except (UnknownUserError, EnvFileError) as error:
+                await self._wait_again(str(error))
+                continue
             except (OSError, ReleaseError, PackageError) as error:
                 await self._wait_again(f"its tree cannot be read: {error}")
                 continue
@@ -93,10 +98,14 @@ class Stepping:
         same = state.epoch == epoch and incarnation in ("", state.incarnation)
         return same and pidfd is not None and not process.has_ended(pidfd)
 
-    async def prune(self, keep: int) -> list[str]:
-        """Remove the oldest versions, when it is over; those that went. Raises OSError, ReleaseError, PackageError."""
-        ground, j = await self._ground(), self.journal
-        gone: list[str] = await self._work(removing.prune, ground, self._ledger, {j.origin, j.target}, keep)
+    async def prune(self, keep: int, beside: frozenset[str]) -> list[str]:
+        """Remove the oldest versions, when it is over, but for those that others run (`beside`); those that went."""
+        needed = {self.journal.origin, self.journal.target, *beside}
+        try:
+            gone: list[str] = await self._work(removing.prune, await self._ground(), self._ledger, needed, keep)
+        except Exception:  # whatever it is: the upgrade is done
+            log.exception("upgrade.not-pruned", release=self._managed.name)
+            return []
         if gone:
             with contextlib.suppress(NodeError, HandlerError):
                 await self._node.reread()
@@ -106,7 +115,7 @@ class Stepping:
         raise NotImplementedError
 
     async def _look(self) -> tuple[Disk, Node]:
-        """What disk and node say now. Raises OSError, ReleaseError, PackageError."""
+        """What disk and node say now. Raises OSError, ReleaseError, PackageError, UnknownUserError, EnvFileError."""
         raise NotImplementedError
 
     def _next(self, seen: Disk, node: Node, now: float) -> Step:
@@ -116,7 +125,8 @@ class Stepping:
         raise NotImplementedError
 
     def _may_enter(self, journal: Journal) -> bool:
-        """Whether that still stands which this phase is entered for; under the lock of who launches."""
+        """Whether that still stands which this phase is entered for; under the lock of who launches,
+        before it is written and after."""
         raise NotImplementedError
 
     # -- waiting -------------------------------------------------------------------------------
@@ -156,11 +166,7 @@ class Stepping:
 
     def _write(self, journal: Journal) -> bool:
         """What a launch brings depends on some phases. They are not entered once it is another one than was seen."""
-        with self._tools.lock:
-            if not self._may_enter(journal):
-                return False
-            self._ledger.write(Entry(journal, self._luggage))
-            return True
+        return self._tools.course.enter(Entry(journal, self._luggage), lambda: self._may_enter(journal))
 
     # -- doing ---------------------------------------------------------------------------------
 
@@ -210,7 +216,7 @@ class Stepping:
         return ()
 
     def _locked(self, change: Callable[[], None]) -> None:
-        with self._tools.lock:
+        with self._tools.course.lock:
             change()
 
     async def _work(self, function: Callable[..., T], *args: Any) -> T:

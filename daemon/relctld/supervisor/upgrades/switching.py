@@ -17,11 +17,13 @@ from relctld.beam.package.arrival import Arrival, Place, judge_arrival, judge_pr
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tarball import read_tarball
 from relctld.core.exits import in_words
-from relctld.core.model import Op, State
+from relctld.core.state import Op, State, Want
 from relctld.core.switch import after_failure, is_targets, next_step
 from relctld.core.transaction import Act, Disk, Enter, Journal, Life, Node, Phase, Step
+from relctld.host import folders
 from relctld.host.process import boot_id
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.recipe import Place as RunPlace
 from relctld.supervisor.recipe import Surroundings
 from relctld.supervisor.upgrades import configuring, disk, site
 from relctld.supervisor.upgrades.configuring import Version
@@ -83,7 +85,7 @@ class Switch(Stepping):
         last = state.last_exit
         ended = in_words(last.cause, last.status, last.detail) if last and last.epoch == j.epoch + 1 else ""
         if state.state in _ENDED and state.vm is None:
-            return Node(Life.GONE, state.epoch, ended=ended)
+            return Node(Life.GONE, state.epoch, ended=ended, wanted=state.want is Want.UP)
         current = j.target if is_targets(j, state.epoch, boot_id()) else j.origin
         life = Life.UP if state.state is State.RUNNING else Life.COMING
         survey = Survey(None, None)
@@ -133,9 +135,12 @@ class Switch(Stepping):
         )
         if await self._work(configuring.is_computed, version):
             home = self._managed.folder
-            folder = home / "scratch" / "upgrade" / self.journal.target
+            folder = RunPlace(home, self._managed.log_folder).evaluation
             await self._managed.alone()
-            await configuring.evaluate(version, folder, home, self._tools.commands, self._tools.pool)
+            try:
+                await configuring.evaluate(version, folder, home, self._tools.commands, self._tools.pool)
+            finally:
+                await self._work(folders.remove, folder)
         self._evaluated = True
 
     async def _register(self) -> None:

@@ -6,10 +6,9 @@ Rule: its disk may hang. Then who asked is told so, and nothing else waits for i
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,6 @@ LARGEST = 4 << 30
 HANGS_AFTER = 30.0
 """Seconds without a byte after which nothing is hoped for any more."""
 _TELL_EVERY = 0.25
-_CHUNK = 1 << 20
 
 T = TypeVar("T")
 
@@ -84,21 +82,27 @@ class _Reading:
         self._total, self._told = 0, 0.0
 
     def copy(self) -> Received:
-        source = self._open()
-        try:
+        with self._opened() as source:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._total = os.fstat(source).st_size
             return staging.receive(source, self.folder, LARGEST, self._progress)
-        finally:
-            os.close(source)
 
     def digest(self) -> str:
-        digest = hashlib.sha256()
-        with open(self._open(), "rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                self.bytes += len(chunk)
-        return digest.hexdigest()
+        with self._opened() as source:
+            return staging.digest(source, LARGEST, self._progress)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """What is wrong with it is told with its name."""
+        source = self._open()
+        try:
+            yield source
+        except OSError as error:
+            if error.filename is None:
+                error.filename = self.tarball
+            raise
+        finally:
+            os.close(source)
 
     def _open(self) -> int:
         reader = self._reader

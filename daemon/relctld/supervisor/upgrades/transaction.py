@@ -12,7 +12,7 @@ from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.core.transaction import Act, Disk, Enter, Journal, Life, Node, Phase, Step
 from relctld.core.upgrade import after_failure, next_step
 from relctld.supervisor.managed import Managed
@@ -74,7 +74,7 @@ class Transaction(Stepping):
     async def _ground(self) -> Ground:
         """The recipe is found once: an upgrade sees one environment from its beginning to its end."""
         if self._recipe is None:
-            self._recipe = await self._work(self._tools.prepare, self._managed)
+            self._recipe = await self._work(self._tools.prepare, self._managed, self._luggage)
         recipe = self._recipe
         return Ground(self._luggage, recipe.env, recipe.switch.gid if recipe.switch else None)
 

@@ -10,6 +10,7 @@ from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import NothingInstalled, ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tree import Tree, read_tree
+from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
@@ -27,7 +28,7 @@ async def versions(
         tree = await asyncio.get_running_loop().run_in_executor(pool, _read, managed, prepare)
     except NothingInstalled as error:
         raise RefusedError("impossible", str(error), f"relctl deploy {managed.name} TARBALL installs it") from error
-    except (ReleaseError, PackageError, UnknownUserError) as error:
+    except (ReleaseError, PackageError, UnknownUserError, EnvFileError) as error:
         raise RefusedError("impossible", str(error)) from error
     except OSError as error:
         raise RefusedError("failed", f"its tree cannot be read: {error}") from error

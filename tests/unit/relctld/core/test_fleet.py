@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from relctld.core.events import Probed
 from relctld.core.fleet import due, is_quiet, misses_count, next_tick
 from relctld.core.lifecycle import step
-from relctld.core.model import QUIET, Health, HealthSpec, ReleaseState, State, Vm, Want
 from relctld.core.probes import AUTO, Finding, Verdict
+from relctld.core.spec import HealthSpec
+from relctld.core.state import QUIET, Health, ReleaseState, State, Vm, Want
 from tests.playbook import SPEC
 
 

@@ -12,7 +12,8 @@ from relctld.beam.package.judge import Package, judge, judge_installed
 from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.relup import in_words
 from relctld.beam.package.tree import read_tree
-from relctld.core.model import Flavour
+from relctld.beam.term.etf import encode
+from relctld.core.spec import Flavour
 from tests.packages import (
     ERTS,
     MACHINE,
@@ -20,6 +21,7 @@ from tests.packages import (
     application,
     atoms,
     beam,
+    boot,
     contents,
     elf,
     info,
@@ -60,6 +62,7 @@ class Bed:
         """The .rel lists these too, or in other versions."""
         self.new.applications |= versions
         self.new.files["releases/1.1.0/web.rel"] = rel("web", "1.1.0", self.new.applications)
+        self.new.files["releases/1.1.0/start.boot"] = boot("web", "1.1.0", self.new.applications)
 
 
 @pytest.fixture
@@ -300,6 +303,19 @@ def test_a_beam_that_the_relup_loads(bed: Bed) -> None:
 def test_what_a_boot_needs(bed: Bed, path: str) -> None:
     del bed.new.files[path]
     bed.refused(Kind.INCOMPLETE, f"{path} is missing")
+
+
+def test_a_boot_script_that_would_not_boot_it(bed: Bed) -> None:
+    path = "releases/1.1.0/start.boot"
+    for torn in (b"", bed.new.files[path][:-9], encode([])):
+        bed.new.files[path] = torn
+        bed.refused(Kind.DAMAGED, f"{path} is damaged")
+    bed.new.files[path] = boot("web", "1.0.0", bed.new.applications)
+    bed.refused(Kind.INCOMPLETE, f"{path} is of version '1.0.0'")
+    bed.new.files[path] = boot("web", "1.1.0", bed.new.applications | {"web": "1.0.0"})
+    bed.refused(Kind.INCOMPLETE, f"{path} boots 'web' '1.0.0', not 1.1.0")
+    bed.new.files[path] = boot("web", "1.1.0", bed.new.applications | {"more": "1"})
+    bed.refused(Kind.INCOMPLETE, f"{path} boots 'more' '1', which its .rel has not")
 
 
 def test_an_application_that_is_not_in_it(bed: Bed) -> None:
