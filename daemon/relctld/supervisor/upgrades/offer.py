@@ -117,7 +117,7 @@ class Offers:
         running = await self._running(tree)
         version = wanted.version
         if wanted.tarball is None and version is None:
-            version = _before(tree, running)
+            version = _before(tree, running, self._managed.name)
         if version == running:
             return None
         received, contents = await self._receive(wanted, release.root) if wanted.tarball is not None else (None, None)
@@ -243,11 +243,11 @@ class Offers:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
 
 
-def _before(tree: Tree, running: str) -> str:
+def _before(tree: Tree, running: str, name: str) -> str:
     """The version to go back to: the latest that was permanent."""
     old = [entry.version for entry in tree.releases or () if entry.status == "old" and entry.version != running]
     if not old:
-        raise RefusedError("impossible", "no older version is known", "name one: relctl downgrade RELEASE VERSION")
+        raise RefusedError("impossible", "no older version is known", f"relctl versions {name} lists the versions")
     return old[0]
 
 
