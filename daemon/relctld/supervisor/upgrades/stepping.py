@@ -16,7 +16,7 @@ from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.config import EnvFileError
-from relctld.core.model import Op
+from relctld.core.model import Op, State
 from relctld.core.probes import ProcessProbe, Verdict
 from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
@@ -213,6 +213,8 @@ class Stepping:
                 found = await self._tools.ask(self._managed, probe, spec.health.timeout)
                 if found.verdict in (Verdict.WELL, Verdict.NO_LINK):
                     break
+                if self._managed.state.state is not State.RUNNING:
+                    return ()  # it ends: that is what is wrong
                 if not left:
                     return (f"it is not well: {found.detail}",)
                 await asyncio.sleep(min(spec.health.interval, AGAIN))
