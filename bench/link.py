@@ -19,6 +19,7 @@ from typing import Any
 from tests import epmds, otps
 from tests.beam.nodes import COOKIE, node
 from tests.releases.build import build, place
+from tests.waiting import wait_until
 
 from bench import beside
 from bench.driver import BenchError
@@ -102,10 +103,9 @@ def _running(folder: Path, name: str, start: str, asked: str, env: dict[str, str
     null = subprocess.DEVNULL
     process = subprocess.Popen([script, start], env=env, stdin=null, stdout=null, stderr=null, start_new_session=True)
     try:
-        end = time.monotonic() + BOOT
-        while _command([str(script), asked], env)[2]:
-            if time.monotonic() > end:
-                raise BenchError(f"{name} does not come up")
+        # Each command of relx's script makes sys.config anew: not while a node that boots may be reading it.
+        wait_until(lambda: epmds.knows(int(env["ERL_EPMD_PORT"]), name), BOOT, what=f"the name of {name}")
+        wait_until(lambda: not _command([str(script), asked], env)[2], BOOT, what=name)
         yield script
     finally:
         os.killpg(process.pid, signal.SIGKILL)

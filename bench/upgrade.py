@@ -59,7 +59,7 @@ class _Stage:
     """A relctld, and the trees of what it runs."""
 
     def __init__(self, folder: Path, epmd: int) -> None:
-        self.folder = folder
+        self.folder, self.epmd = folder, epmd
         self.env = {"ERL_EPMD_PORT": str(epmd), "ERL_EPMD_ADDRESS": "127.0.0.1"}
 
     def times(self, sample: str, rounds: int) -> dict[str, list[float]]:
@@ -100,6 +100,8 @@ class _Stage:
             stderr=subprocess.DEVNULL
         ) as node:  # fmt: skip
             try:
+                # Each command of the script makes sys.config anew: not while a node that boots may be reading it.
+                wait_until(lambda: epmds.knows(self.epmd, sample), 60, what="the name of relx's node")
                 wait_until(lambda: call("ping"), 60, what="relx's node")
                 began = time.monotonic()
                 if not call("upgrade", "1.1.0", wanted="permanent"):

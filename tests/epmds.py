@@ -1,5 +1,6 @@
 """epmd for tests: a port of the test's own, and the end of the epmd that appeared there."""
 
+import asyncio
 import contextlib
 import random
 import signal
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 
 import psutil
 
+from relctld.beam.dist import epmd
+from relctld.beam.dist.refusals import LinkRefused
 from tests.waiting import wait_until
 
 
@@ -18,15 +21,23 @@ def private_port() -> Iterator[int]:
     try:
         yield port
     finally:
-        for epmd in started_for(port):
+        for process in started_for(port):
             with contextlib.suppress(psutil.NoSuchProcess):
-                epmd.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGTERM)
         wait_until(lambda: not started_for(port), what=f"the end of the epmd on port {port}")
 
 
 def free_port() -> int:
     """A port between 20000 and 30000 that nobody listens on now."""
     return next(port for port in iter(lambda: random.randrange(20000, 30000), 0) if _free(port))
+
+
+def knows(port: int, name: str) -> bool:
+    """Whether a node of this name, without its host, has come so far in its boot that it told the epmd on `port`."""
+    try:
+        return name in asyncio.run(epmd.names("127.0.0.1", port, 5.0))
+    except LinkRefused:
+        return False
 
 
 def started_for(port: int) -> list[psutil.Process]:

@@ -35,8 +35,9 @@ from typing import Any
 from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core import lifecycle
-from relctld.core.model import HealthSpec, ReleaseSpec, ReleaseState
 from relctld.core.probes import ProcessProbe
+from relctld.core.spec import HealthSpec, ReleaseSpec
+from relctld.core.state import ReleaseState
 
 NAME = "web"
 START = 1000.0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from relctld.core import effects as fx
 from relctld.core import events as ev
-from relctld.core.model import Ending, State, Want
 from relctld.core.notes import MEANING
+from relctld.core.state import Ending, State, Want
 from tests.machine.explore import Explored, Move, explore_all
 
 DOCS = Path(__file__).parent.parent / "docs"

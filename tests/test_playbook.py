@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from relctld.core.model import State
+from relctld.core.state import State
 from tests.playbook import Has, Heard, Playbook
 from tests.words import (
     asked,

@@ -7,19 +7,9 @@ from typing import Any
 
 from relctld.core import effects as fx
 from relctld.core import events as ev
-from relctld.core.model import (
-    UNKNOWN_STATUS,
-    ExitStatus,
-    Hook,
-    Op,
-    ReleaseSpec,
-    Request,
-    State,
-    Upgrading,
-    Vm,
-    Want,
-)
 from relctld.core.probes import WELL, Finding, ProcessProbe, Verdict
+from relctld.core.spec import Hook, ReleaseSpec
+from relctld.core.state import UNKNOWN_STATUS, ExitStatus, Op, Request, State, Upgrading, Vm, Want
 from tests.playbook import SPEC, Expected, Has, Heard, Holds, Playbook
 
 AT = "2024-05-01T12:00:00Z"

@@ -77,10 +77,20 @@ def choose(option: str | None, environ: Mapping[str, str]) -> Address:
     return Address(SYSTEM_SOCKET, "the system's default", given=False)
 
 
+def absolute(path: str) -> str:
+    """The path from the root; raises UsageError where the working directory is gone."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise UsageError(
+            f"the working directory, where {path} would be, is gone", "cd, or name the whole path"
+        ) from None
+
+
 def _given(path: str, origin: str) -> Address:
     if not path:
         raise UsageError(f"{origin} is empty")
-    path = os.path.abspath(path)
+    path = absolute(path)
     length = len(os.fsencode(path))
     if length > MAX_PATH:
         raise UsageError(f"the socket path of {origin} has {length} bytes, at most {MAX_PATH} are possible")
@@ -100,10 +110,10 @@ def _is_own_socket(path: str, uid: int, forbidden: int) -> bool:
 def _explain(address: Address, error: OSError) -> NoReturn:
     """Raise the UnreachableError that tells not running, wrong path and no permission apart."""
     path, folder = address.path, os.path.dirname(address.path)
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) and (_is_socket(path) or not os.path.exists(path)):
         raise UnreachableError(
             f"no permission to use {_closed_door(path)}",
-            "ask for membership in the group that may use relctl, or use sudo",
+            "ask who administers relctld for membership in its group, or use sudo",
         )
     if isinstance(error, NotADirectoryError | FileNotFoundError):
         if address.given and not os.path.isdir(folder):
@@ -118,8 +128,11 @@ def _explain(address: Address, error: OSError) -> NoReturn:
 
 def _status_hint(address: Address) -> str:
     if address.path == SYSTEM_SOCKET:
-        return "systemctl status relctld"
-    return f"start relctld, or look for another socket: this one is chosen by {address.origin}"
+        return "systemctl status relctld" + ("" if os.getuid() == 0 else ", or start a relctld of your own")
+    if address.given:
+        return f"start relctld, or choose another socket: this one is chosen by {address.origin}"
+    system = f"; the system's one is reached by --socket {SYSTEM_SOCKET}" if _is_socket(SYSTEM_SOCKET) else ""
+    return f"start your own relctld again{system}"
 
 
 def _is_socket(path: str) -> bool:

@@ -10,6 +10,7 @@ Exit codes (CONTRACT): 0 done · 1 failed or not in time · 2 usage or config ·
 
 import gc
 import os
+import signal
 import sys
 from argparse import Namespace
 from importlib import import_module
@@ -63,6 +64,10 @@ EXIT_CODES: Final = """\
   5  refused: unknown release, busy, not permitted, not possible now"""
 
 
+GO_ON: Final = ("remove", "doctor", "eval", "rpc", "reload", "daemon reexec", "daemon stop")
+"""What relctld goes on with when nobody waits for its end."""
+
+
 class Front(NamedTuple):
     """What stands before the verb, the verb, and what stands behind it."""
 
@@ -74,10 +79,22 @@ class Front(NamedTuple):
 
 def main() -> NoReturn:
     """relctl as a process."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on, it is told
     gc.set_threshold(100_000)  # what a start makes is kept to the end: looking through it finds nothing
-    code = run(sys.argv[1:])
-    sys.stderr.flush()  # stdout is flushed at each write
+    _open_what_is_closed()
+    code = run(sys.argv[1:])  # what is written is flushed at each write
     os._exit(code)  # taking the interpreter down in good order would cost an eighth of `status`, for nobody
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that the caller closed leads nowhere; its number must not become that of a socket."""
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(nowhere)
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 -- for as long as we live
 
 
 def run(words: list[str]) -> int:
@@ -90,7 +107,7 @@ def run(words: list[str]) -> int:
             return _special(front.special, out)
         call = Call(front.verb, Namespace(), out)
         if front.verb == "help":
-            return _help(" ".join(front.rest), out)
+            return _help(next((word for word in front.rest if not word.startswith("-")), ""), out)
         verb = load(front.verb)
         if {"-h", "--help"} & set(front.rest):
             return _help(front.verb, out)
@@ -99,9 +116,14 @@ def run(words: list[str]) -> int:
     except CannotError as error:
         return call.refuse(error)
     except KeyboardInterrupt:
-        return call.refuse(CannotError("timeout", "interrupted"))
+        return call.refuse(CannotError("timeout", "interrupted" + _fate(call)))
     finally:
         out.progress("")
+
+
+def _fate(call: Call) -> str:
+    """What becomes of what was asked for; start, upgrade and the like know more, and say it themselves."""
+    return "; what relctld has begun goes on" if call.verb in GO_ON else ""
 
 
 def split(words: list[str]) -> Front:
@@ -155,14 +177,18 @@ def help_text() -> str:
     verbs = "\n".join(f"  {name:<12}{load(name).summary}" for name in listed())
     return (
         f"usage: {USAGE}\n\n"
-        "Speaks to relctld, which keeps the Erlang and Elixir releases of this host running.\n\n"
+        "Speaks to relctld, which keeps this host's Erlang and Elixir releases running.\n\n"
         f"verbs:\n{verbs}\n\noptions:\n{OPTIONS}\n\nexit codes:\n{EXIT_CODES}\n\n"
         "`relctl help VERB` tells more of one verb."
     )
 
 
 def _help(topic: str, out: Output) -> int:
-    out.line(parser_of(load(topic)).format_help().rstrip() if topic else help_text())
+    text = parser_of(load(topic)).format_help().rstrip() if topic else help_text()
+    if out.json:
+        out.object({"verb": topic or None, "help": text})
+    else:
+        out.line(text)
     return 0
 
 
@@ -171,7 +197,10 @@ def _special(option: str, out: Output) -> int:
         return _help("", out)
     from importlib.metadata import version  # noqa: PLC0415 -- start-up: costs as much as the rest of us
 
-    out.line(f"relctl {version('relctl')}")
+    if out.json:
+        out.object({"version": version("relctl")})
+    else:
+        out.line(f"relctl {version('relctl')}")
     return 0
 
 

@@ -15,9 +15,9 @@ from typing import Any, Final, Self
 import zmq
 
 from relctl.address import Address
-from relctl.errors import CannotError, TimeUpError, UnreachableError
+from relctl.errors import CannotError, TimeUpError, UnreachableError, UsageError
 from relctld.wire.codec import FrameError, decode_answer, encode_request
-from relctld.wire.messages import DAEMON_TOPIC, Progress, Reply, Request, release_topic
+from relctld.wire.messages import DAEMON_TOPIC, MAX_FRAME, Progress, Reply, Request, release_topic
 
 REPEAT: Final = 2.0
 """Seconds of silence after which a request is sent again."""
@@ -71,9 +71,12 @@ class Client:
         UnreachableError.
         """
         wait = _Wait(Request(os.urandom(16).hex(), op, args), deadline, TICK if tick else None)
+        frame = encode_request(wait.request)
+        if len(frame) > MAX_FRAME:
+            raise UsageError(f"too much is asked at once: {len(frame)} bytes, at most {MAX_FRAME} are possible")
         while True:
             if wait.must_send():
-                self._socket.send(encode_request(wait.request))
+                self._socket.send(frame)
             answer = self._receive(wait)
             if isinstance(answer, Reply):
                 if answer.problem is not None:

@@ -1,14 +1,17 @@
 """Rows under heads, as wide as the terminal: the layout of every table of releases.
 
 Rule 1: pure, as `render`; the width of the terminal and the colours come in.
-Rule 2: every row keeps its columns; a name too long for its column stands above its row, uncut, and notes stand
-        beside their rows where all of them fit there, else below, indented.
+Rule 2: every row has all columns there are, and a narrow terminal has fewer of them; a name too long for its column
+        stands above its row, uncut, and notes stand beside their rows where all of them fit there, else below,
+        indented.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from relctl.render import Paint
+
+_T = TypeVar("_T")
 
 _SHORTEST_NAME: Final = 12
 
@@ -37,6 +40,25 @@ def grid(
     for row in rows:
         lines += _row_lines(row, pads, gap, beside, paint)
     return lines
+
+
+def fitted(
+    heads: Sequence[str], rows: Sequence[Row], width: int | None, first_to_go: Sequence[str]
+) -> tuple[list[str], list[Row], str]:
+    """Heads, rows and gap for `grid`: the columns move together, then those that go are left out, one by one."""
+    left, cut = list(heads), list(rows)
+    gap = "  " if width is None or room(left, cut) <= width else " "
+    for last in first_to_go:
+        if width is None or room(left, cut, gap) <= width:
+            break
+        at = left.index(last)
+        left = _without(left, at)
+        cut = [Row(_without(row.cells, at), _without(row.colours, at), row.notes) for row in cut]
+    return left, cut, gap
+
+
+def _without(items: list[_T], at: int) -> list[_T]:
+    return items[:at] + items[at + 1 :]
 
 
 def room(heads: Sequence[str], rows: Sequence[Row], gap: str = "  ") -> int:

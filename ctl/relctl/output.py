@@ -1,7 +1,7 @@
 """Where words go: lines, objects and bytes on stdout; notes, errors and progress on stderr.
 
 Rule 1: knows terminals and pipes, nothing of verbs or of the daemon.
-Rule 2: colour and progress only on a terminal, and no colour under NO_COLOR or TERM=dumb.
+Rule 2: colour and progress only on a terminal, no colour under NO_COLOR, and neither under TERM=dumb.
 Rule 3: a reader who went away is no error: what comes after is dropped, `gone` says so, and the verb's exit code
         stays what it is. Any other trouble with stdout is one.
 Rule 4: text of others is made harmless by `render.clean` before it comes here; bytes of a log pass unchanged.
@@ -15,21 +15,27 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from relctl.errors import CannotError
+from relctl.render import clean
 from relctld.wire.messages import Problem
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "dim": 2, "bold": 1}
 
+LONGEST_PAUSE: Final = 86400.0
+_MOST_LISTED: Final = 10
+
 
 class Output:
-    """stdout and stderr of one run. `json`: --json was given."""
+    """stdout and stderr of one run. `json`: --json was given; `draws`: what was written can be written over."""
 
     def __init__(self, json: bool) -> None:
         self.json = json
         self.gone = False
         self.tty = sys.stdout.isatty()
-        self._plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        self._shows_progress = sys.stderr.isatty() and not json
+        dumb = os.environ.get("TERM") == "dumb"
+        self.draws = self.tty and not dumb and not json
+        self._plain = bool(os.environ.get("NO_COLOR")) or dumb
+        self._shows_progress = sys.stderr.isatty() and not dumb and not json
         self._progress_shown = False
 
     def width(self) -> int | None:
@@ -79,11 +85,15 @@ class Output:
     def problem(self, verb: str, names: Iterable[str], problem: Problem, **more: Any) -> None:
         """An error: an object on stdout under --json, else `relctl: cannot VERB RELEASE: why` and the hint."""
         names = list(names)
-        if self.json:
+        if self.json and not self.gone:
             release = names[0] if len(names) == 1 else None
-            self.object({"ok": False, "release": release, "op": verb, "error": problem._asdict(), **more})
+            op = verb.replace(" ", "-")
+            try:
+                self.object({"ok": False, "release": release, "op": op, "error": problem._asdict(), **more})
+            except CannotError as error:
+                self.note(str(error))
             return
-        subject = " ".join(part for part in (verb, ", ".join(names)) if part)
+        subject = clean(" ".join(part for part in (verb, _listed(names)) if part))
         self.note(f"cannot {subject}: {problem.message}" if subject else problem.message)
         if problem.hint:
             self.note(f"hint: {problem.hint}")
@@ -99,12 +109,13 @@ class Output:
             self._shows_progress = False  # the terminal is gone; what was asked for goes on
 
     def pause(self, seconds: float) -> bool:
-        """Wait, and end early when the reader of stdout goes away; whether it is still there."""
+        """Wait, LONGEST_PAUSE at most, and end early when the reader of stdout goes away; whether it is still there."""
         if self.gone:
             return False
         watch = select.poll()
         watch.register(sys.stdout.fileno(), 0)
-        if any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(max(0, int(seconds * 1000)))):
+        wait = max(0, int(min(seconds, LONGEST_PAUSE) * 1000))
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(wait)):
             self._drop()
         return not self.gone
 
@@ -119,6 +130,11 @@ class Output:
 def json_line(value: dict[str, Any]) -> bytes:
     """An object as a line of JSON."""
     return _encode(value).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def terminal_size() -> tuple[int, int]:

@@ -143,7 +143,8 @@ def _fact(value: object) -> str:
     if isinstance(value, list):
         return "[" + ",".join(_fact(item) for item in value) + "]"
     text = _word(value)
-    return f'"{text}"' if " " in text or not text else text
+    quoted = text.replace('"', '\\"')
+    return f'"{quoted}"' if " " in text or '"' in text or not text else text
 
 
 def _word(value: object) -> str:

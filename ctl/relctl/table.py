@@ -1,7 +1,8 @@
 """The table of `relctl status`.
 
 Rule 1: pure, as `render`; the width of the terminal and the colours come in.
-Rule 2: every row keeps its columns; what does not fit a terminal moves to a line of its own below or above, uncut:
+Rule 2: what does not fit a terminal moves to a line of its own below or above, uncut; where even the columns do not,
+        those of `_FIRST_TO_GO` are left out, one by one:
 
     NAME  STATE    HEALTH  VERSION    PID  UPTIME  RESTARTS    MEM   CPU  NOTE
     web   running  well    1.2.3    12345    3d4h         0  123MB  0.3%
@@ -12,12 +13,13 @@ On a narrow terminal every note stands below its row, indented; a name too long 
 
 from typing import Any, Final
 
-from relctl.grid import Row, grid
+from relctl.grid import Row, fitted, grid
 from relctl.render import Object, Paint, age, clean, duration, exit_words, plural, size
 
 GOOD_HEALTH: Final = ("well", "degraded")
 _HEADS: Final = ("NAME", "STATE", "HEALTH", "VERSION", "PID", "UPTIME", "RESTARTS", "MEM", "CPU")
 _RIGHT: Final = ("PID", "UPTIME", "RESTARTS", "MEM", "CPU")
+_FIRST_TO_GO: Final = ("CPU", "MEM", "RESTARTS", "PID", "VERSION", "UPTIME")
 _STATE_COLOURS: Final = {
     "running": "green", "failed": "red", "backoff": "yellow", "stopped": "dim",
     "starting": "yellow", "stopping": "yellow", "killing": "yellow",
@@ -39,7 +41,8 @@ def table(releases: list[Object], width: int | None, paint: Paint) -> list[str]:
     """The lines of the table; `width` None means that no line is too long."""
     if not releases:
         return ["no releases are configured"]
-    return grid(_HEADS, _RIGHT, [_row(release) for release in releases], width, paint)
+    heads, rows, gap = fitted(_HEADS, [_row(release) for release in releases], width, _FIRST_TO_GO)
+    return grid(heads, _RIGHT, rows, width, paint, gap)
 
 
 def warnings(daemon: Object) -> list[str]:

@@ -43,7 +43,9 @@ class Tally:
             self._states[name] = clean(f"{name} {progress['state']}{detail}")
 
     def tick(self) -> None:
-        """Show the line of progress."""
+        """Show the line of progress, until all is told."""
+        if self._names and self._shown.issuperset(self._names):
+            return
         many = len(self._names) != 1 and self._results
         words = [
             f"{self._op}: {', '.join(self._states.values()) or 'waiting'}",
@@ -81,7 +83,7 @@ class Tally:
             self._show(rest)
             return
         self._worsen(kind)
-        self._out.problem(self._op, map(clean, rest), Problem(kind, clean(message), clean(hint)))
+        self._out.problem(self._op, rest, Problem(kind, clean(message), clean(hint)))
 
     def _failure(self, kind: str, message: str, hint: str = "") -> Object:
         return {"ok": False, "error": {"kind": kind, "message": message, "hint": hint}}
@@ -105,7 +107,7 @@ class Tally:
             self._out.line(changed_line(result, self._out.paint))
         else:
             problem = Problem(str(error.get("kind")), clean(error.get("message")), clean(error.get("hint") or ""))
-            self._out.problem(clean(result["op"]), [clean(result["release"])], problem)
+            self._out.problem(str(result["op"]), [str(result["release"])], problem)
             for line in result.get("log") or ():
                 self._out.note(f"  | {clean(line)}")
 

@@ -27,7 +27,7 @@ class Terminal:
 
     def __init__(self) -> None:
         if not os.isatty(0) or not os.isatty(1):
-            raise UsageError("needs a terminal on stdin and stdout")
+            raise UsageError("it needs a terminal on stdin and stdout", "ssh -t gives one; relctl eval needs none")
         self.screen = 1
 
     def __enter__(self) -> Self:

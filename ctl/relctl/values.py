@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+_CENTURY: Final = 36_500 * 86_400.0
+_MOST_LINES: Final = 999_999_999
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -21,22 +23,28 @@ def duration(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ArgumentTypeError(f"{text!r} is no duration: <number><ms|s|m|h|d>, such as 30s or 1.5m")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _CENTURY:
+        raise ArgumentTypeError(f"{text:.20}{'...' * (len(text) > 20)} is more than a century")
+    return seconds
 
 
 def count(text: str) -> int:
     """A number of lines, 0 or more."""
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ArgumentTypeError(f"{text!r} is no number of lines")
+    if not _is_number(text):
+        raise ArgumentTypeError(f"{text!r} is no number of lines, 0 to {_MOST_LINES}")
     return int(text)
 
 
 def number(text: str) -> int:
     """A number from a list that begins at 1."""
-    value = count(text) if text.isdigit() else 0
-    if value < 1:
+    if not _is_number(text) or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is no number of the list, which begins at 1")
-    return value
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(_MOST_LINES))
 
 
 def moment(text: str) -> str:
@@ -48,10 +56,7 @@ def moment(text: str) -> str:
     from datetime import UTC, datetime, timedelta  # noqa: PLC0415 -- start-up: needed for --since and --until only
 
     if _DURATION.fullmatch(text):
-        seconds = duration(text)
-        if seconds > 36500 * 86400:
-            raise ArgumentTypeError(f"{text!r} is more than a century ago")
-        return rfc3339(datetime.now(UTC) - timedelta(seconds=seconds))
+        return rfc3339(datetime.now(UTC) - timedelta(seconds=duration(text)))
     midnight = datetime.now(UTC).astimezone().replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
     named = {"now": datetime.now(UTC), "today": midnight, "yesterday": midnight - timedelta(days=1)}
     try:

@@ -5,6 +5,7 @@ Rule 1: knows argparse and the pieces that every verb needs, no verb in particul
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -18,12 +19,14 @@ EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_NOT_GOOD: Final = 3
 
+_WIDTH: Final = 80
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, except that a mistake is raised and not printed."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        raise UsageError(message, f"relctl help {self.prog.partition(' ')[2]}")
 
 
 class Call:
@@ -61,7 +64,7 @@ def parser_of(verb: Verb) -> Parser:
     """The parser of one verb; the options before a verb are allowed behind it too."""
     parser = Parser(
         prog=f"relctl {verb.name}",
-        usage=f"relctl {verb.name} {verb.usage}".rstrip(),
+        usage=_usage(verb),
         description=f"{verb.summary}.\n\n{verb.description}",
         formatter_class=_formatter,
         allow_abbrev=False,
@@ -72,9 +75,20 @@ def parser_of(verb: Verb) -> Parser:
     return parser
 
 
+def _usage(verb: Verb) -> str:
+    """In lines of 80 columns, each further one below the first argument."""
+    name = f"relctl {verb.name} "
+    lines, indent = [name], " " * len(f"usage: {name}")
+    for word in re.findall(r"\[[^]]*\]\S*|\([^)]*\)|\S+", verb.usage):
+        if len(lines[-1]) + len(word) > _WIDTH - len("usage: "):
+            lines.append(indent)
+        lines[-1] += f"{word} "
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
     """Of one width: argparse would import shutil at every start, only to ask the terminal."""
-    return argparse.RawDescriptionHelpFormatter(prog, width=80)
+    return argparse.RawDescriptionHelpFormatter(prog, width=_WIDTH)
 
 
 def add_names(parser: Parser, help: str) -> None:

@@ -13,19 +13,17 @@ Rule 3: on a narrow terminal the columns move together, then those of `_FIRST_TO
 """
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
-from relctl.grid import Row, grid, room
+from relctl.grid import Row, fitted, grid
 from relctl.render import Object, Paint, age, amount, clean, duration, plural, size
 from relctl.table import health_note, state_cells, state_note
-
-_T = TypeVar("_T")
 
 _HEADS: Final = (
     "NAME", "STATE", "HEALTH", "CPU%", "BEAM", "RSS", "RUNQ", "PROC%", "ATOM%", "PORTS", "REDS/s", "UP", "NODES",
 )  # fmt: skip
 _RIGHT: Final = _HEADS[3:]
-_FIRST_TO_GO: Final = ("NODES", "PORTS", "REDS/s", "ATOM%", "UP")
+_FIRST_TO_GO: Final = ("NODES", "PORTS", "REDS/s", "ATOM%", "UP", "RUNQ", "PROC%", "BEAM")
 _STALE: Final = 20.0
 """Seconds after which facts of a node are called old: it is asked every 5."""
 
@@ -36,15 +34,7 @@ def vitals(releases: list[Object], width: int | None, paint: Paint) -> list[str]
     """The lines of the table; `width` None means that no line is too long."""
     if not releases:
         return ["no releases are configured"]
-    heads, rows, gap = list(_HEADS), [_row(release) for release in releases], "  "
-    if width is not None and room(heads, rows, gap) > width:
-        gap = " "
-    for last in _FIRST_TO_GO:
-        if width is None or room(heads, rows, gap) <= width:
-            break
-        at = heads.index(last)
-        heads = _without(heads, at)
-        rows = [Row(_without(row.cells, at), _without(row.colours, at), row.notes) for row in rows]
+    heads, rows, gap = fitted(_HEADS, [_row(release) for release in releases], width, _FIRST_TO_GO)
     return grid(heads, _RIGHT, rows, width, paint, gap)
 
 
@@ -153,7 +143,3 @@ def _number(release: Object, *path: str) -> float | None:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _without(items: list[_T], at: int) -> list[_T]:
-    return items[:at] + items[at + 1 :]

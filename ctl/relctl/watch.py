@@ -19,7 +19,7 @@ Lines = Callable[[Output, list[Object]], list[str]]
 
 def watch(call: Call, client: Client, interval: float, show: Show, lines: Lines) -> int:
     """Until Ctrl-C, every `interval` seconds: `lines` of the releases in a picture, or, off a terminal, `show`."""
-    drawn = call.out.tty and not call.out.json
+    drawn = call.out.draws
     follower = Follower(client, _in_picture if drawn else call.out.note)
     picture, height = _Picture(lines), 0
     try:

@@ -21,6 +21,7 @@ from relctld.host import allocator, reexec
 from relctld.host.systemd import SYSTEMD_VARIABLES, take_listen_fds
 from relctld.supervisor import trial
 from relctld.supervisor.daemon import Daemon
+from relctld.supervisor.ground import Ground, prepare
 from relctld.supervisor.log import Pen, configure
 from relctld.supervisor.succession import Succession
 
@@ -67,11 +68,10 @@ def _check(path: Path) -> int:
 
 def _run(config: Config, error: ConfigError | None, kept: reexec.Kept, pen: Pen) -> int:
     environ = dict(os.environ)
-    daemon = Daemon(config, str(error) if error else None, environ, kept)
     for variable in SYSTEMD_VARIABLES:
         os.environ.pop(variable, None)
     try:
-        daemon.prepare()
+        ground = prepare(config, str(error) if error else None, environ, kept)
         if error is None:
             _keep(config)
     except (OSError, LockedError) as problem:
@@ -79,7 +79,7 @@ def _run(config: Config, error: ConfigError | None, kept: reexec.Kept, pen: Pen)
         return 1
     succession, code = None, 0
     try:
-        succession = asyncio.run(daemon.run())
+        succession = asyncio.run(_live(ground))
     except Exception:  # no node notices: the next one goes on with them
         log.exception("surprise", cause="relctld itself")
         code = 1
@@ -88,6 +88,10 @@ def _run(config: Config, error: ConfigError | None, kept: reexec.Kept, pen: Pen)
     if succession is not None:
         _become(succession)
     os._exit(code)
+
+
+async def _live(ground: Ground) -> Succession | None:
+    return await Daemon(ground).run()
 
 
 def _become(succession: Succession) -> NoReturn:

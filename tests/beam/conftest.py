@@ -36,6 +36,10 @@ ONE_ASKED = {"test_upgrade_asked": "rapp", "test_upgrade_processes": "rapp"}
 ASKED_LATER = {
     "test_deploy": ("test_a_release_that_cannot_boot_is_switched", "test_what_operators_keep_in_the_root_stays"),
     "test_deploy_killed": ("test_undecided_and_both_dead_the_old_is_booted",),
+    "test_heart": (
+        "test_a_node_that_hangs_is_killed_by_it_and_started_by_relctld",
+        "test_upgrades_and_restarts_from_inside",
+    ),
     "test_upgrade_config": (
         "test_who_left_the_config_and_died_in_the_soak_is_the_old_one",
         "test_another_root_is_for_the_next_start",

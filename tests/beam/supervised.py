@@ -4,6 +4,7 @@ Each test has a relctld, an epmd port and a directory of its own. What its relea
 environment, or, where a program wiped that, by the first argument of `sleep`: both are this test's alone.
 """
 
+import contextlib
 import os
 import urllib.error
 import urllib.request
@@ -66,7 +67,11 @@ class Host:
 
     def names(self) -> list[str]:
         """The names of these processes, sorted."""
-        return sorted(process.name() for process in self.processes())
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):  # gone meanwhile
+                found.append(process.name())
+        return sorted(found)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:

@@ -10,7 +10,7 @@ import pytest
 from relctld.beam.package.judge import judge, judge_installed
 from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.tree import read_tree
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.host.unpack import extract, move_in, undo
 from tests import otps
 from tests.packages import MACHINE, contents, listing

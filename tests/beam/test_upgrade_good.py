@@ -40,6 +40,8 @@ def test_up_twice_and_back_twice_with_state_and_connection(stand: Stand) -> None
         assert [said("bump"), said("bump")] == ["1", "2"]
 
         stand.upgrade("1.1.0").done()
+        status = stand.daemon.status("web")
+        assert (status["version"], status["boot_version"], status["upgrade"]) == ("1.1.0", "1.1.0", None)
         assert [said("bump"), said("state"), said("bumps")] == ["3", "v2 3", "1"]
         if stand.name == "mapp":
             assert [said(what) for what in SHOWN] == ["an integer", "anything", "a text"]

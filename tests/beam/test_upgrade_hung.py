@@ -1,15 +1,18 @@
-"""The disk of the journals hangs in a hot upgrade: who asked is answered, and relctld can be stopped."""
+"""The disk of the journals hangs in an upgrade: who asked is answered, a VM that dies is followed by another at once,
+and relctld can be stopped."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.beam.upgrading import WITHIN, Stand, standing
+from tests.asked import LONG
+from tests.beam.upgrading import WITHIN, Death, Stand, standing
 from tests.faults.blocked import disk, frozen
 from tests.running import need_root
 from tests.waiting import wait_until
@@ -112,3 +115,63 @@ def test_a_stop_does_not_wait_for_a_journal(hooked: Stand, journals: Path, hook:
     hooked.daemon.start()
     hooked.is_at("1.0.0")
     hooked.untouched()
+
+
+@pytest.fixture
+def plain(journals: Path) -> Iterator[Stand]:
+    """As `hooked`, without a hook."""
+    with standing("rapp") as stand:
+        stand.ledger.parent.symlink_to(journals)
+        yield stand
+
+
+@contextlib.contextmanager
+def hanging(stand: Stand, journals: Path, fifo: Path, verb: str, phase: str) -> Iterator[None]:
+    """An upgrade is under way, and that it enters this phase waits for the disk, right before it can be read there."""
+    os.mkfifo(fifo)
+    stand.reborn(Death("before", "journal.json", phase, hold=str(fifo)))
+    wait_until(stand.daemon.answers, WITHIN, what="relctld to answer")
+    stand.well()
+    stand.upgrade("1.1.0", "--no-wait", verb=verb).done()
+    held: list[int] = []
+
+    def reached() -> bool:
+        with contextlib.suppress(OSError):  # nobody reads there yet
+            held.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(held)
+
+    wait_until(reached, WITHIN, what=lambda: f"{phase}; {stand.daemon.said()[-3000:]}")
+    fifo.unlink()
+    with frozen(journals):
+        os.close(held[0])
+        wait_until(lambda: hangs(stand), WITHIN, what="the journal to hang")
+        yield
+
+
+@pytest.mark.parametrize("dies", [False, True] if LONG else [True], ids=lambda dies: "killed" if dies else "alive")
+def test_a_vm_that_dies_while_a_journal_hangs_is_followed_at_once(
+    plain: Stand, journals: Path, tmp_path: Path, *, dies: bool
+) -> None:
+    """By one of the version that was decided; and what the disk says in the end is not what nobody went by."""
+    cases = {("upgrade", "committing"): "1.0.0", ("deploy", "committing"): "1.0.0", ("deploy", "switching"): "1.1.0"}
+    for (verb, phase), runs in cases.items():
+        with hanging(plain, journals, tmp_path / "hold", verb, phase):
+            epoch = plain.daemon.status("web")["epoch"]
+            plain.kill_vm()
+            running = plain.well(epoch=epoch + 1)
+            assert running["version"] == "1.0.0"
+            assert hangs(plain)
+            if dies:
+                assert plain.daemon.process is not None
+                plain.daemon.process.kill()
+        if dies:
+            plain.daemon.kill()
+            assert plain.journal["phase"] == phase
+            plain.reborn()
+        plain.is_at(runs)
+        ended = plain.last()
+        assert (ended["ok"], ended["runs"]) == (runs == "1.1.0", runs)
+        assert not (plain.host.daemon.run_dir / "releases" / "web" / "upgrade.json").exists()
+        if not ended["ok"]:
+            assert "during the soak" in ended["why"]
+            plain.untouched()

@@ -50,7 +50,7 @@ _DYING = Path(__file__).parent / "dying"
 
 @dataclass(frozen=True)
 class Death:
-    """When a relctld kills itself, or fills the disk of the file `fill`; see dying/sitecustomize.py."""
+    """When a relctld kills itself, fills the disk of `fill` or waits for `hold`; see dying/sitecustomize.py."""
 
     when: str
     name: str
@@ -58,6 +58,7 @@ class Death:
     count: int = 1
     event: str = "os.rename"
     fill: str = ""
+    hold: str = ""
 
     def __str__(self) -> str:
         times = f" {self.count}" if self.count > 1 else ""

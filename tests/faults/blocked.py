@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import select
 import statistics
 import subprocess
 import time
@@ -49,8 +50,11 @@ def frozen(at: Path) -> Iterator[None]:
 
 
 @contextmanager
-def unreadable(file: Path) -> Iterator[None]:
-    """Every read of this file waits in the kernel until the end: who must permit it (fanotify(7)) says nothing."""
+def unreadable(file: Path) -> Iterator[Callable[[], bool]]:
+    """Every read of this file waits in the kernel until the end: who must permit it (fanotify(7)) says nothing.
+
+    Tells whether somebody waits.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     watcher = libc.fanotify_init(_FAN_CLASS_CONTENT | _FAN_CLOEXEC, os.O_RDONLY)
     assert watcher >= 0, os.strerror(ctypes.get_errno())
@@ -59,7 +63,7 @@ def unreadable(file: Path) -> Iterator[None]:
             watcher, _FAN_MARK_ADD, ctypes.c_uint64(_FAN_ACCESS_PERM), _AT_FDCWD, os.fsencode(file)
         )
         assert marked == 0, os.strerror(ctypes.get_errno())
-        yield
+        yield lambda: bool(select.select([watcher], [], [], 0)[0])
     finally:
         os.close(watcher)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from relctld.core.effects import AskProbe
-from relctld.core.model import ReleaseSpec, ReleaseState
 from relctld.core.probes import ExecProbe, TcpProbe, Verdict
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import ReleaseState
 from relctld.host import containment
 from relctld.host.command import Commands
 from relctld.host.reaper import Reaper
@@ -38,7 +39,7 @@ def test_a_disk_that_hangs_is_not_held_against_a_node(tmp_path: Path) -> None:
         asking = Asking(
             launcher=Launcher(reaper, containment.choose(tmp_path), pool, {}, 1024),
             commands=Commands(reaper, pool, 1024),
-            nodes=Nodes(pool, None),  # type: ignore[arg-type]  # nothing is told here
+            nodes=Nodes(pool, None, lambda _: None),  # type: ignore[arg-type]  # nothing is told here
             pool=pool,
             releases={"web": managed},
         )

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from relctld.core.model import ExitStatus
+from relctld.core.state import ExitStatus
 from relctld.host import underway
 from relctld.host.command import Commands, Outcome
 from relctld.host.reaper import Reaper

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.host.command import Commands
 from relctld.supervisor.upgrades import configuring
 from relctld.supervisor.upgrades.configuring import ConfiguringError, Version, evaluate, is_evaluated

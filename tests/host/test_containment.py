@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host import containment, epmd, process
 from relctld.host.containment import Cgroups, Containment, OomKills, Scopes, Sweep, belonging, groups
 from relctld.host.gate import raise_gate

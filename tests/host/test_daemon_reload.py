@@ -107,6 +107,16 @@ def test_stop_all_means_what_left_the_config_too(relctld: Fleet, tmp_path: Path)
     assert not any(alive(pid) for pid in pids)
 
 
+def test_status_names_the_directories_in_use_not_those_of_the_next_start(relctld: Fleet, tmp_path: Path) -> None:
+    daemon = relctld({"web": fake(tmp_path / "web")})
+    before = daemon.ask("daemon-status")
+    places = {key: tmp_path / f"other-{key}" for key in ("run_dir", "state_dir", "log_dir")}
+    daemon.configure({"web": fake(tmp_path / "web")}, places)
+    assert {f"[daemon] {key}: acts at the next start of relctld" for key in places} <= {*reloaded(daemon)["warnings"]}
+    after = daemon.ask("daemon-status")
+    assert {key: after[key] for key in places} == {key: before[key] for key in places}
+
+
 def test_a_bad_config_changes_nothing_and_is_told(relctld: Fleet, tmp_path: Path) -> None:
     daemon = relctld({"web": fake(tmp_path / "web")})
     pid = daemon.wait_for("web", state="running")["pid"]

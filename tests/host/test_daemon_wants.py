@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relctld.core.model import State
+from relctld.core.state import State
 from relctld.host.records import read_state
 from tests.fakes import fake
 from tests.running import Fleet, Relctld, alive

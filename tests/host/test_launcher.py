@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from relctld.config import fingerprints
-from relctld.core.model import CrashSpec, ExitStatus, Limits, NodeSpec, ReleaseSpec
+from relctld.core.spec import CrashSpec, Limits, NodeSpec, ReleaseSpec
+from relctld.core.state import ExitStatus
 from relctld.host import containment, process
 from relctld.host.containment import Cgroups
 from relctld.host.gate import COMM

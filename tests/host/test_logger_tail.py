@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from relctld.logfiles import tail
 from relctld.logfiles.places import seek_last
 from tests.host.logger_rig import Rig, assert_once_in_order, numbered
+from tests.reading import read_after
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
@@ -33,7 +33,7 @@ def test_follower_sees_each_line_once_across_rotation_compression_and_kills(rig:
 
     def all_read() -> bool:
         nonlocal got, cursor, reads
-        data, cursor = tail.read_after(policy.dir, json.loads(json.dumps(cursor)), 150_000)
+        data, cursor = read_after(policy.dir, json.loads(json.dumps(cursor)), 150_000)
         got += data
         reads += 1
         if reads in (20, 40, 60):
@@ -45,6 +45,6 @@ def test_follower_sees_each_line_once_across_rotation_compression_and_kills(rig:
     assert writer.wait(5) == 0
     assert_once_in_order(got, lines)
     wait_until(lambda: not list(Path(policy.dir).glob("*.log")), 30, what="compression")
-    data, end = tail.read_after(policy.dir, seek_last(policy.dir, 5000), 1 << 20)
+    data, end = read_after(policy.dir, seek_last(policy.dir, 5000), 1 << 20)
     assert data == numbered(5000, first=lines - 5000)
-    assert tail.read_after(policy.dir, end, 1 << 20)[0] == b""
+    assert read_after(policy.dir, end, 1 << 20)[0] == b""

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from relctld.beam.term.terms import Atom
-from relctld.core.model import ReleaseSpec, Vm
 from relctld.core.probes import AUTO, Verdict
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Vm
 from relctld.host.listening import listeners
 from relctld.host.records import Launched
 from relctld.supervisor.nodes import dial

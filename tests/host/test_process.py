@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import ExitStatus, Vm
+from relctld.core.state import ExitStatus, Vm
 from relctld.host import process
 from tests.host.seam import open_fds
 from tests.waiting import wait_until

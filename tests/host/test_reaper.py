@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import UNKNOWN_STATUS, ExitStatus
+from relctld.core.state import UNKNOWN_STATUS, ExitStatus
 from relctld.host import process
 from relctld.host.reaper import Reaper
 from tests.host.seam import children, kill, need_root, open_fds, subreaper, until, with_reaper

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.host import tree
 from relctld.supervisor.upgrades import disk
 from relctld.supervisor.upgrades.disk import Ground

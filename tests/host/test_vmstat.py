@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relctld.core.model import Vm
+from relctld.core.state import Vm
 from relctld.host import process
 from relctld.host.vmstat import VmStat
 from tests.host.seam import need_root

@@ -37,27 +37,9 @@ from relctld.core.events import (
 )
 from relctld.core.exits import is_normal
 from relctld.core.lifecycle import step, to_keep
-from relctld.core.model import (
-    Asked,
-    Backoff,
-    Ending,
-    ExitStatus,
-    HealthSpec,
-    Hook,
-    Hooks,
-    Launch,
-    OnHung,
-    Op,
-    ReleaseSpec,
-    ReleaseState,
-    Request,
-    Restart,
-    State,
-    Upgrading,
-    Vm,
-    Want,
-)
 from relctld.core.probes import AutoProbe, Finding, ProcessProbe, TcpProbe, Verdict
+from relctld.core.spec import Backoff, HealthSpec, Hook, Hooks, OnHung, ReleaseSpec, Restart
+from relctld.core.state import Asked, Ending, ExitStatus, Launch, Op, ReleaseState, Request, State, Upgrading, Vm, Want
 from tests.asked import LONG
 
 NAME = "web"

@@ -11,19 +11,9 @@ from dataclasses import dataclass, field
 from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core.lifecycle import check, next_deadline, step, to_keep
-from relctld.core.model import (
-    QUIET,
-    ExitStatus,
-    Hook,
-    Op,
-    ReleaseSpec,
-    ReleaseState,
-    Request,
-    State,
-    Vm,
-    Want,
-)
 from relctld.core.probes import Finding
+from relctld.core.spec import Hook, ReleaseSpec
+from relctld.core.state import QUIET, ExitStatus, Op, ReleaseState, Request, State, Vm, Want
 
 NAME = "web"
 AT = "2024-05-01T12:00:00Z"

@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core.lifecycle import next_deadline
-from relctld.core.model import TRANSIENT, ExitStatus, Launch, Op, ReleaseSpec, ReleaseState, State, Want
 from relctld.core.probes import WELL, Finding, Verdict
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import TRANSIENT, ExitStatus, Launch, Op, ReleaseState, State, Want
 from tests.asked import LONG
 from tests.machine.explore import LINKED, PLAIN, REPORTING, RICH
 from tests.machine.host import NAME, ModelHost

@@ -13,9 +13,10 @@ import pytest
 from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core.lifecycle import check, step, to_keep
-from relctld.core.model import Cause, Ending, ExitStatus, Hook, Launch, Op, ReleaseState, State, Vm, Want
 from relctld.core.notes import MEANING, Note
 from relctld.core.probes import WELL
+from relctld.core.spec import Hook
+from relctld.core.state import Cause, Ending, ExitStatus, Launch, Op, ReleaseState, State, Vm, Want
 from relctld.wire.messages import KIND_EXIT
 from tests.machine.explore import Explored, Move, explore_all
 

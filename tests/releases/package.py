@@ -6,6 +6,7 @@
 
 rapp: `rebar3 relup`, then `rebar3 tar`, beside the build of the version upgraded from, so with its bin/NAME-VSN too.
 mapp: `mix release` with a step that calls systools:make_relup, then its step :tar.
+papp: systools:make_relup and systools:make_tar.
 The relups without a way back, and the tarballs with a file missing, are made of whole ones.
 """
 
@@ -27,7 +28,7 @@ ONE_WAY = """
 
 
 def package(name: str, vsn: str, from_vsns: tuple[str, ...] | None = None, cache: Path | None = None) -> Path:
-    """The tarball of a version of rapp or mapp in the cache, made if need be; several processes may ask at once.
+    """The tarball of a version in the cache, made if need be; several processes may ask at once.
 
     Its relup has ways from, and back to, `from_vsns`: none or one; what versions.py says if it is None.
     """
@@ -35,8 +36,8 @@ def package(name: str, vsn: str, from_vsns: tuple[str, ...] | None = None, cache
     cache = cache or default_cache()
     if from_vsns is None:
         from_vsns = (since,) if (since := VERSIONS[vsn].since) else ()
-    if name == "papp" or len(from_vsns) > 1:
-        raise BuildError(f"cannot package {name} {vsn}: only rapp and mapp, and a relup from one version at most")
+    if len(from_vsns) > 1:
+        raise BuildError(f"cannot package {name} {vsn}: a relup from one version at most")
     before = build(name, from_vsns[0], cache) if from_vsns else None
     of = f"{fingerprint(name, vsn)} {before and before.name}".encode() + Path(__file__).read_bytes()
     folder = cache / f"{name}-{vsn}-tar-{hashlib.sha256(of).hexdigest()[:16]}"
@@ -82,11 +83,20 @@ def by_mix(source: Path, release: str, vsn: str, before: Path | None, ways_back:
     return source / "_build" / "prod" / f"{release}-{vsn}.tar.gz"
 
 
+def by_systools(source: Path, release: str, vsn: str, before: Path | None, ways_back: bool = True) -> Path:
+    """The tarball that systools makes of these sources, with a relup from the release at `before`, and back."""
+    if before is None or not ways_back:
+        raise BuildError(f"cannot package {release} {vsn}: its relup has both ways")
+    tarball = source / f"{release}-{vsn}.tar.gz"
+    run(["escript", "make_release.escript", vsn, str(tarball), str(before)], source, vsn)
+    return tarball
+
+
 def _package_in(scratch: Path, name: str, vsn: str, before: Path | None) -> Path:
     """A directory with the tarball alone, without the member that it is to lack."""
     version, source, folder = VERSIONS[vsn], scratch / name, scratch / "package"
     lay_sources(name, vsn, source)
-    make = {"rapp": by_relx, "mapp": by_mix}[name]
+    make = {"rapp": by_relx, "mapp": by_mix, "papp": by_systools}[name]
     made = make(source, version.release or name, vsn, before, version.ways_back)
     folder.mkdir()
     if name in version.lost:
@@ -108,7 +118,7 @@ def _copy_without(lost: str, made: Path, to: Path) -> None:
 def main() -> int:
     """Prints the path of the tarball asked for."""
     parser = argparse.ArgumentParser(description="Make a tarball of a sample release; print its path.")
-    parser.add_argument("name", metavar="NAME", help="rapp or mapp")
+    parser.add_argument("name", metavar="NAME", help="rapp, mapp or papp")
     parser.add_argument("vsn", metavar="VSN", help=", ".join(VERSIONS))
     parser.add_argument("--cache", type=lambda text: Path(text).absolute(), metavar="DIR")
     options = parser.parse_args()

@@ -25,10 +25,10 @@ def kinds(host: Host, name: str) -> list[str]:
     return [kind for kind in told if kind in ("unlimited", "limited")]
 
 
-def by_hand(host: Host, program: str) -> object:
-    """What a Python program prints that runs as a delegated service beside relctld, with relctl's own modules."""
+def by_hand(host: Host, program: str, *, delegate: str = "yes") -> object:
+    """What a Python program prints that runs as a service beside relctld, with relctl's own modules."""
     said = host.run(
-        "systemd-run", "--wait", "--pipe", "-q", "-p", "Delegate=yes", "/opt/relctl/bin/python", "-c", program
+        "systemd-run", "--wait", "--pipe", "-q", "-p", f"Delegate={delegate}", "/opt/relctl/bin/python", "-c", program
     )
     return json.loads(said.splitlines()[-1])
 
@@ -182,7 +182,8 @@ def test_a_vm_in_a_sub_cgroup_of_a_former_relctld_is_emptied_too(host: Host) -> 
     program = """
 import json, os, subprocess, sys
 from pathlib import Path
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host import containment, process
 held = containment.choose(Path("/run/elsewhere"))
 older = held._below
@@ -201,6 +202,54 @@ for adopted in (True, False):
 print(json.dumps(told))
 """
     assert by_hand(host, program) == ["scope", "cgroup", *[False, [], -9, False] * 2]
+
+
+def test_without_delegation_too_a_relctld_that_died_while_it_moved_a_node_is_succeeded_in_that(host: Host) -> None:
+    """What is left outside is stopped, or found and moved; what the node gave a scope of its own is not moved."""
+    program = """
+import json, os, secrets, subprocess
+from pathlib import Path
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
+from relctld.host import containment, process
+from relctld.host.containment.groups import path_of
+def choose():
+    return containment.choose(Path("/run/elsewhere"))
+def is_gone(pid):
+    found = process.stat(pid)
+    return found is None or found.state in "ZX"
+former = choose()
+told = [former.kind, former._below.kind]
+for moves in (False, True):
+    mark = secrets.token_hex(16)
+    own = f"own-{mark[:8]}.scope"
+    away = f"systemd-run -q --scope --unit {own} sleep 1000 & echo $!"
+    program = f"read go; setsid sleep 1000 & echo $!; {away}; exec sleep 1000"
+    env = {**os.environ, "RELCTL_INSTANCE": mark}
+    vm = subprocess.Popen(["sh", "-c", program], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    found = Vm(vm.pid, process.start_ticks(vm.pid), mark)
+    vm.stdin.close()
+    stray, other = (int(vm.stdout.readline()) for _ in range(2))
+    while not path_of(other).endswith(own):
+        assert vm.poll() is None and not is_gone(other)
+    former._have_made("web", 3, found, Limits())
+    held = choose()
+    told += [path_of(stray) == path_of("self"), held.remember(found)]
+    if moves:
+        told += [(held.search("web", 3, found) or "")[:28], held.settle("web", 3, found, Limits())]
+        told += [path_of(stray) == path_of(vm.pid), path_of(other).endswith(own)]
+        again = choose()
+        told += [again.remember(found), again.search("web", 3, found), sorted(again._held) == [mark]]
+        held = again
+    told += [held.is_empty("web", 3, mark), held.empty("web", 3, mark, gentle=False), vm.wait()]
+    told += [is_gone(stray), is_gone(other)]
+    subprocess.run(["systemctl", "stop", own], stderr=subprocess.DEVNULL)
+print(json.dumps(told))
+"""
+    swept = [True, None, False, [], -9, True, True]
+    part = "what it forked is not all in"
+    moved = [True, None, part, None, True, True, None, None, True, False, [], -9, True, False]
+    assert by_hand(host, program, delegate="no") == ["scope", "sweep", *swept, *moved]
 
 
 def test_the_pidfds_with_systemd_are_those_of_living_vms_whatever_happens(host: Host) -> None:

@@ -61,21 +61,22 @@ def _look(client: Client, names: list[str]) -> list[Object]:
 
 _WAITING = """
 Progress is shown on a terminal. --timeout and Ctrl-C end the waiting only: the
-operation goes on, and the exit code is 1. With several releases the worst end gives
-the exit code: failed (1), then refused (5)."""
+operation goes on, and the exit code is 1. With several releases the worst end
+gives the exit code: failed (1), then refused (5)."""
 
 _START = """\
-Returns when the release runs and is ready, or at its first failed boot, with the
-cause; supervision goes on. A release that failed gets a new chance: its counters are
-cleared. Starting what runs changes nothing and is no error."""
+Returns when the release runs and is ready, or at its first failed boot, with
+the cause; supervision goes on. A release that failed gets a new chance: its
+counters are cleared. Starting what runs changes nothing and is no error."""
 
 _STOP = """\
-Returns when nothing of the release is left: no VM, no port program. It stays stopped,
-across reboots too, until it is started. Stopping what is stopped changes nothing and
-is no error."""
+Returns when nothing of the release is left: no VM, no port program. It stays
+stopped, across reboots too, until it is started. Stopping what is stopped
+changes nothing and is no error."""
 
 _RESTART = """\
-Stops the release, then starts it as `start` does; one that is stopped is started."""
+Stops the release, then starts it as `start` does; one that is stopped is
+started."""
 
 
 def _verb(name: str, summary: str, description: str) -> Verb:

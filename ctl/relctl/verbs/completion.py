@@ -23,7 +23,11 @@ def _completion(call: Call) -> int:
 
     if call.options.shell is None:
         raise UsageError(f"say which shell: {', '.join(SHELLS)}", "relctl help completion")
-    call.out.lines([completion.script(call.options.shell)])
+    script = completion.script(call.options.shell)
+    if call.out.json:
+        call.out.object({"shell": call.options.shell, "script": script})
+    else:
+        call.out.line(script)
     return EXIT_DONE
 
 
@@ -46,7 +50,8 @@ def _names(call: Call) -> int:
 
 
 _DESCRIPTION = """\
-Prints a script that completes verbs, options and the names of releases. Load it with
+Prints a script that completes verbs, options and the names of releases. Load
+it with
 
   bash  source <(relctl completion bash)
   zsh   source <(relctl completion zsh)

@@ -42,8 +42,8 @@ def _show_one(call: Call, result: dict[str, object]) -> None:
 
 
 _DESCRIPTION = """\
-The crash dumps that were kept, newest first, with the slogan that the VM gave as its
-last word. With a number, one of them and the head of its dump."""
+The crash dumps that were kept, newest first, with the slogan that the VM gave
+as its last word. With a number, one of them and the head of its dump."""
 
 VERBS = {
     "crashes": Verb(

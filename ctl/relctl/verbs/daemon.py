@@ -99,14 +99,16 @@ def _tick(call: Call, began: float, what: str) -> None:
 _DESCRIPTION = """\
 `status` shows relctld itself: its version, its process, its config.
 
-`reexec` replaces it by the installed version of relctl, in place: the same process goes
-on with the new code, no node is touched, and who asks meanwhile waits a moment. The new
-code is tried first; where it is not fit, nothing happens. So an upgrade is
-pip install -U relctl, then relctl daemon reexec. SIGUSR2 does the same.
+`reexec` replaces it by the installed version of relctl, in place: the same
+process goes on with the new code, no node is touched, and who asks meanwhile
+waits a moment. The new code is tried first; where it is not fit, nothing
+happens. So an upgrade is pip install -U relctl, then relctl daemon reexec.
+SIGUSR2 does the same.
 
-`stop` stops it for good and waits until it is gone; what becomes of the nodes says
-`on_stop` in its config. Nothing is left then that would restart a node: where systemd
-runs relctld, use systemctl stop relctld, which also keeps it stopped."""
+`stop` stops it for good and waits until it is gone; what becomes of the nodes
+says `on_stop` in its config. Nothing is left then that would restart a node:
+where systemd runs relctld, use systemctl stop relctld, which also keeps it
+stopped."""
 
 VERBS = {
     "daemon": Verb(

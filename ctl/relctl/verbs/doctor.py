@@ -72,13 +72,14 @@ def _summary(findings: list[Object], *, fix: bool) -> str:
 
 
 _DESCRIPTION = """\
-Looks at the releases, their trees, nodes and logs, at the disks, epmd, the config and
-relctld itself, and says what is wrong or will be, the worst first, each with its mend.
-Nothing is changed without --fix, which mends what is safe and nothing else; while an
-upgrade of a release is under way, its tree is left alone.
+Looks at the releases, their trees, nodes and logs, at the disks, epmd, the
+config and relctld itself, and says what is wrong or will be, the worst first,
+each with its mend. Nothing is changed without --fix, which mends what is safe
+and nothing else; while an upgrade of a release is under way, its tree is left
+alone.
 
-Exit code 1 says that an error or a warning is left. docs/doctor.md tells what each
-finding means."""
+Exit code 1 says that an error or a warning is left. docs/doctor.md tells what
+each finding means."""
 
 VERBS = {
     "doctor": Verb(

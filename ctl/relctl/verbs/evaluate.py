@@ -8,7 +8,7 @@ from relctl.client import Client
 from relctl.errors import CannotError, TimeUpError, UsageError
 from relctl.render import clean, duration
 from relctl.values import duration as duration_of
-from relctl.verb import EXIT_DONE, Call, Parser, Verb
+from relctl.verb import EXIT_DONE, EXIT_FAILED, Call, Parser, Verb
 
 _PATIENCE: Final = 60.0
 _MORE: Final = 5.0
@@ -40,18 +40,27 @@ def _rpc_arguments(parser: Parser) -> None:
 
 def _eval(call: Call) -> int:
     options = call.options
-    if options.text is None:
-        raise UsageError("a release and an expression are needed", "relctl help eval")
+    if options.release is None or options.text is None:
+        raise _missing(call, "release" if options.release is None else "expression")
     text = sys.stdin.read() if options.text == "-" else options.text
+    call.names = [options.release]
+    if not text.strip():
+        raise UsageError("the expression is empty", "relctl help eval")
     language = "erlang" if options.erlang else "elixir" if options.elixir else "auto"
     return _ask(call, {"text": text, "language": language})
 
 
 def _rpc(call: Call) -> int:
     options = call.options
-    if options.function is None:
-        raise UsageError("a release, a module and a function are needed", "relctl help rpc")
+    for what in ("release", "module", "function"):
+        if getattr(options, what) is None:
+            raise _missing(call, what)
     return _ask(call, {"module": options.module, "function": options.function, "args": options.args})
+
+
+def _missing(call: Call, what: str) -> UsageError:
+    call.names = [call.options.release] if call.options.release else []
+    return UsageError(f"no {what} named" if what != "expression" else "no expression given", f"relctl help {call.verb}")
 
 
 def _ask(call: Call, what: dict[str, Any]) -> int:
@@ -64,22 +73,30 @@ def _ask(call: Call, what: dict[str, Any]) -> int:
         except TimeUpError:
             why = f"no reply within {duration(seconds + _MORE)}; it may still be at work in the node"
             raise CannotError("timeout", why) from None
+    failed = None if reply.get("ok") else CannotError("failed", str(reply.get("value", "")), _advice(what))
     if call.out.json:
-        call.out.object({"release": release, **reply})
-        return EXIT_DONE if reply.get("ok") else 1
-    value, output = str(reply.get("value", "")), str(reply.get("output", ""))
-    call.out.lines([clean(line) for line in output.splitlines()])
-    if not reply.get("ok"):
-        return call.refuse(CannotError("failed", value))
-    call.out.lines([clean(line) for line in value.splitlines()])
+        error = {} if failed is None else {"error": failed.problem._asdict()}
+        call.out.object({"release": release, "op": call.verb, **reply, **error})
+        return EXIT_DONE if failed is None else EXIT_FAILED
+    call.out.lines([clean(line) for line in str(reply.get("output", "")).splitlines()])
+    if failed is not None:
+        return call.refuse(failed)
+    call.out.lines([clean(line) for line in str(reply.get("value", "")).splitlines()])
     return EXIT_DONE
 
 
+def _advice(what: dict[str, Any]) -> str:
+    """The next step after a failure, where one can be told."""
+    args = str(what.get("args", "[]")).strip()
+    return "" if args.startswith("[") else f"ARGS is a list in Erlang's syntax: '[{args}]'"
+
+
 _EVAL = """\
-Evaluates in the running node, as erl_eval or Code.eval_string do, and prints what the
-expressions print, then their value. What ends with a full stop is Erlang; all else is
-Elixir where the release carries Elixir. An expression that fails gives exit code 1.
-The text is kept in no log; that it was done, and by whom, is an event.
+Evaluates in the running node, as erl_eval or Code.eval_string do, and prints
+what the expressions print, then their value. What ends with a full stop is
+Erlang; all else is Elixir where the release carries Elixir. An expression that
+fails gives exit code 1. The text is kept in no log; that it was done, and by
+whom, is an event.
 
   relctl eval web 'erlang:memory(total).'
   relctl eval web 'Enum.count(Process.list())'"""

@@ -86,12 +86,12 @@ class Reader:
 
 
 _DESCRIPTION = """\
-Starts, exits with their causes, changes of health, operators' commands and who gave
-them: one line an event, oldest first, with its time in UTC. Without --since the last
-100 are shown.
+Starts, exits with their causes, changes of health, operators' commands and who
+gave them: one line an event, oldest first, with its time in UTC. Without
+--since the last 100 are shown.
 
--f shows what happens until Ctrl-C, with exit code 0; when relctld restarts it waits
-for it, and shows what happened meanwhile."""
+-f shows what happens until Ctrl-C, with exit code 0; when relctld restarts it
+waits for it, and shows what happened meanwhile."""
 
 VERBS = {
     "events": Verb(

@@ -185,19 +185,21 @@ class Merged:
 
 
 _DESCRIPTION = """\
-What the VM wrote to its stdout and stderr, across rotated and compressed files, byte
-for byte. With several releases, or with --grep, whole lines are shown. --grep takes one
-of Python's regular expressions; with -n N, the last N lines that match are shown.
+What the VM wrote to its stdout and stderr, across rotated and compressed
+files, byte for byte. With several releases, or with --grep, whole lines are
+shown. --grep takes one of Python's regular expressions; with -n N, the last N
+lines that match are shown.
 
-The files are read directly where you may read them, also while relctld is not running;
-else relctld is asked. --since and --until go by a time index that knows seconds: what
-was written in that time is never left out, up to a second more is shown. They take
-RFC 3339, local dates and times (14:30 is of today), `today`, `yesterday`, `now`, and
-durations back.
+The files are read directly where you may read them, also while relctld is not
+running; else relctld is asked. --since and --until go by a time index that
+knows seconds: what was written in that time is never left out, up to a second
+more is shown. They take RFC 3339, local dates and times (14:30 is of today),
+`today`, `yesterday`, `now`, and durations back.
 
--f goes on across rotations and restarts of relctld, and misses nothing. Ctrl-C ends
-it, with exit code 0. Under --json each line is an object {"release", "at", "line"},
-with "base64" where the bytes are no UTF-8; `at` is when it was written, to the second."""
+-f goes on across rotations and restarts of relctld, and misses nothing. Ctrl-C
+ends it, with exit code 0. Under --json each line is an object {"release",
+"at", "line"}, with "base64" where the bytes are no UTF-8; `at` is when it was
+written, to the second."""
 
 VERBS = {
     "logs": Verb(

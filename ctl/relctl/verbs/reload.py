@@ -1,7 +1,7 @@
 """`relctl reload`: the daemon takes up its changed config, or says what that would do."""
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from relctl.client import Client
 from relctl.render import clean, plural
@@ -59,11 +59,18 @@ def _items(value: Any) -> list[Any]:
     return [{"release": name, "keys": keys} for name, keys in value.items()] if isinstance(value, dict) else list(value)
 
 
+_WHEN: Final = {"at_once": "at once", "restart": "with its next restart"}
+
+
 def _words(item: Any) -> str:
-    """`web`, or `web: keys env, limits; restart_pending env`."""
+    """`web`, or `web: at once health; with its next restart env, limits`."""
     if not isinstance(item, dict):
         return clean(item)
-    facts = [f"{key} {_list(value)}" for key, value in item.items() if key not in ("release", "name") and value]
+    facts = [
+        f"{_WHEN.get(key, key)} {_list(value)}"
+        for key, value in item.items()
+        if key not in ("release", "name") and value
+    ]
     name = item.get("release", item.get("name"))
     return clean(name) + (f": {'; '.join(facts)}" if facts else "")
 
@@ -73,10 +80,10 @@ def _list(value: Any) -> str:
 
 
 _DESCRIPTION = """\
-No node is stopped or restarted by it: keys that can act at once do, those that need a
-restart are listed, here and by `relctl status`. A config with a mistake changes
-nothing, exit code 2. A release that left the config and runs is shown as such until it
-is stopped; --stop-removed does that."""
+No node is stopped or restarted by it: keys that can act at once do, those that
+need a restart are listed, here and by `relctl status`. A config with a mistake
+changes nothing, exit code 2. A release that left the config and runs is shown
+as such until it is stopped; --stop-removed does that."""
 
 VERBS = {
     "reload": Verb(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any, Final
 
+from relctl.address import absolute
 from relctl.errors import CannotError, UsageError
 from relctl.plan import relup_lines
 from relctl.render import Object, clean
@@ -63,15 +64,17 @@ def _question(options: Any) -> Object:
     is_tree = os.path.isdir(options.new)
     if options.out is not None and (is_tree or options.dir is not None):
         raise UsageError("-o writes a tarball from a tarball, without --dir", "relctl help relup")
+    if not os.path.exists(options.new):
+        raise UsageError(f"there is no {options.new}", "relctl help relup")
     if not (is_tree or options.out or options.dir or options.plan):
         raise UsageError(f"{options.new} is a tarball: say where to write", f"-o {os.path.basename(options.new)}")
     return {
-        "old": os.path.abspath(options.old),
-        "new": os.path.abspath(options.new),
+        "old": absolute(options.old),
+        "new": absolute(options.new),
         "from": options.before or "",
         "to": options.after or "",
-        "out": options.out and os.path.abspath(options.out),
-        "dir": options.dir and os.path.abspath(options.dir),
+        "out": options.out and absolute(options.out),
+        "dir": options.dir and absolute(options.dir),
         "as": dict(map(_change, options.changes)),
         "restart": options.restart,
         "force": options.force,
@@ -107,16 +110,18 @@ def _refused(call: Call, reply: Object) -> int:
 
 
 _DESCRIPTION = """\
-Writes what a hot upgrade from OLD to NEW needs: an appup for each application that
-changed and has none, and the relup, upwards and back. Each build is the root of a
-release or its tarball. It runs anywhere: no daemon, no Erlang, nothing is started.
+Writes what a hot upgrade from OLD to NEW needs: an appup for each application
+that changed and has none, and the relup, upwards and back. Each build is the
+root of a release or its tarball. It runs anywhere: no daemon, no Erlang,
+nothing is started.
 
-An appup that is there is used as it stands. For all other applications the compiled
-modules are compared: processes are suspended and their state brought along by
-code_change, supervisors read their children anew, other modules are loaded, each
-behind what it calls. What the modules do not tell (native code, another state without
-a code_change, another behaviour, children that come or go) is refused, with the
-reason; then write an appup, or decide with --as or --restart.
+An appup that is there is used as it stands. For all other applications the
+compiled modules are compared: processes are suspended and their state brought
+along by code_change, supervisors read their children anew, other modules are
+loaded, each behind what it calls. What the modules do not tell (native code,
+another state without a code_change, another behaviour, children that come or
+go) is refused, with the reason; then write an appup, or decide with --as or
+--restart.
 
 docs/relup.md has the rules."""
 

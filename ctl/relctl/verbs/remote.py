@@ -33,6 +33,8 @@ def _remote(call: Call) -> int:
     if release is None:
         raise UsageError("no release named", "relctl help remote")
     call.names = [release]
+    if call.out.json:
+        raise UsageError("a shell has no JSON", f"relctl --json eval {release} EXPR")
     terminal = Terminal()
     term = os.environ.get("TERM", "")
     rows, cols = terminal.size()
@@ -161,16 +163,18 @@ class Relay:
 
 
 _DESCRIPTION = """\
-The shell that the release itself comes with (`bin/NAME remote` or `remote_console`,
-`erl -remsh` where there is no script), run by relctld as the release's user: nobody
-needs to read a cookie. It is on your terminal with its size and its signals, so
-Ctrl-C and Ctrl-G are the shell's. Leave it as usual: Ctrl-G q for Erlang's, Ctrl-C
-twice for Elixir's. `q().`, `init:stop().` and `System.stop` stop the node.
+The shell that the release itself comes with (`bin/NAME remote` or
+`remote_console`, `erl -remsh` where there is no script), run by relctld as the
+release's user: nobody needs to read a cookie. It is on your terminal with its
+size and its signals, so Ctrl-C and Ctrl-G are the shell's. Leave it as usual:
+Ctrl-G q for Erlang's, Ctrl-C twice for Elixir's. `q().`, `init:stop().` and
+`System.stop` stop the node.
 
-When all hangs, ~. after a newline leaves, and ends the shell; ~~ is one ~ there.
+When all hangs, ~. after a newline leaves, and ends the shell; ~~ is one ~
+there.
 
-Who attached, when and for how long stands in `relctl events`. Exit code 0 when the
-shell ended normally."""
+Who attached, when and for how long stands in `relctl events`. Exit code 0 when
+the shell ended normally."""
 
 VERBS = {
     "remote": Verb(

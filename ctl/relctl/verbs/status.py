@@ -46,14 +46,14 @@ def _lines(out: Output, releases: list[Object]) -> list[str]:
 
 
 _DESCRIPTION = """\
-One row a release. RESTARTS counts the automatic ones since the release was first
-seen, in brackets those within the period of its restart limit. Notes say what the
-columns cannot: when a restart is due, why a release is not running, what waits for
-a restart, what a restart would boot.
+One row a release. RESTARTS counts the automatic ones since the release was
+first seen, in brackets those within the period of its restart limit. Notes say
+what the columns cannot: when a restart is due, why a release is not running,
+what waits for a restart, what a restart would boot.
 
-Exit code 3 says that a release asked about is not running, or not well (degraded
-counts as well, and so does a health that nobody asked to probe). With no names it
-looks at the releases that are wanted up."""
+Exit code 3 says that a release asked about is not running, or not well
+(degraded counts as well, and so does a health that nobody asked to probe).
+With no names it looks at the releases that are wanted up."""
 
 VERBS = {
     "status": Verb(

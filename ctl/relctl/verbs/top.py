@@ -55,16 +55,17 @@ def _lines(by: str, out: Output, releases: list[Object]) -> list[str]:
 
 
 _DESCRIPTION = """\
-One row a node, the busiest first, drawn anew every two seconds until Ctrl-C. CPU%
-(of one core) and RSS are the operating system's; the other numbers are the node's
-own: BEAM is all the memory it knows of, RUNQ the processes ready to run, PROC% and
-ATOM% the parts of their limits that are used, REDS/s its work in reductions, NODES
-the visible nodes that it is connected to. A number behind a threshold is marked
-with !, and a note says which; so do notes of alarms, and of a node without a link,
-of which only the system's numbers are known. A narrow terminal leaves out columns.
+One row a node, the busiest first, drawn anew every two seconds until Ctrl-C.
+CPU% (of one core) and RSS are the operating system's; the other numbers are
+the node's own: BEAM is all the memory it knows of, RUNQ the processes ready to
+run, PROC% and ATOM% the parts of their limits that are used, REDS/s its work
+in reductions, NODES the visible nodes that it is connected to. A number behind
+a threshold is marked with !, and a note says which; so do notes of alarms, and
+of a node without a link, of which only the system's numbers are known. A
+narrow terminal leaves out columns.
 
-With --json each release is an object on a line of its own, as in `status --json`;
-without --once they come again and again."""
+With --json each release is an object on a line of its own, as in `status
+--json`; without --once they come again and again."""
 
 VERBS = {
     "top": Verb(

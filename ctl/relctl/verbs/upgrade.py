@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from relctl.address import absolute
 from relctl.client import Client
 from relctl.errors import CannotError, UsageError
 from relctl.phases import Phases
@@ -55,7 +56,7 @@ def _upgrade(call: Call) -> int:
         is_path = call.verb == "deploy" or (
             call.verb == "upgrade" and (os.sep in options.what or options.what.endswith((".tar.gz", ".tgz")))
         )
-        args |= {"tarball": os.path.abspath(options.what)} if is_path else {"version": options.what}
+        args |= {"tarball": absolute(options.what)} if is_path else {"version": options.what}
     if options.soak is not None:
         args["soak_s"] = options.soak
     if getattr(options, "sha256", None) is not None:
@@ -134,9 +135,11 @@ def _remove_arguments(parser: Parser) -> None:
 
 def _remove(call: Call) -> int:
     release, version = call.options.release, call.options.version
-    if release is None or version is None:
-        raise UsageError("no release named" if release is None else "no version named", "relctl help remove")
+    if release is None:
+        raise UsageError("no release named", "relctl help remove")
     call.names = [release]
+    if version is None:
+        raise UsageError("no version named", f"relctl versions {release} lists the versions")
     with Client(call.address()) as client:
         result = client.ask("remove", {"release": release, "version": version})
     if call.out.json:
@@ -169,43 +172,48 @@ def _versions_arguments(parser: Parser) -> None:
 
 
 _UPGRADE = """\
-A hot upgrade: the node goes on while its code is changed, as its relup says. Before
-anything is touched the tarball is judged, and the plan shown. Then it is unpacked, its
-configuration evaluated, installed in the node, verified, and watched for a while
-(`upgrade.soak`); only then will a boot bring it. Whatever fails, the version before
-runs on, and nothing of the attempt is left.
+A hot upgrade: the node goes on while its code is changed, as its relup says.
+Before anything is touched the tarball is judged, and the plan shown. Then it
+is unpacked, its configuration evaluated, installed in the node, verified, and
+watched for a while (`upgrade.soak`); only then will a boot bring it. Whatever
+fails, the version before runs on, and nothing of the attempt is left.
 
-What has a / in it, or ends in .tar.gz or .tgz, is a tarball's path; all else is the
-version of one that is installed.
+What has a / in it, or ends in .tar.gz or .tgz, is a tarball's path; all else
+is the version of one that is installed.
 
-Returns when it has ended, one way or the other. Ctrl-C ends the waiting only; an
-upgrade goes on without its operator, and without relctld, whose successor takes it up.
-An upgrade to the version that runs changes nothing and is no error.
+Returns when it has ended, one way or the other. Ctrl-C ends the waiting only;
+an upgrade goes on without its operator, and without relctld, whose successor
+takes it up. An upgrade to the version that runs changes nothing and is no
+error.
 
-A relup may restart the emulator, for another ERTS, kernel or stdlib. Then the plan says so,
-and the reply for how long nothing was served; all else is as ever.
+A relup may restart the emulator, for another ERTS, kernel or stdlib. Then the
+plan says so, and the reply for how long nothing was served; all else is as
+ever.
 
-Where no relup leads from the version that runs, or it cannot be used, or no node runs,
---allow-restart (or `upgrade.allow_restart`) does what `relctl deploy` would."""
+Where no relup leads from the version that runs, or it cannot be used, or no
+node runs, --allow-restart (or `upgrade.allow_restart`) does what
+`relctl deploy` would."""
 
 _DEPLOY = """\
-The first install of a release, and the switch to another version by a restart: for what
-has no relup, and for Ansible, Chef and others that call the same again and again. The
-same tarball again changes nothing, and says so.
+The first install of a release, and the switch to another version by a restart:
+for what has no relup, and for Ansible, Chef and others that call the same
+again and again. The same tarball again changes nothing, and says so.
 
-Judged as an upgrade is, before anything is touched; unpacked beside what is there;
-the configuration that operators keep in the tree stays. Then the VM ends and one of the
-new version is started, though no file selects that yet. When it is ready, verified,
-and was well for a while (`upgrade.soak`), all files that choose a version choose it.
-Whatever fails, the version before is started again, and nothing of the attempt is left;
-where there was none, nothing is installed. What an operator stopped stays stopped.
+Judged as an upgrade is, before anything is touched; unpacked beside what is
+there; the configuration that operators keep in the tree stays. Then the VM
+ends and one of the new version is started, though no file selects that yet.
+When it is ready, verified, and was well for a while (`upgrade.soak`), all
+files that choose a version choose it. Whatever fails, the version before is
+started again, and nothing of the attempt is left; where there was none,
+nothing is installed. What an operator stopped stays stopped.
 
 A tree that is damaged is mended by the tarball that it was made of."""
 
 _REMOVE = """\
-Deletes a version with all that belongs to it alone: never a library or an ERTS that
-another version has in common with it, never what runs or what a boot would bring.
-`upgrade.keep_versions` does the same by itself after each upgrade and deployment."""
+Deletes a version with all that belongs to it alone: never a library or an ERTS
+that another version has in common with it, never what runs or what a boot
+would bring. `upgrade.keep_versions` does the same by itself after each upgrade
+and deployment."""
 
 _DOWNGRADE = """\
 The same transaction downwards: to an installed version, or to the one that was

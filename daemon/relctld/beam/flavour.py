@@ -29,7 +29,7 @@ from relctld.beam.layout import (
     read_text,
     versions,
 )
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 __all__ = [
     "AmbiguousRelease",

@@ -24,7 +24,7 @@ from relctld.beam.package.relfile import Rel
 from relctld.beam.package.relup import BASE, Script, before_restart
 from relctld.beam.term.terms import Term
 from relctld.beam.term.written import written_file
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 PREFIX = "__new_emulator__"
 RELDIR = "RELDIR"

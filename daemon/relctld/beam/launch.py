@@ -46,7 +46,7 @@ from relctld.beam.vmargs import (
     read_flags,
     split_flags,
 )
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 EPMD_LESS_ERTS = (11, 1)  # from here relx does without epmd where ERL_DIST_PORT is set
 

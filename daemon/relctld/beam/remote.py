@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from relctld.beam.dist.arguments import values_of
+from relctld.beam.heart import overruled
 from relctld.beam.launch import Release
 from relctld.beam.layout import ReleaseError, is_file, read_text
 from relctld.beam.vmargs import full_name
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 COOKIE_FILE = ".erlang.cookie"
 DYNAMIC_NAMES_ERTS = (11, 1)  # from here a node may be named by the one it connects to, for long names too
@@ -121,6 +122,6 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def remote_environment(env: Mapping[str, str], shell: RemoteShell, term: str) -> dict[str, str]:
-    """The VM's environment made the shell's: a terminal, and no crash dump, which would be taken for the VM's."""
-    kept = {key: value for key, value in env.items() if not key.startswith("ERL_CRASH_DUMP")}
+    """The VM's environment made the shell's: a terminal, no heart's command, no crash dump to be taken for the VM's."""
+    kept = {key: value for key, value in overruled(env).items() if not key.startswith("ERL_CRASH_DUMP")}
     return {**kept, **shell.env, "TERM": term, "ERL_CRASH_DUMP_SECONDS": "0"}

@@ -1,4 +1,4 @@
-"""What the operator wrote, as frozen values of `relctld.core.model`.
+"""What the operator wrote, as frozen values of `relctld.core.spec`.
 
 What lives here: where the files are (`paths`), reading and merging them (`files`, `load`), the one table of
 keys (`keys`, put to use by `schema` and `parse`), what values mean (`values`, `probes`), how a problem is told

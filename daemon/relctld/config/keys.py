@@ -27,7 +27,7 @@ from relctld.config.values import (
     size,
     umask,
 )
-from relctld.core.model import Flavour, OnFailure, OnFull, OnHung, OnStop, Restart
+from relctld.core.spec import Flavour, OnFailure, OnFull, OnHung, OnStop, Restart
 
 ANY = "*"
 

@@ -20,7 +20,7 @@ from relctld.config.parse import read_release, read_table
 from relctld.config.paths import default_dirs, too_long
 from relctld.config.settings import Config, Daemon, Source
 from relctld.config.values import KindError
-from relctld.core.model import ReleaseSpec
+from relctld.core.spec import ReleaseSpec
 
 _TOP = ("daemon", "release")
 

@@ -10,7 +10,7 @@ from relctld.config import schema
 from relctld.config.keys import ANY, VARIABLE, Key
 from relctld.config.notes import Notes, Place, found
 from relctld.config.values import KindError
-from relctld.core.model import ReleaseSpec
+from relctld.core.spec import ReleaseSpec
 
 _TABLE_WANTED = "expected a table, found "
 _ENV_BYTES = 128 * 1024 - 1  # MAX_ARG_STRLEN, without its NUL

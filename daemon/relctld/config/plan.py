@@ -8,7 +8,7 @@ from zlib import crc32
 from relctld.config import schema
 from relctld.config.keys import ANY, AT_ONCE, KEYS, Key
 from relctld.config.settings import Config
-from relctld.core.model import ReleaseSpec
+from relctld.core.spec import ReleaseSpec
 
 
 class KeyChange(NamedTuple):

@@ -1,4 +1,4 @@
-"""How a probe is written: text ↔ `relctld.core.model.Probe`.
+"""How a probe is written: text ↔ `relctld.core.probes.Probe`.
 
     auto                    the node where a link is possible, else the process
     process                 the OS process is alive

@@ -8,7 +8,7 @@ from typing import Any
 
 from relctld.config.keys import ANY, KEYS, Key
 from relctld.config.settings import Access, Daemon
-from relctld.core.model import (
+from relctld.core.spec import (
     Backoff,
     CrashSpec,
     HealthSpec,

@@ -1,13 +1,13 @@
-"""What the config says about the daemon itself; about a release it is `relctld.core.model.ReleaseSpec`.
+"""What the config says about the daemon itself; about a release it is `relctld.core.spec.ReleaseSpec`.
 
-Rule 1: frozen, like everything in `core.model`; durations are seconds.
+Rule 1: frozen, like everything in `core.spec`; durations are seconds.
 Rule 2: the defaults of `[daemon]` stand in `Daemon` and `Access` and nowhere else.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relctld.core.model import OnStop, ReleaseSpec
+from relctld.core.spec import OnStop, ReleaseSpec
 
 
 @dataclass(frozen=True, slots=True)

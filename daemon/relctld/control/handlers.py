@@ -12,7 +12,7 @@ from relctld.control import eval_handlers, log_handlers, remote_handlers, upgrad
 from relctld.control.access import Peer
 from relctld.control.server import RefusedError, SendProgress
 from relctld.core.effects import Done, Refused
-from relctld.core.model import Op
+from relctld.core.state import Op
 from relctld.wire.messages import Request
 
 Answered = Callable[[Done | Refused], None]
@@ -42,7 +42,7 @@ class Services(Protocol):
     async def events(self, names: list[str], since: str, after: int, limit: int) -> list[dict[str, Any]]: ...
     async def crashes(self, name: str) -> list[dict[str, Any]]: ...
     async def crash_head(self, name: str, n: int) -> tuple[dict[str, Any], str] | None: ...
-    async def reload(self, *, plan: bool, by: str) -> dict[str, Any]: ...
+    async def reload(self, *, plan_only: bool, by: str) -> dict[str, Any]: ...
     def rotate(self, name: str) -> str | None: ...
     @property
     def doctor(self) -> Callable[[list[str], str | None], Awaitable[dict[str, Any]]]: ...
@@ -189,9 +189,9 @@ class Handlers:
         args = request.args
         progress({"accepted": True})
         by = await self._services.user_name(peer.uid)
-        plan = args.get("plan") is True
-        result = await self._services.reload(plan=plan, by=by)
-        if args.get("stop_removed") is True and not plan:
+        plan_only = args.get("plan") is True
+        result = await self._services.reload(plan_only=plan_only, by=by)
+        if args.get("stop_removed") is True and not plan_only:
             configured = self._services.names(configured=True)
             removed = [name for name in self._services.names() if name not in configured]
             stops = (self._one(name, Op.STOP, request.id, by, progress, wait=True) for name in removed)

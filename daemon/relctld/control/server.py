@@ -13,7 +13,8 @@ from typing import Any
 import structlog
 import zmq
 
-from relctld.control.access import Peer, Table
+from relctld.control.access import Peer
+from relctld.control.doorkeeper import Doorkeeper
 from relctld.control.operations import LOST, Key, Operation, Operations
 from relctld.failpoints import Failpoint, reach
 from relctld.wire.codec import FrameError, decode_request, encode_progress, encode_reply
@@ -46,8 +47,10 @@ Handle = Callable[[Request, Peer, SendProgress], Awaitable[dict[str, Any]]]
 class Server:
     """Serves the two sockets on the loop."""
 
-    def __init__(self, control: "zmq.Socket[bytes]", events: "zmq.Socket[bytes]", handle: Handle, table: Table) -> None:
-        self.table = table
+    def __init__(
+        self, control: "zmq.Socket[bytes]", events: "zmq.Socket[bytes]", handle: Handle, doorkeeper: Doorkeeper
+    ) -> None:
+        self._doorkeeper = doorkeeper
         self._handle = handle
         self._loop = asyncio.get_running_loop()
         self.operations = Operations()
@@ -139,7 +142,7 @@ class Server:
             if error.id is not None:
                 self._reply(path, encode_reply(Reply(error.id, problem=Problem("usage", str(error)))))
             return
-        if peer is None or not self.table.allows(peer, request.op):
+        if peer is None or not self._doorkeeper.allows(peer, request.op):
             who = f"uid {peer.uid}" if peer else "somebody unknown"
             why = Problem("denied", f"{who} may not ask for {request.op}", "see [daemon.access] in relctld.toml")
             self._reply(path, encode_reply(Reply(request.id, problem=why)))
@@ -214,7 +217,7 @@ class Server:
         peer = Peer.of(str(_property(frame, "Peer-Address")))
         if body[:1] == b"\x00":
             self._events.setsockopt(zmq.UNSUBSCRIBE, body[1:])
-        elif body[:1] == b"\x01" and len(body) <= _LONGEST_TOPIC and peer and self.table.allows(peer, "events"):
+        elif body[:1] == b"\x01" and len(body) <= _LONGEST_TOPIC and peer and self._doorkeeper.allows(peer, "events"):
             self._events.setsockopt(zmq.SUBSCRIBE, body[1:])
 
 

@@ -1,4 +1,4 @@
-"""What can be ordered of the outside. The interpreter (`supervisor.py`) decides nothing and awaits nothing.
+"""What can be ordered of the outside. The interpreter (`supervisor/interpreter.py`) decides nothing and awaits nothing.
 
 Rule 1: effects are carried out in their order. `Save` comes first: a daemon that dies between two of them leaves
         a state that knows of the later ones.
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from relctld.core.model import Hook, Request, Want
 from relctld.core.notes import Note
 from relctld.core.probes import Probe
+from relctld.core.spec import Hook
+from relctld.core.state import Request, Want
 
 
 class Signal(StrEnum):

@@ -7,8 +7,9 @@ Rule 2: `chance` is a number from 0 to 1, drawn by the shell, wherever a jitter 
 
 from dataclasses import dataclass
 
-from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Hook, ReleaseSpec, Request, Upgrading, Vm, Want
 from relctld.core.probes import Finding
+from relctld.core.spec import Hook, ReleaseSpec
+from relctld.core.state import UNKNOWN_STATUS, ExitStatus, Request, Upgrading, Vm, Want
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,22 +8,11 @@ from dataclasses import replace
 
 from relctld.core.effects import Done, Refused
 from relctld.core.events import DumpFound, Swept, VmExited
-from relctld.core.model import (
-    Cause,
-    Ending,
-    ExitStatus,
-    Hook,
-    LastExit,
-    Op,
-    ReleaseState,
-    Restart,
-    State,
-    Vm,
-    Want,
-)
 from relctld.core.notes import Note
 from relctld.core.requests import STARTS
 from relctld.core.restarts import add_restart, delay
+from relctld.core.spec import Hook, Restart
+from relctld.core.state import Cause, Ending, ExitStatus, LastExit, Op, ReleaseState, State, Vm, Want
 from relctld.core.turn import (
     KILL_AGAIN,
     Turn,

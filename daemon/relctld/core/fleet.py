@@ -1,20 +1,21 @@
 """All releases of the host together: the one timer, the end of all, and misses that no node is to blame for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from relctld.core.lifecycle import next_deadline
-from relctld.core.model import QUIET, Health, ReleaseState, State
-
-
-def next_tick(states: Iterable[ReleaseState]) -> float | None:
-    """When the first release needs a Tick (monotonic seconds); None where none does."""
-    times = [at for at in map(next_deadline, states) if at is not None]
-    return min(times, default=None)
+from relctld.core.state import QUIET, Health, ReleaseState, State
 
 
-def due(states: Iterable[ReleaseState], now: float) -> tuple[str, ...]:
+def next_tick(deadlines: Mapping[str, float]) -> float | None:
+    """When the first release needs a Tick; None where none does. Monotonic seconds, of those that need one at all.
+
+    What each of them needs is known from its last step: a hundred are looked at after each of a thousand.
+    """
+    return min(deadlines.values(), default=None)
+
+
+def due(deadlines: Mapping[str, float], now: float) -> tuple[str, ...]:
     """The releases that need a Tick now."""
-    return tuple(s.name for s in states if (at := next_deadline(s)) is not None and at <= now)
+    return tuple(name for name, at in deadlines.items() if at <= now)
 
 
 def is_quiet(states: Iterable[ReleaseState]) -> bool:

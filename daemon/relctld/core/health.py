@@ -5,9 +5,10 @@ from typing import assert_never
 
 from relctld.core.events import Linked, Probed
 from relctld.core.launch import READY_AFTER, no_answer_yet, ready
-from relctld.core.model import UNKNOWN_STATUS, Cause, Ending, Health, LastExit, OnHung, State
 from relctld.core.notes import Note
 from relctld.core.probes import AutoProbe, LinkProbe, Verdict
+from relctld.core.spec import OnHung
+from relctld.core.state import UNKNOWN_STATUS, Cause, Ending, Health, LastExit, State
 from relctld.core.turn import Turn, end, forget_delays, unprobed
 
 READY_AGAIN = 0.25
@@ -51,12 +52,14 @@ def _while_starting(t: Turn, event: Probed) -> None:
 def _while_running(t: Turn, event: Probed) -> None:
     s, found = t.state, event.finding
     interval = t.spec.health.interval
+    if found.verdict is Verdict.WELL:  # almost always, of each release for ever
+        since = s.well_since or t.now
+        t.state = replace(s, poll_at=t.now + interval, unheard=0, misses=0, been_well=True, well_since=since)
+        _say_health(t, Health.WELL, found.detail)
+        return
     unheard = s.unheard + 1 if found.verdict is Verdict.MISSED else 0
     t.state = s = replace(s, poll_at=t.now + interval, unheard=unheard)
     match found.verdict:
-        case Verdict.WELL:
-            t.state = replace(s, misses=0, been_well=True, well_since=s.well_since or t.now)
-            _say_health(t, Health.WELL, found.detail)
         case Verdict.MISSED:
             if event.credible:
                 _missed(t, found.detail)

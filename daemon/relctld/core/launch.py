@@ -5,20 +5,11 @@ from dataclasses import replace
 from relctld.core.effects import Done, Refused, Signal, SignalVm, SpawnVm
 from relctld.core.events import HookFinished, Resumed, SpawnFailed, VmExited, VmSpawned
 from relctld.core.exits import gone, launch_ended, never_ran
-from relctld.core.model import (
-    Cause,
-    Ending,
-    Hook,
-    Launch,
-    ReleaseSpec,
-    ReleaseState,
-    State,
-    Vm,
-    Want,
-)
 from relctld.core.notes import Note
 from relctld.core.probes import ProcessProbe
 from relctld.core.requests import STARTS, unbegun
+from relctld.core.spec import Hook, ReleaseSpec
+from relctld.core.state import Cause, Ending, Launch, ReleaseState, State, Vm, Want
 from relctld.core.turn import (
     KILL_AGAIN,
     TERM_AGAIN,

@@ -37,17 +37,9 @@ from relctld.core.events import (
     VmExited,
     VmSpawned,
 )
-from relctld.core.model import (
-    QUIET,
-    TRANSIENT,
-    Ending,
-    Health,
-    Launch,
-    ReleaseSpec,
-    ReleaseState,
-    State,
-)
 from relctld.core.probes import ProcessProbe
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import QUIET, TRANSIENT, Ending, Health, Launch, ReleaseState, State
 from relctld.core.turn import (
     KILL_AGAIN,
     TERM_AGAIN,

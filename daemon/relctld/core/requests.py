@@ -20,8 +20,8 @@ from typing import Final, assert_never
 
 from relctld.core.effects import Done, RecordRequest, RecordWant, Refused
 from relctld.core.events import Recorded, Requested
-from relctld.core.model import Asked, Ending, Op, ReleaseState, Request, State, Waiter, Want
 from relctld.core.notes import Note
+from relctld.core.state import Asked, Ending, Op, ReleaseState, Request, State, Waiter, Want
 from relctld.core.turn import Turn, begin_by_hand, end, rest, settle, waiting
 
 STARTS = (Op.START, Op.RESTART)

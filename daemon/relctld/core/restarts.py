@@ -2,7 +2,7 @@
 
 import math
 
-from relctld.core.model import Backoff
+from relctld.core.spec import Backoff
 
 
 def add_restart(restarts: tuple[float, ...], now: float, period: float) -> tuple[float, ...]:

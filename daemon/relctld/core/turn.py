@@ -15,19 +15,10 @@ from relctld.core.effects import (
     SpawnVm,
     Sweep,
 )
-from relctld.core.model import (
-    Ending,
-    Health,
-    Hook,
-    Launch,
-    Op,
-    ReleaseSpec,
-    ReleaseState,
-    State,
-    Waiter,
-)
 from relctld.core.notes import Note
 from relctld.core.probes import ProcessProbe
+from relctld.core.spec import Hook, ReleaseSpec
+from relctld.core.state import Ending, Health, Launch, Op, ReleaseState, State, Waiter
 
 TERM_AGAIN = 1.0
 """Seconds between two SIGTERMs: a booting BEAM loses them, a stopping one ignores further ones."""

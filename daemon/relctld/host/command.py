@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from relctld.core.model import ExitStatus
+from relctld.core.state import ExitStatus
 from relctld.failpoints import Failpoint, reach
 from relctld.host import underway
 from relctld.host.gate import Identity

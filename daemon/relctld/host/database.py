@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from relctld.core.model import Want
+from relctld.core.state import Want
 
 SCHEMA_VERSION = 1
 _SCHEMA = (

@@ -11,7 +11,7 @@ import struct
 from functools import cache
 from typing import NamedTuple
 
-from relctld.core.model import UNKNOWN_STATUS, ExitStatus, Vm
+from relctld.core.state import UNKNOWN_STATUS, ExitStatus, Vm
 
 # struct pidfd_info of VER0 (64 bytes), include/uapi/linux/pidfd.h; exit information since Linux 6.15.
 _PIDFD_GET_INFO = 0xC040FF0B

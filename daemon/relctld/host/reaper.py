@@ -17,7 +17,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-from relctld.core.model import UNKNOWN_STATUS, ExitStatus
+from relctld.core.state import UNKNOWN_STATUS, ExitStatus
 from relctld.failpoints import Failpoint, reach
 from relctld.host.process import comm, signal_name, status_of_stranger
 from relctld.host.signals import Signals

@@ -3,6 +3,7 @@
 RUN/releases/NAME/vm.json     {v, boot, epoch, pid, ticks, instance, opened}: the VM, written while it waits at its
                               gate, and again once that is open
 RUN/releases/NAME/state.json  {v, boot, state, launched}: what the release was doing, at each change
+RUN/releases/NAME/upgrade.json {v, boot, …}: the journal by which a VM was launched while another was being written
 RUN/operations.json           {v, boot, …}: what a re-exec'd daemon was asked for; read once and removed
 
 All are written to a temporary file and renamed, without fsync; 0600, for the checksums in `launched` are of secrets
@@ -21,12 +22,13 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from relctld.core.lifecycle import to_keep
-from relctld.core.model import ReleaseState, Vm
+from relctld.core.state import ReleaseState, Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host.process import boot_id
 from relctld.wire.messages import OPERATIONS
 
 _VERSION = 1
+_UPGRADE = "upgrade.json"
 _MOST = (1 << 63) - 1  # of an epoch: what the store takes
 
 
@@ -83,6 +85,23 @@ def read_state(folder: Path) -> tuple[ReleaseState, Launched] | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return state, launched
+
+
+def write_upgrade(folder: Path, body: Mapping[str, Any]) -> None:
+    """By which journal a VM is launched. Raises OSError: then it must not be."""
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    _write(folder / _UPGRADE, {"v": _VERSION, "boot": boot_id(), **body})
+
+
+def read_upgrade(folder: Path) -> dict[str, Any]:
+    """What was written in this boot; `{}` where there is nothing."""
+    return _read(folder / _UPGRADE)
+
+
+def forget_upgrade(folder: Path) -> None:
+    """The journal on disk says all. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(folder / _UPGRADE)
 
 
 def write_operations(run_dir: Path, body: Mapping[str, Any]) -> None:

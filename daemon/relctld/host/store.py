@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from relctld.core.model import Want
+from relctld.core.state import Want
 from relctld.failpoints import Failpoint, reach
 from relctld.host import database
 from relctld.host.database import Kept

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from relctld.core.model import ExitStatus, Vm
+from relctld.core.state import ExitStatus, Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host.containment import Sweep
 from relctld.host.gate import SHELL, Identity

@@ -82,17 +82,6 @@ def settle(root: Path, path: str) -> None:
         _drop_temporary(folder, name)
 
 
-def make_dirs(root: Path, path: str) -> None:
-    """Make a directory and those above it, as far as they are missing."""
-    with opened(root) as fd:
-        os.close(walk(fd, path, make=True))
-        above = path
-        while above:
-            with parent(fd, above) as (folder, _):
-                os.fsync(folder)
-            above = above.rpartition("/")[0]
-
-
 def remove(root: Path, path: str) -> None:
     """Remove a file, a link, or a directory with all below it; links are removed, not followed. Gone is fine too.
 
@@ -140,16 +129,6 @@ def free_bytes(root: Path) -> int:
     """What its owner could still write."""
     found = os.statvfs(root)
     return found.f_bavail * found.f_frsize
-
-
-def sync(root: Path, path: str) -> None:
-    """Put a file or a directory on the disk that somebody else wrote."""
-    with opened(root) as fd, parent(fd, path) as (folder, name):
-        found = os.open(name, os.O_RDONLY | _ONLY, dir_fd=folder)
-        try:
-            os.fsync(found)
-        finally:
-            os.close(found)
 
 
 # -- with a descriptor, for what does more than one of these ----------------------------------------

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from relctld.core.model import Vm
+from relctld.core.state import Vm
 from relctld.host.process import stat
 from relctld.host.records import Recorded
 

@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from relctld.core.model import Vm
+from relctld.core.state import Vm
 from relctld.host.process import start_ticks
 
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")

@@ -127,15 +127,6 @@ class Reader:
         return contents.take(self._packed, limit)
 
 
-def read_after(directory: str, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
-    """What was written since the cursor, at most `limit` bytes, and the cursor behind it.
-
-    Nothing new gives b"" and an equal cursor.
-    """
-    with Reader(directory, cursor) as reader:
-        return reader.read(limit).data, reader.cursor
-
-
 def window(directory: str, lines: int | None, since: int | None, until: int | None) -> tuple[Cursor, Cursor | None]:
     """(where to begin, where to end, None = nowhere): the last lines of what was written between two moments.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from relctld.core.model import State
+from relctld.core.state import State
 from relctld.host.systemd import Notifier
 from relctld.supervisor.fdstore import FdStore
 from relctld.supervisor.managed import Managed
@@ -27,12 +27,13 @@ Look = Callable[[list[str]], Awaitable[dict[str, Any]]]
 
 
 class Announcer:
-    """Announces what becomes of the releases of a shell."""
+    """Announces what becomes of the releases of a shell. `look` is what a scrape shows of them."""
 
-    def __init__(self, shell: Shell, notifier: Notifier, errands: Executor) -> None:
+    def __init__(self, shell: Shell, notifier: Notifier, errands: Executor, look: Look) -> None:
         self._shell = shell
         self._notifier = notifier
         self._errands = errands
+        self._look = look
         self._loop = asyncio.get_running_loop()
         self._status_due = False
         self._fds = FdStore(notifier)
@@ -52,7 +53,7 @@ class Announcer:
             self._notifier.watchdog()
             self._loop.call_later(interval, self.watchdog)
 
-    async def serve_metrics(self, address: str | None, look: Look) -> None:
+    async def serve_metrics(self, address: str | None) -> None:
         """Serve them on this address from now on; None: no more. One that cannot be used is told in the log."""
         if self._noting is not None:
             self._noting.cancel()
@@ -61,7 +62,7 @@ class Announcer:
         if error is not None:
             log.error("metrics.refused", error=error)
         elif address is not None:
-            self._noting = self._loop.create_task(self._note_down(look), name="metrics")
+            self._noting = self._loop.create_task(self._note_down(), name="metrics")
 
     def close(self) -> None:
         """Tell nothing any more."""
@@ -75,10 +76,10 @@ class Announcer:
         self._metrics.stop()
         return None
 
-    async def _note_down(self, look: Look) -> None:
+    async def _note_down(self) -> None:
         while True:
             try:
-                self._noted = (await look(list(self._shell.releases)))["releases"]
+                self._noted = (await self._look(list(self._shell.releases)))["releases"]
             except Exception:
                 log.exception("surprise", cause="metrics")
             await asyncio.sleep(NOTED_EVERY)

@@ -13,8 +13,8 @@ import structlog
 from relctld.core import fleet
 from relctld.core.effects import AskProbe, RunHook
 from relctld.core.events import Probed
-from relctld.core.model import Hook
 from relctld.core.probes import WELL, ExecProbe, Finding, LinkProbe, Probe, Verdict
+from relctld.core.spec import Hook
 from relctld.host import probe, underway, users
 from relctld.host.command import Commands
 from relctld.host.gate import Identity

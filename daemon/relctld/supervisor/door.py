@@ -1,7 +1,4 @@
-"""The door is opened: who may come in, the two endpoints, the server. And it is shut in the face of who floods it.
-
-Names of users and groups are looked up first. A name service that hangs keeps the door closed for a moment only: then
-the part of the access table counts that needs no names, and the rest as soon as it is known.
+"""The door is opened: the two endpoints, the server. And it is shut in the face of who floods it.
 
 ZeroMQ bounds each part of a message, but not the parts of one that never ends: whoever may connect could make us hold
 any amount of memory. So ours is looked at, and when it has grown beyond reason both endpoints are closed, which frees
@@ -20,13 +17,12 @@ import zmq
 from relctld.config import Access
 from relctld.config.paths import SOCKETS
 from relctld.control import sockets
-from relctld.control.access import Table, look_up, without_names
+from relctld.control.doorkeeper import Doorkeeper
 from relctld.control.server import Handle, Server
 from relctld.host.reexec import Kept
 
 log = structlog.get_logger()
 
-_NAMES_WITHIN = 2.0
 _LOOK_EVERY = 1.0
 _BEYOND_REASON = 256 << 20
 """Bytes that the daemon may grow by; a reply has 1 MiB at most, and few are under way at a time."""
@@ -37,52 +33,40 @@ _SENT_WITHIN = 0.5
 Endpoints = tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]
 
 
-async def open_door(run_dir: Path, access: Access, handle: Handle, errands: Executor, kept: Kept) -> "Door":
-    """Serve on both endpoints from now on. Raises OSError."""
-    looking = asyncio.get_running_loop().run_in_executor(errands, look_up, access)
-    await asyncio.wait((looking,), timeout=_NAMES_WITHIN)
-    partly = without_names(access)
-    door = Door(run_dir, sockets.mode_for(access), kept, handle, looking.result() if looking.done() else partly)
-    server = door.server
-
-    def found(work: "asyncio.Future[Table]") -> None:
-        for warning in work.result().warnings:
-            log.warning("config.warning", warning=warning)
-        if server.table is partly:  # no reload brought another one meanwhile
-            server.table = work.result()
-
-    looking.add_done_callback(found)
-    return door
-
-
 class Door:
-    """Holds the listening sockets. `listeners`: by the names of their files."""
+    """Open from the beginning."""
 
-    def __init__(self, run_dir: Path, mode: int, kept: Kept, handle: Handle, table: Table) -> None:
-        self.listeners: dict[str, socket.socket] = {
+    def __init__(self, run_dir: Path, access: Access, kept: Kept, handle: Handle, doorkeeper: Doorkeeper) -> None:
+        """Raises OSError."""
+        mode = sockets.mode_for(access)
+        self._listeners: dict[str, socket.socket] = {
             name: sockets.listen_again(run_dir / name, mode, kept.listener(name)) for name in SOCKETS
         }
         self._run_dir = run_dir
         self._loop = asyncio.get_running_loop()
-        self.server = Server(*self._endpoints(), handle, table)
+        self.server = Server(*self._endpoints(), handle, doorkeeper)
         self._guard(_memory())
 
     async def close(self) -> None:
         """Wait shortly for replies on their way, then listen no more."""
         await self.server.close()
-        for listener in self.listeners.values():
+        for listener in self._listeners.values():
             listener.close()
 
-    async def hand_over(self, errands: Executor) -> None:
-        """Close the endpoints alone, with what is still to be sent; who connects from now on is the successor's."""
+    async def hand_over(self, errands: Executor) -> dict[str, int]:
+        """Close the endpoints alone, with what is still to be sent; who connects from now on is the successor's.
+
+        The listening sockets by the names of their files; they are the caller's now, and stay open.
+        """
         await self.server.close(patience=0)
         await asyncio.wait((self._loop.run_in_executor(errands, self._context.term),), timeout=_SENT_WITHIN)
+        return {name: listener.detach() for name, listener in self._listeners.items()}
 
     def _endpoints(self) -> Endpoints:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         paths = {name: self._run_dir / name for name in SOCKETS}
         control, events = (
-            sockets.endpoint(self._context, kind, paths[name], self.listeners[name])
+            sockets.endpoint(self._context, kind, paths[name], self._listeners[name])
             for kind, name in ((zmq.ROUTER, "control.sock"), (zmq.XPUB, "events.sock"))
         )
         events.setsockopt(zmq.XPUB_MANUAL, 1)

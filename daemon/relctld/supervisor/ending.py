@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from relctld.control.server import RefusedError
-from relctld.core.model import OnStop
+from relctld.core.spec import OnStop
 from relctld.host import reexec
 from relctld.host.reaper import Reaper
 from relctld.host.systemd import own_job, own_unit

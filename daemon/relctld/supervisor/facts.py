@@ -6,6 +6,8 @@ there in time is shown as it was last seen; of a VM only what was seen of that v
 
 import asyncio
 import os
+import threading
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Any, NamedTuple
 
 from relctld.beam.flavour import Release, inspect
 from relctld.beam.layout import ReleaseError
-from relctld.core.model import ReleaseSpec, Vm
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Vm
 from relctld.host.vmstat import Usage, VmStat
 from relctld.logger.policy import Counters, read_counters
 from relctld.supervisor.managed import Managed
@@ -24,6 +27,9 @@ _WITHIN = 0.025
 
 _HANGS_AFTER = 0.2
 """Seconds after which an inspection of roots is no longer waited for: another one goes round it."""
+
+_PATIENCE = 1.0
+"""Seconds that the end of an upgrade waits for a look at its root."""
 
 _LOOKERS = 2
 
@@ -73,6 +79,8 @@ class FactFinder:
         self._inspection: asyncio.Future[None] | None = None
         self._inspected_since = 0.0
         self._inspecting: set[str] = set()
+        self._changes: Counter[str] = Counter()
+        self._lock = threading.Lock()  # over what is known of roots, and how often each was changed
 
     def forget(self, name: str) -> None:
         """The release is gone from the config."""
@@ -87,6 +95,21 @@ class FactFinder:
             await asyncio.wait((quick, self._inspect(wanted)), timeout=_WITHIN)
         nothing, unknown = Seen(), Installed()
         return {name: Facts(self._seen.get(name, nothing), self._roots.get(name, unknown)) for name, *_ in wanted}
+
+    async def look_anew(self, managed: Managed) -> None:
+        """Its root was just changed: what was seen of it counts no more, nor what is being seen now.
+
+        Where its disk hangs, what lies there is not known from now on.
+        """
+        name, spec = managed.name, managed.spec
+        with self._lock:
+            self._changes[name] += 1
+            self._stamps.pop(name, None)
+        look = asyncio.get_running_loop().run_in_executor(self._errands, self._look_at_root, name, spec)
+        if not (await asyncio.wait((look,), timeout=_PATIENCE))[0]:
+            with self._lock:
+                self._roots.pop(name, None)
+                self._stamps.pop(name, None)
 
     def _inspect(self, wanted: tuple["_Job", ...]) -> "asyncio.Future[None]":
         """Join the inspection of roots that is under way; one that hangs is left to itself."""
@@ -117,6 +140,7 @@ class FactFinder:
     def _look_at_root(self, name: str, spec: ReleaseSpec) -> None:
         """What lies in the root now; read anew only when one of its deciding files has changed."""
         release_name = self._names.get(name, spec.release_name or spec.name)
+        changes = self._changes[name]
         stamp = _stamp(spec.root, release_name)  # before it is read: what changes meanwhile is read the next time
         before = self._stamps.get(name)
         if before is not None and before[0] is spec and before[1] == stamp:
@@ -128,11 +152,14 @@ class FactFinder:
             trouble = str(error)
         except OSError as error:
             trouble = f"cannot read {spec.root}: {error}"
-        self._roots[name] = Installed(release, trouble)
-        if release is not None and release.name != release_name:
-            self._names[name] = release.name  # and read it once more: the stamp was of other files
-        else:
-            self._stamps[name] = (spec, stamp)
+        with self._lock:
+            if self._changes[name] != changes:
+                return
+            self._roots[name] = Installed(release, trouble)
+            if release is not None and release.name != release_name:
+                self._names[name] = release.name  # and read it once more: the stamp was of other files
+            else:
+                self._stamps[name] = (spec, stamp)
 
 
 def _stamp(root: Path, name: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from prometheus_client.exposition import MetricsHandler
 from prometheus_client.registry import Collector
 
 from relctld import __version__
-from relctld.core.model import Health, State, Want
+from relctld.core.state import Health, State, Want
 from relctld.core.thresholds import NAMES
 from relctld.supervisor.metrics import Snapshot
 

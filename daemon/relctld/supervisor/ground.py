@@ -1,10 +1,12 @@
-"""What must be right before anything runs: directories, the lock, limits, the store."""
+"""What a daemon stands on: what it was given, and what must be right before anything runs: directories, lock, store."""
 
 import contextlib
 import os
 import resource
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -16,21 +18,31 @@ from relctld.host.reaper import become_subreaper
 from relctld.host.reexec import Kept
 from relctld.host.store import Store
 from relctld.supervisor import resume
+from relctld.supervisor.metrics import import_metrics
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`lock`: held as long as it is open · `soft_nofile`: the limit that we were given, which our children get."""
+    """`config`: the one of the start, `error` what is wrong with the one on disk where it is the last good one ·
+    `environ`: our own · `kept`: by a former self · `started`: when · `lock`: held as long as it is open ·
+    `soft_nofile`: the limit that we were given, which our children get.
+    """
 
+    config: Config
+    error: str | None
+    environ: Mapping[str, str]
+    kept: Kept
+    started: datetime
     lock: int
     soft_nofile: int
     store: Store
 
 
-def prepare(config: Config, kept: Kept) -> Ground:
+def prepare(config: Config, error: str | None, environ: Mapping[str, str], kept: Kept) -> Ground:
     """Raises OSError, LockedError."""
+    started = datetime.now(UTC)
     os.umask(0o022)
     if not kept.is_successor:  # else SIGTERM and SIGINT wait until they are listened to
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -56,7 +68,9 @@ def prepare(config: Config, kept: Kept) -> Ground:
         log.warning("subreaper.refused")
     store = Store(config.state_dir / "state.db", keep_seconds=config.events_keep)
     store.open()
-    return Ground(lock, soft, store)
+    if config.metrics is not None:
+        import_metrics()  # all of our code is imported at the start: pip may replace the files at any time
+    return Ground(config, error, environ, kept, started, lock, soft, store)
 
 
 def _show_logs(link: Path, log_dir: Path) -> None:

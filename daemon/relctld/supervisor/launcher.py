@@ -17,10 +17,12 @@ from pathlib import Path
 
 from relctld.beam.crashdump import dump_name
 from relctld.beam.flavour import NothingInstalled
+from relctld.beam.heart import disarmed
 from relctld.beam.layout import ReleaseError, newest_epmd
 from relctld.beam.package.refusals import PackageError
 from relctld.config import EnvFileError
-from relctld.core.model import ReleaseSpec, Vm
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment
@@ -146,7 +148,7 @@ class Launcher:
 
     def environment(self, spec: ReleaseSpec, identity: Identity) -> dict[str, str]:
         """The environment in which a release's commands run. Raises OSError and EnvFileError."""
-        return environment(spec, identity, self._environ)
+        return disarmed(environment(spec, identity, self._environ))
 
     def _launch(self, spec: ReleaseSpec, place: Place, epoch: int, standby: Raised | None) -> Launch:
         recipe = self.recipe(spec, place, self.candidate(spec, epoch))

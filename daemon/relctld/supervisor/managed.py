@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from relctld.config import changed_keys, fingerprints
-from relctld.core.model import ReleaseSpec, ReleaseState
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import ReleaseState
 from relctld.host.containment import OomKills
 from relctld.host.records import Launched
 

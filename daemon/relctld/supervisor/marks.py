@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from relctld.core.exits import in_words
-from relctld.core.model import Cause, ExitStatus, LastExit, ReleaseState
 from relctld.core.notes import Note
+from relctld.core.state import Cause, ExitStatus, LastExit, ReleaseState
 
 
 @dataclass(frozen=True, slots=True)

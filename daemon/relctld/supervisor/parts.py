@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from relctld.core.effects import Answer, Done, Refused
 from relctld.core.events import Event, Requested
-from relctld.core.model import Op, Request
+from relctld.core.state import Op, Request
 from relctld.supervisor.shell import Shell
 
 Answered = Callable[[Done | Refused], None]

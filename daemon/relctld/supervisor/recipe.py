@@ -12,7 +12,7 @@ from relctld.beam import hybrid
 from relctld.beam.flavour import NothingInstalled, Release, inspect
 from relctld.beam.layout import ReleaseError
 from relctld.config import fingerprints, read_env
-from relctld.core.model import ReleaseSpec
+from relctld.core.spec import ReleaseSpec
 from relctld.host.gate import Identity, limit_lines
 from relctld.host.records import Launched
 from relctld.host.users import look_up

@@ -1,17 +1,33 @@
-"""A changed config is taken up: what can act at once does, the rest waits for a restart. No node is touched."""
+"""A changed config is taken up: what can act at once does, the rest waits for a restart. No node is touched.
+
+Rule: it replaces the one in force whole or not at all, and one reload comes after the other.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from relctld.config import Config, ConfigError, Plan, diff, keep_good, load
-from relctld.control.access import Table
-from relctld.control.access import look_up as look_up_access
+from relctld.control import sockets
+from relctld.control.access import Table, look_up
+from relctld.control.doorkeeper import Doorkeeper
 from relctld.control.server import RefusedError
 from relctld.core.notes import Note
+from relctld.host.store import Store
+from relctld.host.systemd import Notifier
+from relctld.supervisor.announcer import Announcer
+from relctld.supervisor.inforce import InForce, with_doubts
 from relctld.supervisor.journal import Journal
+from relctld.supervisor.roster import Roster
+from relctld.supervisor.shell import Shell
+from relctld.supervisor.tasks import Tasks
+from relctld.supervisor.upgrades.registry import Upgrades
+
+_LISTS = ("added", "removed", "changed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,77 +37,93 @@ class Loaded:
     config: Config
     table: Table
 
-    @classmethod
-    def of(cls, config: Config) -> "Loaded":
-        """Look up the names of the access table. Blocks."""
-        return cls(config, look_up_access(config.access))
-
 
 class Reloader:
-    """Holds the config in force and replaces it by a better one, whole or not at all."""
+    """Reloads on demand. `run_dir`: where we are · `unenforced`: limits that have no effect on this host, and why."""
 
     def __init__(
         self,
-        config: Config,
-        journal: Journal,
-        pool: Executor,
-        uid: int,
+        *,
+        in_force: InForce,
+        run_dir: Path,
         environ: Mapping[str, str],
-        error: str | None,
         unenforced: Mapping[str, str],
+        doorkeeper: Doorkeeper,
+        roster: Roster,
+        upgrades: Upgrades,
+        tasks: Tasks,
+        announcer: Announcer,
+        notifier: Notifier,
+        store: Store,
+        journal: Journal,
+        shell: Shell,
+        errands: Executor,
     ) -> None:
-        self.config = with_doubts(config, unenforced)
-        self.error = error
-        self._unenforced = unenforced
-        self._journal = journal
-        self._pool = pool
-        self._uid = uid
+        self._in_force = in_force
+        self._run_dir = run_dir
         self._environ = environ
+        self._unenforced = unenforced
+        self._doorkeeper = doorkeeper
+        self._roster = roster
+        self._upgrades = upgrades
+        self._tasks = tasks
+        self._announcer = announcer
+        self._notifier = notifier
+        self._store = store
+        self._journal = journal
+        self._shell = shell
+        self._errands = errands
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
 
-    def read(self) -> Loaded:
-        """Read the config on disk. Blocks. Raises ConfigError."""
-        config = load(self.config.path, uid=self._uid, environ=self._environ)
-        return Loaded.of(with_doubts(config, self._unenforced))
+    async def reload(self, *, plan_only: bool, by: str) -> dict[str, Any]:
+        """Take up the config on disk, or only say what that would change. Raises RefusedError."""
+        if plan_only:
+            return await self._reload(plan_only=True, by=by)
+        self._notifier.reloading()
+        try:
+            result = await self._reload(plan_only=False, by=by)
+            await self._announcer.serve_metrics(self._in_force.config.metrics)
+            return result
+        finally:
+            self._notifier.ready()
 
-    async def reload(self, *, plan_only: bool, by: str, apply: Callable[[Loaded, Plan], list[str]]) -> dict[str, Any]:
-        """Compare, and apply unless only the plan is asked for. `apply` returns what still waits for a restart."""
+    async def _reload(self, *, plan_only: bool, by: str) -> dict[str, Any]:
         async with self._turn:
             try:
-                loaded = await self._loop.run_in_executor(self._pool, self.read)
+                loaded = await self._loop.run_in_executor(self._errands, self._read)
             except ConfigError as error:
-                self.error = str(error)
+                self._in_force.error = str(error)
                 if not plan_only:
                     self._journal.report(None, Note.CONFIG_REFUSED, {"error": str(error), "by": by})
                 raise RefusedError("config", str(error), "the config in force stays as it was") from None
-            plan = diff(self.config, loaded.config)
+            plan = diff(self._in_force.config, loaded.config)
             later = [f"[daemon] {key.key}: acts at the next start of relctld" for key in plan.daemon if not key.at_once]
             result = {**_plan_object(plan), "warnings": [*loaded.config.warnings, *loaded.table.warnings, *later]}
             if plan_only:
                 return {**result, "applied": False}
-            kept = await self._loop.run_in_executor(self._pool, _keep, loaded.config)
+            kept = await self._loop.run_in_executor(self._errands, _keep, loaded.config)
             if kept is not None:
                 result["warnings"].append(kept)
-            pending = apply(loaded, plan)
-            self.config, self.error = loaded.config, None
+            self._apply(loaded, plan)
             fields = {key: [x["name"] if isinstance(x, dict) else x for x in result[key]] for key in _LISTS}
             self._journal.report(None, Note.CONFIG_RELOADED, {"by": by, **fields})
+            pending = [name for name, managed in self._shell.releases.items() if managed.restart_pending()]
             return {**result, "applied": True, "restart_pending": pending}
 
+    def _read(self) -> Loaded:
+        """The config on disk, and the names in its access table. Blocks. Raises ConfigError."""
+        config = load(self._in_force.config.path, uid=os.geteuid(), environ=self._environ)
+        return Loaded(with_doubts(config, self._unenforced), look_up(config.access))
 
-def with_doubts(config: Config, unenforced: Mapping[str, str]) -> Config:
-    """With a warning for each limit that is set and has no effect on this host (`Containment.unenforced`)."""
-    doubts = tuple(
-        f"[release.{spec.name}.limits] {key}: has no effect: {why}"
-        for spec in config.releases
-        for key, why in unenforced.items()
-        if getattr(spec.limits, key) is not None
-    )
-    return replace(config, warnings=config.warnings + doubts)
-
-
-_LISTS = ("added", "removed", "changed")
+    def _apply(self, loaded: Loaded, plan: Plan) -> None:
+        config = loaded.config
+        self._doorkeeper.table = loaded.table
+        sockets.chmod(self._run_dir, config.access)
+        self._store.keep_seconds = config.events_keep
+        self._roster.apply(config, plan)
+        self._tasks.start("upgrades", self._upgrades.go_on())
+        self._in_force.config, self._in_force.error = config, None
 
 
 def _plan_object(plan: Plan) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.remote import COOKIE_FILE, NoRemoteShell, RemoteShell, remote_environment, remote_shell
 from relctld.config import EnvFileError
 from relctld.control.server import RefusedError, SendProgress
-from relctld.core.model import ExitStatus, ReleaseSpec
 from relctld.core.notes import Note
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import ExitStatus
 from relctld.host import folders
 from relctld.host.fsuser import as_process
 from relctld.host.gate import Identity

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from relctld.core.events import Booted, Event, Resumed
-from relctld.core.model import Cause, ExitStatus, LastExit, Launch, ReleaseSpec, ReleaseState, State, Vm, Want
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Cause, ExitStatus, LastExit, Launch, ReleaseState, State, Vm, Want
 from relctld.failpoints import Failpoint, reach
 from relctld.host import process, records, reexec, unrecorded
 from relctld.host.database import Kept

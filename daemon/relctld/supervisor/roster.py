@@ -14,14 +14,17 @@ import structlog
 from relctld.config import Config, Plan
 from relctld.core import fleet
 from relctld.core.events import Reconfigured
-from relctld.core.model import ReleaseSpec, Restart
+from relctld.core.spec import ReleaseSpec, Restart
 from relctld.failpoints import Failpoint, reach
 from relctld.host import database, fifo, records
 from relctld.host.reexec import Kept
 from relctld.host.store import Store
 from relctld.supervisor import resume
-from relctld.supervisor.interpreter import Interpreter
+from relctld.supervisor.asking import Asking
 from relctld.supervisor.managed import Managed
+from relctld.supervisor.shell import Shell
+from relctld.supervisor.tasks import Tasks
+from relctld.supervisor.vms import Vms
 
 log = structlog.get_logger()
 
@@ -34,7 +37,10 @@ class Roster:
         *,
         run_dir: Path,
         log_dir: Path,
-        interpreter: Interpreter,
+        shell: Shell,
+        tasks: Tasks,
+        vms: Vms,
+        asking: Asking,
         store: Store,
         scribe: Executor,
         changed: Callable[[], object],
@@ -42,8 +48,10 @@ class Roster:
     ) -> None:
         self._folder = run_dir / "releases"
         self._log_dir = log_dir
-        self._interpreter = interpreter
-        self._shell = interpreter.shell
+        self._shell = shell
+        self._tasks = tasks
+        self._vms = vms
+        self._asking = asking
         self._store = store
         self._scribe = scribe
         self._changed = changed
@@ -93,10 +101,10 @@ class Roster:
         self._shell.releases[spec.name] = managed
         if found.vm is not None and found.pidfd is not None:
             reach(Failpoint.BEFORE_ADOPTION)
-            self._interpreter.adopt(managed, found.vm, found.pidfd)
+            self._vms.adopt(managed, found.vm, found.pidfd)
             reach(Failpoint.AFTER_ADOPTION)
-        if former := self._interpreter.asking.former(managed):
-            managed.former = self._interpreter.task(f"former commands {spec.name}", former)
+        if former := self._asking.former(managed):
+            managed.former = self._tasks.make(f"former commands {spec.name}", former)
         self._shell.post(found.event)
         return managed
 

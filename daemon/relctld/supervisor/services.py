@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,20 +14,24 @@ from typing import Any
 from relctld.beam import crashdump
 from relctld.control.log_handlers import Asked, Part
 from relctld.core.effects import Done, Refused
-from relctld.core.model import Op
+from relctld.core.state import Op
 from relctld.host import fifo
 from relctld.host.store import Store
 from relctld.host.users import name_of
 from relctld.logfiles import tail
-from relctld.supervisor.facts import FactFinder, release_object
+from relctld.supervisor.doctor.doctor import Doctor
+from relctld.supervisor.ending import Ending
 from relctld.supervisor.journal import event_object
-from relctld.supervisor.loggers import Loggers
+from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.logreading import LogReading
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
+from relctld.supervisor.overview import Overview
 from relctld.supervisor.parts import Parts
+from relctld.supervisor.reload import Reloader
 from relctld.supervisor.remote import Remotes
 from relctld.supervisor.shell import Shell
+from relctld.supervisor.succession import Trial
 from relctld.supervisor.upgrades.registry import Upgrades
 
 _NAME_WITHIN = 0.5
@@ -47,24 +51,22 @@ class Services:
         self,
         *,
         shell: Shell,
-        facts: FactFinder,
+        overview: Overview,
         nodes: Nodes,
-        loggers: Loggers,
+        logplan: LogPlan,
         store: Store,
         errands: Executor,
         remotes: Remotes,
         upgrades: Upgrades,
         parts: Parts,
-        describe: Callable[[], dict[str, Any]],
-        stop: Callable[[str], None],
-        reexec: Callable[[str], Awaitable[dict[str, Any]]],
-        reload: Callable[[bool, str], Any],
-        doctor: Callable[[list[str], str | None], Awaitable[dict[str, Any]]],
+        doctor: Doctor,
+        reloader: Reloader,
+        trial: Trial,
+        ending: Ending,
     ) -> None:
         self._shell = shell
-        self._facts = facts
         self._nodes = nodes
-        self._loggers = loggers
+        self._logplan = logplan
         self._store = store
         self._errands = errands
         self._logs = LogReading(errands)
@@ -74,11 +76,12 @@ class Services:
         self._watchers: dict[str, set[Callable[[], None]]] = {}
         self.remotes = remotes
         self.upgrades = upgrades
-        self.daemon_status = describe
-        self.stop_daemon = stop
-        self.reexec = reexec
-        self.doctor = doctor
-        self._reload = reload
+        self.status = overview.look
+        self.daemon_status = overview.daemon
+        self.doctor = doctor.examine
+        self.reload = reloader.reload
+        self.reexec = trial.reexec
+        self._ending = ending
         shell.stepped.append(self._stepped)
 
     def names(self, *, configured: bool = False) -> list[str]:
@@ -122,18 +125,6 @@ class Services:
                 return str(uid)
         return self._user_names[uid]
 
-    async def status(self, names: list[str]) -> dict[str, Any]:
-        """The reply of `status`."""
-        releases = [self._shell.releases[name] for name in names]
-        facts = await self._facts.look(releases)
-        now = self._loop.time()
-        known = self._nodes.known
-        objects = [
-            release_object(each, facts[each.name], known(each.name), self.upgrades.shown(each.name), now)
-            for each in releases
-        ]
-        return {"daemon": self.daemon_status(), "releases": objects}
-
     async def evaluate(
         self, name: str, op: str, language: str, what: dict[str, Any], seconds: float, by: str
     ) -> dict[str, Any]:
@@ -171,7 +162,7 @@ class Services:
 
     def rotate(self, name: str) -> str | None:
         """Begin a new log file; None or why not."""
-        return self._loggers.rotate(name)
+        return self._logplan.rotate(name)
 
     async def events(self, names: list[str], since: str, after: int, limit: int) -> list[dict[str, Any]]:
         """The history. Raises OSError."""
@@ -205,10 +196,9 @@ class Services:
 
         return await self._loop.run_in_executor(self._errands, read)
 
-    async def reload(self, *, plan: bool, by: str) -> dict[str, Any]:
-        """Apply the changed config, or only say what that would change."""
-        result: dict[str, Any] = await self._reload(plan, by)
-        return result
+    def stop_daemon(self, by: str) -> None:
+        """Told to stop by an operator. Raises RefusedError."""
+        self._ending.stop(None, by)
 
 
 def _dump_object(n: int, dump: crashdump.Dump) -> dict[str, Any]:

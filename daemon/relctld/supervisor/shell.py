@@ -17,7 +17,7 @@ import structlog
 from relctld.core import fleet
 from relctld.core.effects import Effect
 from relctld.core.events import Event, Tick
-from relctld.core.lifecycle import step
+from relctld.core.lifecycle import next_deadline, step
 from relctld.supervisor.managed import Managed
 
 log = structlog.get_logger()
@@ -28,18 +28,20 @@ Interpret = Callable[[Managed, Effect], None]
 class Shell:
     """Holds all releases and feeds them events."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, interpret: Interpret) -> None:
+    def __init__(self) -> None:
         self.releases: dict[str, Managed] = {}
+        self.interpret: Interpret = lambda _managed, _effect: None
+        """Carries out an effect. Set last: who does needs us, for what an effect comes to is an event."""
         self.stepped: list[Callable[[Managed], None]] = []
         """Called after each step that changed a state: progress for those who wait, what the store keeps."""
         self.for_nobody: Callable[[Event], None] = lambda _: None
         """Told of an event whose release is forgotten by now."""
-        self._loop = loop
-        self._interpret = interpret
+        self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
         self._scheduled = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._deadlines: dict[str, float] = {}
 
     def post(self, event: Event) -> None:
         """Queue an event; it is dealt with before the loop sleeps again. Only on the loop's thread."""
@@ -71,14 +73,20 @@ class Shell:
             if managed is not None:
                 self._step(managed, event)
             else:
+                self._deadlines.pop(event.release, None)
                 self.for_nobody(event)
 
     def _step(self, managed: Managed, event: Event) -> None:
         before = managed.state
         managed.state, effects = step(before, event, managed.spec, self._loop.time())
+        at = next_deadline(managed.state)
+        if at is None:
+            self._deadlines.pop(managed.name, None)
+        else:
+            self._deadlines[managed.name] = at
         for effect in effects:
             with self._surprises(managed.name, effect):
-                self._interpret(managed, effect)
+                self.interpret(managed, effect)
         for listener in self.stepped if managed.state is not before else ():
             with self._surprises(managed.name, listener):
                 listener(managed)
@@ -92,14 +100,16 @@ class Shell:
             log.exception("surprise", release=release, cause=type(cause).__name__)
 
     def _arm(self) -> None:
-        at = fleet.next_tick(managed.state for managed in self.releases.values())
+        at = fleet.next_tick(self._deadlines)
+        if self._timer is not None and self._timer.when() == at:
+            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if at is None else self._loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        for name in fleet.due((managed.state for managed in self.releases.values()), self._loop.time()):
+        for name in fleet.due(self._deadlines, self._loop.time()):
             self.post(Tick(name))
 
 

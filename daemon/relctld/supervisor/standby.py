@@ -18,7 +18,8 @@ from functools import partial
 
 import structlog
 
-from relctld.core.model import QUIET, ExitStatus, Restart, State, Want
+from relctld.core.spec import Restart
+from relctld.core.state import QUIET, ExitStatus, State, Want
 from relctld.failpoints import Failpoint, reach
 from relctld.host import process
 from relctld.host.containment import Containment

@@ -19,9 +19,11 @@ from relctld.core.notes import Note
 from relctld.host import reexec
 from relctld.host.reaper import Reaper
 from relctld.host.records import take_operations, write_operations
-from relctld.supervisor.interpreter import Interpreter
 from relctld.supervisor.journal import Journal
 from relctld.supervisor.parts import Parts
+from relctld.supervisor.shell import Shell
+from relctld.supervisor.tasks import Tasks
+from relctld.supervisor.vms import SPAWN
 
 log = structlog.get_logger()
 
@@ -92,16 +94,15 @@ class Trial:
         raise AssertionError
 
 
-async def become_quiet(interpreter: Interpreter, server: Server) -> None:
+async def become_quiet(shell: Shell, tasks: Tasks, server: Server) -> None:
     """Let what is nearly done be done."""
-    await asyncio.gather(interpreter.launched(_LAUNCHED_WITHIN), _recorded(interpreter), server.settle(_LOOKED_WITHIN))
+    await asyncio.gather(tasks.settle(SPAWN, _LAUNCHED_WITHIN), _recorded(shell), server.settle(_LOOKED_WITHIN))
 
 
-async def _recorded(interpreter: Interpreter) -> None:
+async def _recorded(shell: Shell) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + _RECORDED_WITHIN
-    releases = interpreter.shell.releases
-    while any(m.state.recording for m in releases.values()) and loop.time() < end:  # noqa: ASYNC110 the core does not tell
+    while any(m.state.recording for m in shell.releases.values()) and loop.time() < end:  # noqa: ASYNC110 the core does not tell
         await asyncio.sleep(_LOOK_AGAIN)
 
 

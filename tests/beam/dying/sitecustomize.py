@@ -4,7 +4,7 @@ DEATH='{"when": "before", "event": "os.rename", "name": "journal.json", "phase":
 
 It dies before the `count`-th of those audit events, or at whatever it does next (`after`). `name` is the last part of
 the path that is opened, or renamed or linked to; `phase` what the journal that is renamed says, or nothing. With `fill`
-it does not die: it fills the disk of that file.
+it does not die: it fills the disk of that file; with `hold` it waits there, until who wrote into that FIFO closes it.
 """
 
 import json
@@ -21,13 +21,18 @@ def _fill(path: str) -> None:
         os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize)
 
 
+def _wait(fifo: str) -> None:
+    with open(fifo, "rb") as file:
+        file.read()
+
+
 def _arm(told: dict[str, Any]) -> None:
     left, due, busy = told["count"], False, threading.local()
 
     def die() -> None:
         busy.now = True  # this too is an event
-        if told["fill"]:
-            _fill(told["fill"])
+        if told["fill"] or told["hold"]:
+            _fill(told["fill"]) if told["fill"] else _wait(told["hold"])
             busy.now = False
         else:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -58,7 +63,7 @@ def _arm(told: dict[str, Any]) -> None:
         if hit and left == 0:
             if told["when"] == "before":
                 die()
-            due = not told["fill"]
+            due = not (told["fill"] or told["hold"])
 
     sys.addaudithook(hook)
 

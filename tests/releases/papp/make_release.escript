@@ -1,7 +1,20 @@
 #!/usr/bin/env escript
-%% Usage: make_release.escript VSN ROOT, in a copy of this directory: makes a target system with
-%% systools alone, as OTP's "Creating and Upgrading a Target System" does, unpacked at ROOT.
+%% Usage, in a copy of this directory: makes a target system with systools alone, as OTP's "Creating and Upgrading a
+%% Target System" does.
+%%    make_release.escript VSN ROOT             unpacked at ROOT
+%%    make_release.escript VSN TARBALL BEFORE   packed, with a relup from the one unpacked at BEFORE, and back
 main([Vsn, Root]) ->
+    Erts = package(Vsn, []),
+    ok = erl_tar:extract("papp.tar.gz", [{cwd, Root}, compressed]),
+    Releases = filename:join(Root, "releases"),
+    ok = file:write_file(filename:join(Releases, "start_erl.data"), [Erts, " ", Vsn, "\n"]),
+    ok = release_handler:create_RELEASES(Root, Releases, filename:join(Releases, "papp.rel"), []);
+main([Vsn, Tarball, Before]) ->
+    package(Vsn, [Before]),
+    ok = file:rename("papp.tar.gz", Tarball).
+
+%% Makes papp.tar.gz; the version of its ERTS.
+package(Vsn, Befores) ->
     ok = file:make_dir("ebin"),
     [{ok, _} = compile:file(F, [report, warnings_as_errors, deterministic, debug_info, {outdir, "ebin"}])
      || F <- filelib:wildcard("src/*.erl")],
@@ -12,14 +25,17 @@ main([Vsn, Root]) ->
     Erts = erlang:system_info(version),
     write("papp.rel", {release, {"papp", Vsn}, {erts, Erts},
                        [{App, vsn(App)} || App <- [kernel, stdlib, sasl]] ++ [{papp, Vsn}]}),
-    Path = [{path, ["ebin"]}],
+    Path = [{path, ["ebin" | [filename:join(Before, "lib/*/ebin") || Before <- Befores]]}],
     ok = systools:make_script("papp", Path),
-    ok = systools:make_tar("papp", [{erts, code:root_dir()} | Path]),
-    ok = erl_tar:extract("papp.tar.gz", [{cwd, Root}, compressed]),
-    Releases = filename:join(Root, "releases"),
-    {ok, _} = file:copy("vm.args", filename:join([Releases, Vsn, "vm.args"])),
-    ok = file:write_file(filename:join(Releases, "start_erl.data"), [Erts, " ", Vsn, "\n"]),
-    ok = release_handler:create_RELEASES(Root, Releases, filename:join(Releases, "papp.rel"), []).
+    [relup(Before, Path) || Before <- Befores],
+    VmArgs = {"vm.args", filename:join(["releases", Vsn, "vm.args"])},
+    ok = systools:make_tar("papp", [{erts, code:root_dir()}, {extra_files, [VmArgs]} | Path]),
+    Erts.
+
+relup(Before, Path) ->
+    {ok, _} = file:copy("papp.appup", "ebin/papp.appup"),
+    Rel = filename:join(Before, "releases/papp"),
+    ok = systools:make_relup("papp", [Rel], [Rel], Path).
 
 vsn(App) ->
     _ = application:load(App),

@@ -85,7 +85,7 @@ def test_a_socket_file_that_nobody_listens_on(sock: Path) -> None:
     listen(sock).close()
     message, hint = why(sock)
     assert message == f"relctld is not running (no one listens on {sock})"
-    assert hint == "start relctld, or look for another socket: this one is chosen by --socket"
+    assert hint == "start relctld, or choose another socket: this one is chosen by --socket"
 
 
 def test_no_socket_file(sock: Path) -> None:
@@ -97,7 +97,14 @@ def test_the_systems_directory_is_missing_while_its_daemon_is_stopped() -> None:
         pytest.skip("a relctld runs here")
     message, hint = why(address.SYSTEM_SOCKET, given=False)
     assert message == "relctld is not running (no socket /run/relctl/control.sock, the system's default)"
-    assert hint == "systemctl status relctld"
+    assert hint == "systemctl status relctld" + (", or start a relctld of your own" if os.getuid() else "")
+
+
+def test_your_own_daemon_was_stopped(sock: Path) -> None:
+    listen(sock).close()
+    hint = why(sock, given=False)[1]
+    system = f"; the system's one is reached by --socket {address.SYSTEM_SOCKET}"
+    assert hint == "start your own relctld again" + (system if Path(address.SYSTEM_SOCKET).exists() else "")
 
 
 def test_a_directory_that_does_not_exist(folder: Path) -> None:
@@ -107,7 +114,7 @@ def test_a_directory_that_does_not_exist(folder: Path) -> None:
 
 
 def test_a_file_that_is_no_socket(sock: Path) -> None:
-    sock.touch()
+    sock.touch(mode=0)
     assert why(sock)[0] == f"wrong path {sock}, chosen by --socket: it is not a socket of relctld"
 
 

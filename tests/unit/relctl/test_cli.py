@@ -79,7 +79,19 @@ def say(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sock
             "relctl help downgrade",
         ),
         (["upgrade", "web", "1", "2"], "cannot upgrade: unexpected argument 2", "relctl help upgrade"),
+        (["remove", "web"], "cannot remove web: no version named", "relctl versions web lists the versions"),
+        (["eval", "web"], "cannot eval web: no expression given", "relctl help eval"),
+        (["eval", "web", " "], "cannot eval web: the expression is empty", "relctl help eval"),
+        (["rpc", "web", "erlang"], "cannot rpc web: no function named", "relctl help rpc"),
+        (
+            ["remote", "web"],
+            "cannot remote web: it needs a terminal on stdin and stdout",
+            "ssh -t gives one; relctl eval needs none",
+        ),
+        (["status", "a\nb\x1b[2J", "--wach"], "cannot status: unknown option --wach", "did you mean --watch?"),
+        (["\x1b[2J"], "cannot \\x1b[2J: there is no such verb", "relctl help lists the verbs"),
         (["relup", "old"], "cannot relup: name two builds: OLD and NEW", "relctl help relup"),
+        (["relup", "old", "nowhere"], "cannot relup: there is no nowhere", "relctl help relup"),
         (
             ["relup", "old", "/", "-o", "x"],
             "cannot relup: -o writes a tarball from a tarball, without --dir",
@@ -103,6 +115,13 @@ def test_usage_errors(say: Say, words: list[str], error: str, hint: str) -> None
     [
         (["upgrade", "web", "2", "--soak", "3"], "argument --soak: '3' is no duration"),
         (["stop", "web", "--timeout", "3"], "argument --timeout: '3' is no duration"),
+        (["top", "--interval", "36501d"], "argument --interval: 36501d is more than a century"),
+        (["top", "--interval", "9" * 400 + "d"], "argument --interval: 99999999999999999999... is more than a century"),
+        (
+            ["logs", "web", "-n", "1000000000"],
+            "argument -n/--lines: '1000000000' is no number of lines, 0 to 999999999",
+        ),
+        (["crashes", "web", "9" * 30], f"argument N: '{'9' * 30}' is no number of the list"),
         (["stop", "web", "--timeout"], "argument --timeout: expected one argument"),
         (["logs", "web", "-n", "x"], "argument -n/--lines: 'x' is no number of lines"),
         (["logs", "web", "--grep", "("], "argument --grep: '(' is no regular expression"),
@@ -116,7 +135,7 @@ def test_values_that_cannot_be(say: Say, words: list[str], error: str) -> None:
     code, out, err = say(*words)
     assert (code, out) == (2, "")
     assert err.startswith(f"relctl: cannot {words[0]}: {error}")
-    assert err.count("\n") == 1
+    assert err.splitlines()[1:] == [f"relctl: hint: relctl help {words[0]}"]
 
 
 def test_usage_errors_are_objects_under_json(say: Say) -> None:
@@ -150,6 +169,26 @@ def test_options_may_stand_before_and_behind_the_verb(say: Say, sock: Path, monk
             assert say(*words)[0] == 0
 
 
+def test_of_many_names_an_error_lists_the_first(say: Say, sock: Path) -> None:
+    with FakeDaemon(sock, problem("denied", "why not")):
+        err = say("stop", *(f"r{number}" for number in range(1000)))[2]
+    assert err == "relctl: cannot stop r0, r1, r2, r3, r4, r5, r6, r7, r8, r9 and 990 more: why not\n"
+
+
+def test_names_cannot_drive_the_terminal(say: Say, sock: Path) -> None:
+    with FakeDaemon(sock, problem("unknown-release", "why not")):
+        assert say("status", "a\nb\x1b[2J")[2] == "relctl: cannot status a\\nb\\x1b[2J: why not\n"
+        assert json.loads(say("status", "a\nb\x1b[2J", "--json")[1])["release"] == "a\nb\x1b[2J"
+
+
+def test_a_request_that_no_relctld_would_read_is_not_sent(say: Say, sock: Path) -> None:
+    with FakeDaemon(sock, silence) as daemon:
+        code, _, err = say("eval", "web", "x" * (1 << 20))
+    assert code == 2
+    assert err.startswith("relctl: cannot eval web: too much is asked at once: 1048")
+    assert daemon.requests == []
+
+
 def test_names_and_options_mix(say: Say, sock: Path) -> None:
     with FakeDaemon(sock, changing) as daemon:
         assert say("restart", "web", "--timeout", "5s", "api", "web")[0] == 0
@@ -173,8 +212,26 @@ def test_help_of_each_verb(say: Say, verb: str) -> None:
     assert say(verb, "-h") == say(verb, "--help") == (0, out, "")
 
 
+def test_help_fits_the_smallest_usual_terminal(say: Say) -> None:
+    for words in (["help"], *(["help", verb] for verb in listed())):
+        assert [line for line in say(*words)[1].splitlines() if len(line) > 80] == []
+
+
 def test_help_for_what_is_no_verb(say: Say) -> None:
     assert say("help", "stauts")[0] == 2
+
+
+def test_what_is_asked_of_relctl_alone_is_json_under_json_too(say: Say) -> None:
+    assert json.loads(say("--json", "--version")[1])["version"] in say("--version")[1]
+    assert json.loads(say("help", "--json")[1]) == {"verb": None, "help": say("help")[1].rstrip("\n")}
+    assert json.loads(say("stop", "--help", "--json")[1]) == {
+        "verb": "stop",
+        "help": say("help", "stop")[1].rstrip("\n"),
+    }
+    shell = json.loads(say("completion", "zsh", "--json")[1])
+    assert shell == {"shell": "zsh", "script": say("completion", "zsh")[1].rstrip("\n")}
+    code, out, err = say("remote", "web", "--json")
+    assert (code, err, json.loads(out)["error"]["message"]) == (2, "", "a shell has no JSON")
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -199,7 +256,7 @@ def test_without_a_daemon_the_answer_comes_at_once(relctl: Relctl, sock: Path) -
         4,
         "",
         f"relctl: cannot restart web: relctld is not running (no socket {sock}, RELCTL_SOCKET)\n"
-        "relctl: hint: start relctld, or look for another socket: this one is chosen by RELCTL_SOCKET\n",
+        "relctl: hint: start relctld, or choose another socket: this one is chosen by RELCTL_SOCKET\n",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,25 @@ def test_a_long_name_stands_above_its_row_uncut() -> None:
     assert all(len(line) <= 80 for line in lines)
     row = lines[lines.index(LONG) + 1]
     assert row.index("running") == lines[0].index("STATE")
+
+
+@pytest.mark.parametrize("width", [40, 52, 60, 80])
+def test_on_a_narrow_terminal_the_less_telling_columns_are_left_out(width: int) -> None:
+    lines = table(FLEET, width, plain)
+    assert all(len(line) <= width for line in lines if not line.startswith("  - "))
+    assert lines[0].split()[:3] == ["NAME", "STATE", "HEALTH"]
+    assert "  - restart in 3.2 s (halted, exit code 1)" in lines
+
+
+def test_the_table_in_the_readme_is_what_comes() -> None:
+    uptime = {"uptime_s": 3 * 86400 + 7200.0, "os": {"rss_bytes": 310_000_000, "cpu_percent": 4.1}}
+    fleet = [
+        release("web", version="1.4.2", boot_version="1.4.2", pid=4711, **uptime),
+        down("api", "backoff", deadline_s=3.2, last_exit=DUMPED, restarts=3, restarts_total=3),
+        down("jobs", want="down"),
+    ]
+    shown = "\n".join(table(fleet, None, plain))
+    assert f"```\n$ relctl status\n{shown}\n```" in (Path(__file__).parents[3] / "README.md").read_text()
 
 
 def test_columns_stand_straight_under_colours() -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from relctld.beam.dist.arguments import values_of
 from relctld.beam.dist.handshake import Cookie
 from relctld.beam.layout import open_regular
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 MAX_FILE = 4096  # bytes; a cookie has at most 255
 

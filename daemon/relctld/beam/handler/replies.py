@@ -1,4 +1,4 @@
-"""What a node answered to `texts`, as values. A node can answer anything: what does not fit is a HandlerError."""
+"""What a node answered to orders and questions, as values. It can answer anything: a misfit is a HandlerError."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Processes:
 
 
 def survey(term: Term) -> Survey:
-    """Of `texts.SURVEY`."""
+    """Of `questions.SURVEY`."""
     match term:
         case (_, "none", _):
             raise HandlerError("the release has no release_handler: add sasl to its applications")
@@ -100,7 +100,7 @@ def outcome(term: Term) -> None:
 
 
 def hybrid(term: Term) -> tuple[bytes, bytes]:
-    """Of `texts.HYBRID`: a boot script and a configuration. Raises HandlerError."""
+    """Of `questions.HYBRID`: a boot script and a configuration. Raises HandlerError."""
     match term:
         case (bytes() as boot, bytes() as config):
             return boot, config
@@ -110,7 +110,7 @@ def hybrid(term: Term) -> tuple[bytes, bytes]:
 
 
 def findings(term: Term) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of `texts.VERIFY`: what is wrong, and who still runs old code."""
+    """Of `questions.VERIFY`: what is wrong, and who still runs old code."""
     match term:
         case (list() as wrong, list() as lingering):
             return _texts(wrong), _texts(lingering)
@@ -118,7 +118,7 @@ def findings(term: Term) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def processes(term: Term) -> Processes:
-    """Of `texts.PROCESSES`."""
+    """Of `questions.PROCESSES`."""
     match term:
         case (int(count), list() as suspended, [list() as killed, list() as in_the_way, list() as staying]):
             found = tuple(filter(None, map(_process, suspended)))
@@ -127,7 +127,7 @@ def processes(term: Term) -> Processes:
 
 
 def names(term: Term) -> tuple[str, ...]:
-    """Of `texts.PROTOCOLS`."""
+    """Of `orders.PROTOCOLS`."""
     if isinstance(term, list):
         return _texts(term)
     raise HandlerError(f"the node answered {shown(term, 200)}")

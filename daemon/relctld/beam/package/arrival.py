@@ -28,7 +28,7 @@ from relctld.beam.package.relfile import Rel, read_rel
 from relctld.beam.package.source import Source
 from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 
 @dataclass(frozen=True, slots=True)

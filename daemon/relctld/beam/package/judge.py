@@ -23,7 +23,7 @@ from relctld.beam.package.source import Source
 from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
 from relctld.beam.term.shown import shown
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 # e_machine of ELF, for platform.machine(). Where it is not known, no file is refused for it.
 MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243, "ppc64le": 21, "s390x": 22, "i686": 3, "armv7l": 40}

@@ -155,11 +155,6 @@ def before_restart(script: Script) -> tuple[Term, ...]:
     return script.instructions[:here]
 
 
-def applies_before_pnr(script: Script) -> tuple[Term, ...]:
-    """The calls before the point of no return; release_handler's mere check of the version makes them too."""
-    return tuple(item for item in _halves(script)[0] if (step := read_step(item)) and step.kind == "apply")
-
-
 def faults(script: Script) -> tuple[str, ...]:
     """What release_handler would refuse or stumble over, though it reads the script: words, one per fault."""
     before, after = _halves(script)

@@ -14,7 +14,7 @@ from relctld.beam.package.refusals import Kind, PackageError, quoted
 from relctld.beam.package.releases import Entry
 from relctld.beam.package.relfile import Rel
 from relctld.beam.package.tree import Tree
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 
 def belongings(tree: Tree, version: str, running: Iterable[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from relctld.beam.layout import DamagedRelease, open_regular, start_erl, version
 from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.releases import Entry, read_releases
 from relctld.beam.package.relfile import Rel, read_rel
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 MAX_FILE = 8 << 20  # bytes of a .rel, a relup, RELEASES
 

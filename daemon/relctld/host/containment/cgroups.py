@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host.containment import groups
 from relctld.host.containment.seam import OomKills, unlimited
 from relctld.host.process import comm
@@ -33,6 +34,9 @@ class Cgroups:
         """Its group is known by its name, epoch and mark."""
 
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
+        """Nothing is ever amiss."""
+
+    def search(self, name: str, epoch: int, vm: Vm) -> str | None:
         """Nothing is ever amiss."""
 
     def holds(self, instance: str) -> bool:
@@ -66,7 +70,7 @@ class Cgroups:
 
     def oom_kills(self, name: str, epoch: int, instance: str) -> OomKills:
         """By `memory.events`, which is there only where the memory controller is."""
-        return OomKills(groups.oom_kills(self._group(name, epoch, instance)))
+        return OomKills(groups.oom_kills(f"{self._home}/{groups.label(name, epoch, instance)}"))
 
     def close(self) -> None:
         """Remove our directory, unless a node still lives in it; also groups whose VM never passed its gate."""

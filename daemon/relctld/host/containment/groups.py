@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from relctld.core.model import Vm
+from relctld.core.state import Vm
 from relctld.host.containment.seam import GRACE, PATIENCE
 from relctld.host.process import comm, describe
 
@@ -99,13 +99,18 @@ def _as_gone(error: OSError) -> OSError:
     return FileNotFoundError(errno.ENOENT, "is gone", error.filename) if error.errno == errno.ENODEV else error
 
 
-def oom_kills(group: Path) -> int | None:
-    """How often the kernel killed for want of memory in it and below; None where that cannot be known."""
+def oom_kills(group: Path | str) -> int | None:
+    """How often the kernel killed for want of memory in it and below; None where that cannot be known.
+
+    It is looked up before each probe of each node: so by a path that is text, and without a reader of lines.
+    """
     try:
-        with open(f"{group}/memory.events") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), None)
+        with open(f"{group}/memory.events", "rb", buffering=0) as events:
+            found = events.read(4096)
     except OSError:
         return None
+    _, name, rest = found.partition(b"\noom_kill ")
+    return int(rest.split(b"\n", 1)[0]) if name else None
 
 
 def below(home: Path) -> list[Path]:

@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 from relctld.host.containment import groups
 from relctld.host.containment.cgroups import Cgroups
 from relctld.host.containment.seam import OomKills
@@ -83,14 +84,25 @@ class Scopes:
 
     def remember(self, vm: Vm) -> str | None:
         """Whichever group a former daemon made for it; that may have died while it moved what the VM had forked."""
-        group = groups.made_for(vm, self._top)
-        if group is not None and not self._below.holds(vm.instance):
+        group, below = groups.made_for(vm, self._top), self._below.holds(vm.instance)
+        if group is not None and below is False:
             self._held[vm.instance] = group
         else:
             self._below.remember(vm)
         if group is None or group.parent != self._home:
             return f"{_IN_NONE} yet"
-        return None if vm.instance in self._held else _IN_PART
+        return _IN_PART if below else None
+
+    def search(self, name: str, epoch: int, vm: Vm) -> str | None:
+        """Where only that tells whether all of it is in its scope; until then both are emptied."""
+        scope = groups.made_for(vm, self._top)
+        if vm.instance in self._held or scope is None:
+            return None
+        if self._below.pids(name, epoch, vm.instance):
+            return _IN_PART
+        self._below.let_go(name, epoch, vm.instance)
+        self._held[vm.instance] = scope
+        return None
 
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
         """A scope is begun with the VM itself; then all else of it is moved. What it took of memory is not."""
@@ -134,7 +146,7 @@ class Scopes:
 
     def oom_kills(self, name: str, epoch: int, instance: str) -> OomKills:
         """Of the scope, and of the slice, which outlives it."""
-        own = groups.oom_kills(self._scope(name, epoch, instance))
+        own = groups.oom_kills(f"{self._home}/{_unit_name(name, epoch, instance)}")
         return OomKills(own, groups.oom_kills(self._home) or 0)
 
     def close(self) -> None:

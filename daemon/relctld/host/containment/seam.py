@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
 
 GRACE = 0.5
 """Seconds that leftovers of a gentle end have after SIGTERM."""
@@ -47,6 +48,9 @@ class Containment(Protocol):
 
     def remember(self, vm: Vm) -> str | None:
         """This VM of a former daemon is ours now; what is amiss with its containment. For `settle` to mend."""
+
+    def search(self, name: str, epoch: int, vm: Vm) -> str | None:
+        """What is amiss with a VM of a former daemon though no glance told. Raises OSError."""
 
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
         """Contain a running VM as it should have been from its gate on. Raises OSError, ManagerError."""

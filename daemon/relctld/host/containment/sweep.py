@@ -5,9 +5,12 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
-from relctld.core.model import Limits, Vm
+from relctld.core.spec import Limits
+from relctld.core.state import Vm
+from relctld.host.containment import groups
 from relctld.host.containment.seam import GRACE, PATIENCE, OomKills, unlimited
 from relctld.host.process import comm, describe, start_ticks, stat
 
@@ -23,30 +26,38 @@ class Sweep:
 
     def __init__(self) -> None:
         self._vms: dict[str, Vm] = {}
+        self._groups: dict[str, str] = {}
 
     def place(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:  # noqa: ARG002 the seam's
         """Remember its session; the mark is in its environment already."""
         self.remember(vm)
 
     def remember(self, vm: Vm) -> str | None:
-        """Its pid is the number of its session."""
+        """Its pid is the number of its session. Which cgroup it was launched in shows as long as it is in no other."""
         self._vms[vm.instance] = vm
+        group = groups.path_of(vm.pid)
+        was_moved = any(groups.is_of(place, vm.instance) for place in (Path(group), *Path(group).parents))
+        self._groups[vm.instance] = groups.path_of("self") if was_moved else group
         return None
 
     def settle(self, name: str, epoch: int, vm: Vm, limits: Limits) -> None:
         """Nothing is ever amiss."""
 
-    def holds(self, instance: str) -> bool:  # noqa: ARG002 the seam's
+    def search(self, name: str, epoch: int, vm: Vm) -> str | None:
+        """Nothing is ever amiss."""
+
+    def holds(self, instance: str) -> bool | None:  # noqa: ARG002 the seam's
         """Nothing tells but a search."""
-        return False
+        return None
 
     def pids(self, name: str, epoch: int, instance: str) -> list[int]:  # noqa: ARG002 the seam's
-        """What belongs to a VM."""
-        return list(self._find(instance))
+        """What belongs to a VM and is in the cgroup where that was launched; whoever left it has another home."""
+        launched_in = self._groups.get(instance)
+        return [pid for pid in self._find(instance) if groups.path_of(pid) == launched_in]
 
     def let_go(self, name: str, epoch: int, instance: str) -> None:  # noqa: ARG002 the seam's
         """A cgroup holds this VM now."""
-        self._vms.pop(instance, None)
+        self._forget(instance)
 
     def empty(self, name: str, epoch: int, instance: str, *, gentle: bool) -> tuple[str, ...]:  # noqa: ARG002 the seam's
         """Ask if gentle, then freeze until no new one appears, so that nothing forks away, then kill."""
@@ -64,7 +75,7 @@ class Sweep:
             _signal(frozen, signal.SIGKILL)
             found = self._until_gone(instance, max(0.01, end - time.monotonic()), frozen)
         if not found:
-            self._vms.pop(instance, None)
+            self._forget(instance)
         return tuple(describe(pid) for pid in found)
 
     def is_empty(self, name: str, epoch: int, instance: str) -> bool:  # noqa: ARG002 the seam's
@@ -77,6 +88,10 @@ class Sweep:
 
     def close(self) -> None:
         """There is nothing to take away."""
+
+    def _forget(self, instance: str) -> None:
+        self._vms.pop(instance, None)
+        self._groups.pop(instance, None)
 
     def _find(self, instance: str) -> dict[int, int]:
         return belonging(instance, self._vms.get(instance))

@@ -19,8 +19,8 @@ from relctld.beam.layout import ReleaseError, newest_epmd
 from relctld.beam.package.refusals import PackageError
 from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
-from relctld.core.model import Want
 from relctld.core.notes import Note
+from relctld.core.state import Want
 from relctld.host import epmd
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.doctor import host, node, secrets, tree

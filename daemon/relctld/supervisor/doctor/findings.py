@@ -43,6 +43,7 @@ class Kind(StrEnum):
     RELEASE_FAILED = "release-failed"
     RESTART_PENDING = "restart-pending"
     UNCONFIGURED = "unconfigured"
+    HEART = "heart"
     LISTENS_EVERYWHERE = "listens-everywhere"
     NAME_CLASH = "name-clash"
     EPMD_DEAD = "epmd-dead"
@@ -180,6 +181,13 @@ MEANING: dict[Kind, Meaning] = {
     Kind.RESTART_PENDING: Meaning(_NOTE, "Changed keys act only after a restart.", "relctl restart NAME"),
     Kind.UNCONFIGURED: Meaning(
         _WARNING, "It runs, but has left the config.", "put it back, or relctl stop NAME; then relctl reload"
+    ),
+    Kind.HEART: Meaning(
+        _WARNING,
+        "OTP's `heart` watches the VM beside relctld. It kills a node that it takes to hang, and runs `HEART_COMMAND` "
+        "when the VM has died; relctld ends what that starts, but not what it has somebody else start. A note where it "
+        "has no command: then it ends a VM that was paused for longer than `HEART_BEAT_TIMEOUT`.",
+        "take -heart out of vm.args and HEART_COMMAND out of the environment, then relctl restart NAME",
     ),
     Kind.LISTENS_EVERYWHERE: Meaning(
         _WARNING,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relctld import __version__
-from relctld.core.model import Health, State
+from relctld.core.state import Health, State
 from relctld.host.gate import Identity
 from relctld.logger.policy import read_counters
 from relctld.supervisor.doctor.findings import Finding, Kind, Severity

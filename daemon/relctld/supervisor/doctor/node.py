@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
+from relctld.beam.dist.arguments import living
+from relctld.beam.heart import armed
 from relctld.core.probes import Verdict
 from relctld.host import epmd
 from relctld.host.listening import Listener, listeners
 from relctld.host.process import comm
-from relctld.supervisor.doctor.findings import Finding, Kind, Mend
+from relctld.supervisor.doctor.findings import Finding, Kind, Mend, Severity
 from relctld.supervisor.doctor.patient import Patient
 from relctld.supervisor.nodes.whereabouts import Nowhere, locate
 from relctld.supervisor.recipe import Recipe
@@ -19,6 +21,13 @@ def examine(patient: Patient, names: Mapping[str, int]) -> Iterator[Finding]:
     """What is to be said of a node that runs. `names`: the ports that its epmd knows. Raises OSError."""
     if patient.vm is None:
         return
+    match armed(*living(patient.vm.pid)):
+        case True:
+            yield patient.found(Kind.HEART, "its VM has a heart with a command of its own")
+        case False:
+            yield patient.found(Kind.HEART, "its VM has a heart, without a command", None, Severity.NOTE)
+        case None:
+            pass
     try:
         where = locate(patient.vm, patient.spec, patient.launched)
     except Nowhere as error:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from relctld.core.model import ReleaseSpec, Vm
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Vm
 from relctld.host.records import Launched
 from relctld.supervisor.doctor.findings import Finding, Kind, Mend, Severity
 from relctld.supervisor.recipe import Place, Recipe

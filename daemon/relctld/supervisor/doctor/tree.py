@@ -14,7 +14,7 @@ from relctld.beam import hybrid
 from relctld.beam.flavour import NothingInstalled
 from relctld.beam.layout import ReleaseError, start_erl, versions
 from relctld.beam.package.tree import Tree
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.host import tree as files
 from relctld.supervisor.doctor.findings import Finding, Kind, Mend, Severity
 from relctld.supervisor.doctor.patient import Patient

@@ -8,5 +8,5 @@
     talk.py          what operators have evaluated in a node
     registry.py      the watches of all releases
 
-What it never does: decide what becomes of a release (the core does), or speak the protocol (`beam.link`).
+What it never does: decide what becomes of a release (the core does), or speak the protocol (`beam.dist`).
 """

@@ -17,7 +17,8 @@ from relctld.beam.dist.handshake import Cookie
 from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkLost, Target, connect, prepare
 from relctld.beam.dist.refusals import LinkRefused, Refusal
 from relctld.beam.term.shown import text
-from relctld.core.model import ReleaseSpec, Vm
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Vm
 from relctld.host.records import Launched
 from relctld.supervisor.nodes.lookers import Lookers
 from relctld.supervisor.nodes.whereabouts import Whereabouts, locate

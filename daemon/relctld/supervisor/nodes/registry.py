@@ -11,9 +11,9 @@ from relctld.beam.dist import epmd
 from relctld.beam.dist.refusals import LinkRefused
 from relctld.control.server import RefusedError
 from relctld.core.events import Event, Linked
-from relctld.core.model import Vm
 from relctld.core.notes import Note
 from relctld.core.probes import Finding, LinkProbe, Verdict
+from relctld.core.state import Vm
 from relctld.supervisor.journal import Journal, timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.lane import Lane
@@ -36,13 +36,12 @@ class Known(NamedTuple):
 
 
 class Nodes:
-    """Holds a watch for each living VM."""
+    """Holds a watch for each living VM. `post` takes events for the core."""
 
-    def __init__(self, pool: Executor, journal: Journal) -> None:
+    def __init__(self, pool: Executor, journal: Journal, post: Callable[[Event], None]) -> None:
         self._lookers = Lookers(pool)
         self._journal = journal
-        self.post: Callable[[Event], None] = lambda _: None
-        """Takes events for the core."""
+        self._post = post
         self._watches: dict[str, NodeWatch] = {}
         self._lanes: dict[str, Lane] = {}
         self._silent: set[int] = set()
@@ -53,7 +52,7 @@ class Nodes:
         self.end(managed.name)
 
         def met(incarnation: str) -> None:
-            self.post(Linked(managed.name, epoch, incarnation, timestamp()))
+            self._post(Linked(managed.name, epoch, incarnation, timestamp()))
             lane.rebooted()
 
         watch = NodeWatch(vm, lambda: managed.spec, managed.launched, self._lookers, met)

@@ -17,8 +17,9 @@ from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, Link
 from relctld.beam.dist.refusals import LinkRefused, Refusal
 from relctld.beam.term.shown import shown
 from relctld.beam.term.terms import Atom, Pid, Term
-from relctld.core.model import ReleaseSpec, Vm
 from relctld.core.probes import WELL, AutoProbe, Finding, LinkProbe, MfaProbe, Verdict
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import Vm
 from relctld.host.records import Launched
 from relctld.supervisor.nodes.dial import KNOCK, Dialler
 from relctld.supervisor.nodes.lookers import Lookers

@@ -23,8 +23,9 @@ from relctld.beam.dist.cookies import CookieError, Places, find
 from relctld.beam.dist.handshake import Cookie
 from relctld.beam.dist.refusals import LinkRefused
 from relctld.beam.vmargs import full_name
-from relctld.core.model import Flavour, ReleaseSpec, Vm
 from relctld.core.probes import Finding, Verdict
+from relctld.core.spec import Flavour, ReleaseSpec
+from relctld.core.state import Vm
 from relctld.host.epmd import DEFAULT_PORT
 from relctld.host.fsuser import FsUserError, as_process
 from relctld.host.listening import Listener, listeners

@@ -14,10 +14,12 @@ switching.py    one switch by restart: what it looks at, its acts
 offer.py        a tarball or a version taken in and judged for a hot upgrade, and the plan that comes of it
 deploying.py    the same for a switch by restart
 making.py       which of the two, and what carries it out
+course.py       the journal that launches go by, whatever the disk of the journals does
 launches.py     what a launch must know of them
 outcomes.py     how they end, for operators
 removing.py     a version goes
 versions.py     what is installed
 running.py      one that is under way, and those who wait for it
-registry.py     the upgrades of all releases; nobody else is called from outside
+runner.py       all that are under way, carried to their ends
+registry.py     what is asked for, by operators and by the rest of relctld
 """

@@ -17,9 +17,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from relctld.beam.heart import overruled
 from relctld.beam.layout import ReleaseError, is_file, open_regular, read_text
 from relctld.beam.term.consult import ConsultError, consult_file_bytes
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.host import folders
 from relctld.host.command import Commands, Outcome
 from relctld.host.fsuser import as_user
@@ -152,9 +153,9 @@ def is_computed(version: Version) -> bool:
 def _command(version: Version, folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     if version.flavour is Flavour.RELX:
         script = version.root / "bin" / f"{version.name}-{version.version}"
-        return (str(script), _RENDER), {**version.env, "RELX_OUT_FILE_PATH": str(folder)}
+        return (str(script), _RENDER), {**overruled(version.env), "RELX_OUT_FILE_PATH": str(folder)}
     env = {
-        **version.env,
+        **overruled(version.env),
         "ERL_CRASH_DUMP_SECONDS": "0",  # it would lie in the tree
         "RELEASE_VSN": version.version,
         "RELEASE_TMP": str(folder),

@@ -28,7 +28,8 @@ from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
-from relctld.core.model import Flavour, OnFailure, ReleaseSpec, State, Want
+from relctld.core.spec import Flavour, OnFailure, ReleaseSpec
+from relctld.core.state import State, Want
 from relctld.core.switch import NOTHING
 from relctld.core.transaction import Journal, Way
 from relctld.host import tree as files

@@ -24,7 +24,7 @@ from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.releases import Entry, entry_of, read_releases, render_releases
 from relctld.beam.package.tarball import Contents, read_tarball
 from relctld.beam.package.tree import Tree, read_tree
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.core.transaction import Disk, Journal
 from relctld.host import tree as files
 from relctld.host import unpack as pieces

@@ -1,33 +1,37 @@
 """What a launch must know of upgrades: which version it starts, and that what was decided is done first.
 
 Rule: both are asked on the launch's own thread, before anything of it is done, and under the lock under which a phase
-is entered that changes the answer.
+is entered that changes the answer. Neither reads the disk of the journals (`course`).
 """
 
-import threading
-from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 from relctld.beam.layout import NothingInstalled
 from relctld.core import emulator, switch
-from relctld.core.model import ReleaseSpec
+from relctld.core.spec import ReleaseSpec
 from relctld.core.transaction import Journal, Phase, Way
 from relctld.host.process import boot_id
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.recipe import Candidate, Recipe
 from relctld.supervisor.upgrades import disk, site
+from relctld.supervisor.upgrades.course import Course
 from relctld.supervisor.upgrades.disk import Ground
-from relctld.supervisor.upgrades.ledger import Entry, Ledger
+from relctld.supervisor.upgrades.ledger import Ledger
 
 
 class Launches:
-    """`may_have`: whether a release may have a journal; no restart waits for the state directory without need."""
+    """Of all releases."""
 
-    def __init__(self, state_dir: Path, may_have: Callable[[str], bool]) -> None:
-        self.locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._state_dir = state_dir
-        self._may_have = may_have
+    def __init__(self, state_dir: Path, run_dir: Path) -> None:
+        self._state_dir, self._run_dir = state_dir, run_dir
+        self._courses: dict[str, Course] = {}
+
+    def course(self, name: str) -> Course:
+        """By which journal its launches go. For any thread."""
+        if name not in self._courses:
+            folder = self._run_dir / "releases" / name
+            self._courses.setdefault(name, Course(Ledger(self._state_dir, name), folder))
+        return self._courses[name]
 
     def attend(self, launcher: Launcher) -> None:
         """Be asked by it."""
@@ -38,8 +42,9 @@ class Launches:
 
         Raises NothingInstalled where a first install is under way and not decided yet, and OSError.
         """
-        with self.locks[spec.name]:
-            entry = self._under_way(spec.name)
+        course = self.course(spec.name)
+        with course.lock:
+            entry = course.followed()
         if entry is None:
             return None
         if entry.journal.way is Way.EMULATOR:
@@ -51,8 +56,9 @@ class Launches:
 
     def settle(self, spec: ReleaseSpec, recipe: Recipe) -> bool:
         """What was decided is brought to its end on disk; whether there was such. Raises what the tree does."""
-        with self.locks[spec.name]:
-            entry = self._under_way(spec.name)
+        course = self.course(spec.name)
+        with course.lock:
+            entry = course.followed()
             if entry is None or entry.journal.phase is not Phase.COMMITTING:
                 return False
             ground = Ground(entry.luggage, recipe.env, recipe.switch.gid if recipe.switch else None)
@@ -62,9 +68,6 @@ class Launches:
                 disk.commit(ground, entry.journal)
                 disk.swap_out(ground, entry.journal)
             return True
-
-    def _under_way(self, name: str) -> Entry | None:
-        return Ledger(self._state_dir, name).read() if self._may_have(name) else None
 
 
 def _of_emulator(j: Journal, epoch: int) -> Candidate | None:

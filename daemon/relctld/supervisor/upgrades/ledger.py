@@ -13,11 +13,12 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.core.transaction import Journal, Phase, Way
 
 _VERSION = 1
@@ -65,20 +66,11 @@ class Ledger:
 
     def read(self) -> Entry | None:
         """The upgrade under way; a damaged journal counts as none. Raises OSError where it cannot be read."""
-        body = self.read_file(_JOURNAL)
-        try:
-            journal, luggage = dict(body["journal"]), dict(body["luggage"])
-            journal["phase"], journal["way"] = Phase(journal["phase"]), Way(journal.get("way", Way.HOT))
-            luggage["flavour"], luggage["units"] = Flavour(luggage["flavour"]), tuple(luggage["units"])
-            luggage["replaced"] = tuple(luggage.get("replaced", ()))
-            return Entry(Journal(**_known(Journal, journal)), Luggage(**_known(Luggage, luggage)))
-        except (KeyError, TypeError, ValueError):
-            return None
+        return entry_of(self.read_file(_JOURNAL))
 
     def write(self, entry: Entry) -> None:
         """Raises OSError: then nothing that it says may be done."""
-        body = {"journal": dataclasses.asdict(entry.journal), "luggage": dataclasses.asdict(entry.luggage)}
-        self.write_file(_JOURNAL, body)
+        self.write_file(_JOURNAL, body_of(entry))
 
     def close(self, outcome: dict[str, Any]) -> None:
         """The upgrade is over: its outcome is kept, all else goes. Raises OSError."""
@@ -123,6 +115,23 @@ class Ledger:
             os.fsync(file.fileno())
         os.rename(temporary, self.folder / name)
         _sync(self.folder)
+
+
+def body_of(entry: Entry) -> dict[str, Any]:
+    """As it is written."""
+    return {"journal": dataclasses.asdict(entry.journal), "luggage": dataclasses.asdict(entry.luggage)}
+
+
+def entry_of(body: Mapping[str, Any]) -> Entry | None:
+    """What was written so; None where it is damaged."""
+    try:
+        journal, luggage = dict(body["journal"]), dict(body["luggage"])
+        journal["phase"], journal["way"] = Phase(journal["phase"]), Way(journal.get("way", Way.HOT))
+        luggage["flavour"], luggage["units"] = Flavour(luggage["flavour"]), tuple(luggage["units"])
+        luggage["replaced"] = tuple(luggage.get("replaced", ()))
+        return Entry(Journal(**_known(Journal, journal)), Luggage(**_known(Luggage, luggage)))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def as_text(data: bytes) -> str:

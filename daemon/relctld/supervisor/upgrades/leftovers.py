@@ -5,13 +5,19 @@ Rule 2: nothing new is taken in for a release before those are gone: they would 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from relctld.control.server import RefusedError
+from relctld.host import tree as files
+from relctld.supervisor.upgrades.disk import STAGING
+from relctld.supervisor.upgrades.ledger import Ledger
+from relctld.supervisor.upgrades.removing import finish
 
 log = structlog.get_logger()
 
@@ -48,3 +54,11 @@ class Leftovers:
         del self._going[name]
         if not done.cancelled() and (error := done.exception()) is not None:
             log.warning("upgrade.leftovers", release=name, error=str(error))
+
+
+def remove_all(root: Path, ledger: Ledger) -> None:
+    """Of a plan, of an offer that was being judged, of a removal under way, when a former self ended."""
+    ledger.drop_tarballs()
+    with contextlib.suppress(OSError):
+        finish(ledger)
+        files.remove(root, STAGING)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from relctld.beam.hybrid import hybrid_of
 from relctld.beam.package import relup
 from relctld.control.server import RefusedError
-from relctld.core.model import OnFailure
+from relctld.core.spec import OnFailure
 from relctld.core.transaction import Journal, Way
 from relctld.host.process import boot_id
 from relctld.supervisor.journal import timestamp

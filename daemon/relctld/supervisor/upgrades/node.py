@@ -12,12 +12,12 @@ from relctld.beam import hybrid
 from relctld.beam.dist.evaluate import evaluate
 from relctld.beam.dist.link import CallFailed, CallTimeout, Link, LinkBusy, LinkLost
 from relctld.beam.dist.refusals import LinkRefused
-from relctld.beam.handler import replies, texts
+from relctld.beam.handler import orders, questions, replies
 from relctld.beam.handler.replies import HandlerError, Processes, Survey
 from relctld.beam.package import relup
 from relctld.beam.package.relup import Script
 from relctld.beam.term.terms import Atom, Term
-from relctld.core.model import State, Want
+from relctld.core.state import State, Want
 from relctld.core.transaction import Install, Journal, Life, Node, Phase
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
@@ -44,7 +44,7 @@ class NodeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a version should be in the node: what `texts.VERIFY` takes."""
+    """What a version should be in the node: what `questions.VERIFY` takes."""
 
     applications: Mapping[str, str]
     added: Iterable[str]
@@ -97,7 +97,7 @@ class NodeSide:
 
     async def survey(self) -> Survey:
         """What release_handler knows. Raises NodeError, HandlerError."""
-        return replies.survey(await self._ask(texts.SURVEY, {}, WITHIN))
+        return replies.survey(await self._ask(questions.SURVEY, {}, WITHIN))
 
     async def install(
         self,
@@ -125,33 +125,34 @@ class NodeSide:
             "Grace": round(LEAVE_WITHIN * 1000),
             "Patience": round(_EARLY * 1000),
         }
-        replies.outcome(await self._ask(texts.INSTALL, bindings, WITHIN))
+        replies.outcome(await self._ask(orders.INSTALL, bindings, WITHIN))
 
     async def reread(self, *, astray: bool = False) -> None:
         """Let release_handler read RELEASES: the tree's, or (`astray`) what was laid ready. Raises NodeError."""
         way = (Atom("to" if astray else "from"), _string(self._elsewhere))
-        replies.outcome(await self._ask(texts.REREAD, {"RelDir": way}, WITHIN))
+        replies.outcome(await self._ask(orders.REREAD, {"RelDir": way}, WITHIN))
 
     async def hybrid(self, version: str, boots: tuple[str, str], configs: tuple[str, str]) -> tuple[bytes, bytes]:
         """Its boot script and configuration, from files of origin and target. Raises NodeError, HandlerError."""
         names = ("Version", "FromBoot", "ToBoot", "FromConfig", "ToConfig")
         values = map(_string, (version, *boots, *configs))
-        return replies.hybrid(await self._ask(texts.HYBRID, dict(zip(names, values, strict=True)), LOOK_WITHIN))
+        return replies.hybrid(await self._ask(questions.HYBRID, dict(zip(names, values, strict=True)), LOOK_WITHIN))
 
     async def make_permanent(self, boot: str, config: str) -> None:
         """Let the node boot from this when it restarts itself, and read the tree's RELEASES. Raises NodeError."""
         way = (Atom("from"), _string(self._elsewhere))
         bindings: dict[str, Term] = {"Boot": _string(boot), "Config": _string(config), "RelDir": way}
-        replies.outcome(await self._ask(texts.PERMANENT, bindings, LOOK_WITHIN))
+        replies.outcome(await self._ask(orders.PERMANENT, bindings, LOOK_WITHIN))
 
     async def repair(self, boot_file: str, config: str, env: Mapping[str, str]) -> None:
         """Give the applications a version's data again. Raises NodeError, HandlerError."""
         bindings: dict[str, Term] = {"BootFile": _string(boot_file), "ConfigFile": _string(config), "Env": _pairs(env)}
-        replies.outcome(await self._ask(texts.REPAIR, bindings, LOOK_WITHIN))
+        replies.outcome(await self._ask(orders.REPAIR, bindings, LOOK_WITHIN))
 
     async def load_protocols(self, old: str, new: str) -> None:
         """Elixir's consolidated protocols of the version that runs now. Raises NodeError, HandlerError."""
-        stuck = replies.names(await self._ask(texts.PROTOCOLS, {"From": _string(old), "To": _string(new)}, LOOK_WITHIN))
+        bindings = {"From": _string(old), "To": _string(new)}
+        stuck = replies.names(await self._ask(orders.PROTOCOLS, bindings, LOOK_WITHIN))
         if stuck:
             raise HandlerError(f"protocols that could not be loaded: {', '.join(stuck)}")
 
@@ -169,7 +170,7 @@ class NodeSide:
         }
         deadline = asyncio.get_running_loop().time() + LEAVE_WITHIN
         while True:
-            wrong, lingering = replies.findings(await self._ask(texts.VERIFY, bindings, LOOK_WITHIN))
+            wrong, lingering = replies.findings(await self._ask(questions.VERIFY, bindings, LOOK_WITHIN))
             if wrong or not lingering or asyncio.get_running_loop().time() >= deadline:
                 return wrong + lingering
             await asyncio.sleep(0.2)
@@ -181,7 +182,7 @@ class NodeSide:
         """
         apps: Term = [(Atom(name), _string(vsn)) for name, vsn in applications.items()]
         bindings = {"Version": _string(version), "Apps": apps, "Erts": _string(erts)}
-        return replies.names(await self._ask(texts.BOOTED, bindings, LOOK_WITHIN))
+        return replies.names(await self._ask(questions.BOOTED, bindings, LOOK_WITHIN))
 
     async def processes(self, script: Script) -> Processes:
         """Whom it will suspend, whom it kills or may kill, and who is in its way. Raises NodeError, HandlerError."""
@@ -192,12 +193,12 @@ class NodeSide:
             "Replaced": _atoms(relup.modules_purged(script)),
             "Patience": 500,
         }
-        return replies.processes(await self._ask(texts.PROCESSES, bindings, WITHIN))
+        return replies.processes(await self._ask(questions.PROCESSES, bindings, WITHIN))
 
     async def let_go(self) -> None:
         """The result that the node kept is not needed any more."""
         with contextlib.suppress(NodeError):
-            await self._ask(texts.RELEASE, {}, WITHIN)
+            await self._ask(orders.RELEASE, {}, WITHIN)
 
     async def _ask(self, text: str, bindings: Mapping[str, Term], timeout: float) -> Term:
         watch = self._nodes.watch(self._managed.name)

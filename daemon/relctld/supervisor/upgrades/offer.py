@@ -22,7 +22,8 @@ from relctld.beam.package.tarball import Contents
 from relctld.beam.package.tree import Tree
 from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
-from relctld.core.model import Flavour, State
+from relctld.core.spec import Flavour
+from relctld.core.state import State
 from relctld.host import tree as files
 from relctld.host import unpack
 from relctld.host.gate import Identity

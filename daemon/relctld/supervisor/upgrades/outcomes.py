@@ -3,7 +3,7 @@
 from typing import Any
 
 from relctld.control.server import RefusedError
-from relctld.core.model import State
+from relctld.core.state import State
 from relctld.core.transaction import Finish, Journal, Way
 from relctld.supervisor.managed import Managed
 

@@ -133,11 +133,3 @@ def _carry_out(root: Path, version: str, units: list[str]) -> None:
         if (left := without(entries, version)) != entries:
             files.write(root, RELEASES, render_releases(left))
     pieces.undo(root, STAGING, units)
-
-
-def remove_leftovers(root: Path, ledger: Ledger) -> None:
-    """Of a plan, of an offer that was being judged, of a removal under way, when a former self ended."""
-    ledger.drop_tarballs()
-    with contextlib.suppress(OSError):
-        finish(ledger)
-        files.remove(root, STAGING)

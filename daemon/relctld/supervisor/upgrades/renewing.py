@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from relctld.beam import hybrid
 from relctld.core.emulator import after_failure, next_step
 from relctld.core.exits import in_words
-from relctld.core.model import Op, State
+from relctld.core.state import Op, State
 from relctld.core.transaction import Act, Disk, Enter, Journal, Node, Phase, Step
 from relctld.host.process import boot_id
 from relctld.supervisor.recipe import Place

@@ -16,8 +16,8 @@ from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.config import EnvFileError
-from relctld.core.model import Op, State
 from relctld.core.probes import ProcessProbe, Verdict
+from relctld.core.state import Op, State
 from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
 from relctld.host.users import UnknownUserError
@@ -125,7 +125,8 @@ class Stepping:
         raise NotImplementedError
 
     def _may_enter(self, journal: Journal) -> bool:
-        """Whether that still stands which this phase is entered for; under the lock of who launches."""
+        """Whether that still stands which this phase is entered for; under the lock of who launches,
+        before it is written and after."""
         raise NotImplementedError
 
     # -- waiting -------------------------------------------------------------------------------
@@ -165,11 +166,7 @@ class Stepping:
 
     def _write(self, journal: Journal) -> bool:
         """What a launch brings depends on some phases. They are not entered once it is another one than was seen."""
-        with self._tools.lock:
-            if not self._may_enter(journal):
-                return False
-            self._ledger.write(Entry(journal, self._luggage))
-            return True
+        return self._tools.course.enter(Entry(journal, self._luggage), lambda: self._may_enter(journal))
 
     # -- doing ---------------------------------------------------------------------------------
 
@@ -221,7 +218,7 @@ class Stepping:
         return ()
 
     def _locked(self, change: Callable[[], None]) -> None:
-        with self._tools.lock:
+        with self._tools.course.lock:
             change()
 
     async def _work(self, function: Callable[..., T], *args: Any) -> T:

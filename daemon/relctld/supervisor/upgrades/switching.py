@@ -17,7 +17,7 @@ from relctld.beam.package.arrival import Arrival, Place, judge_arrival, judge_pr
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tarball import read_tarball
 from relctld.core.exits import in_words
-from relctld.core.model import Op, State, Want
+from relctld.core.state import Op, State, Want
 from relctld.core.switch import after_failure, is_targets, next_step
 from relctld.core.transaction import Act, Disk, Enter, Journal, Life, Node, Phase, Step
 from relctld.host import folders

@@ -1,19 +1,19 @@
 """What every upgrade works with, given by who makes the daemon."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from relctld.core.model import Op
 from relctld.core.probes import Finding, Probe
+from relctld.core.state import Op
 from relctld.core.transaction import Journal
 from relctld.host.command import Commands
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.recipe import Recipe, Surroundings
+from relctld.supervisor.upgrades.course import Course
 from relctld.supervisor.upgrades.ledger import Luggage
 
 Prepare = Callable[[Managed, Luggage | None], Recipe]
@@ -32,8 +32,8 @@ Order = Callable[[str, Op, str], asyncio.Future[str]]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """`lock`: held by who launches the release, or decides what a launch brings. `entered`: told of each phase,
-    `shown`: of what keeps it from going on, `told`: of what else who waits should see."""
+    """`entered`: told of each phase, `shown`: of what keeps it from going on, `told`: of what else who waits should
+    see."""
 
     nodes: Nodes
     commands: Commands
@@ -42,7 +42,7 @@ class Tools:
     surround: Surround
     order: Order
     ask: Ask
-    lock: threading.Lock
+    course: Course
     entered: Callable[[Journal], None]
     shown: Callable[[str], None]
     told: Callable[[dict[str, Any]], None]

@@ -12,7 +12,7 @@ from relctld.beam.handler.replies import HandlerError
 from relctld.beam.layout import ReleaseError
 from relctld.beam.package import relup
 from relctld.beam.package.judge import Package, judge, judge_installed
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.core.transaction import Act, Disk, Enter, Journal, Life, Node, Phase, Step
 from relctld.core.upgrade import after_failure, next_step
 from relctld.supervisor.managed import Managed

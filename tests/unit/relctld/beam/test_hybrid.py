@@ -9,7 +9,7 @@ from relctld.beam.package.releases import read_releases
 from relctld.beam.package.relfile import Rel
 from relctld.beam.package.relup import Script, read_relup
 from relctld.beam.term.terms import Atom
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 
 OLD = Rel("web", "1.0.0", "13.1.5", {"kernel": "8.5", "web": "1.0.0", "stdlib": "4.2", "sasl": "4.2", "gone": "1"})
 NEW = Rel("web", "1.1.0", "16.4", {"kernel": "10.6", "stdlib": "7.3", "sasl": "4.3", "web": "1.1.0", "added": "1"})

@@ -138,12 +138,14 @@ def test_a_plain_release_that_tells_nothing_of_its_applications(tmp_path: Path) 
         remote_shell(named, Path("/session"), [], None)
 
 
-def test_the_environment_is_the_vms_but_for_crash_dumps() -> None:
+def test_the_environment_is_the_vms_but_for_heart_and_crash_dumps() -> None:
     env = {"ERL_CRASH_DUMP": "/x", "ERL_CRASH_DUMP_BYTES": "1", "ERL_EPMD_PORT": "1", "HOME": "/home", "TERM": "no"}
+    env["HEART_COMMAND"] = "bin/web daemon"
     shell = RemoteShell(("bin/web",), {"HOME": "/session"})
     assert remote_environment(env, shell, "xterm") == {
         "ERL_EPMD_PORT": "1",
         "HOME": "/session",
         "TERM": "xterm",
         "ERL_CRASH_DUMP_SECONDS": "0",
+        "ERL_ZFLAGS": "-env HEART_COMMAND true",
     }

@@ -7,8 +7,8 @@ import pytest
 
 from relctld.config import ConfigError, load
 from relctld.config.files import LARGEST
-from relctld.core.model import Flavour, Hook, OnHung, OnStop, Restart
 from relctld.core.probes import TcpProbe
+from relctld.core.spec import Flavour, Hook, OnHung, OnStop, Restart
 from tests.unit.relctld.config.building import ENVIRON, GOOD, Files
 
 EXAMPLE = Path(__file__).parents[4] / "docs" / "examples" / "relctld.toml"

@@ -9,7 +9,7 @@ import tomli
 from relctld.config.keys import ANY, KEYS
 from relctld.config.schema import TABLES, children, default
 from relctld.config.settings import Access
-from relctld.core.model import Hook, OnStop, ReleaseSpec
+from relctld.core.spec import Hook, OnStop, ReleaseSpec
 from tests.unit.relctld.config.building import Files
 
 DEFAULTS = """

@@ -8,7 +8,8 @@ import pytest
 
 from relctld.core.events import VmExited
 from relctld.core.exits import classify, in_words, wants_restart
-from relctld.core.model import Cause, Ending, ExitStatus, ReleaseState, Restart, State
+from relctld.core.spec import Restart
+from relctld.core.state import Cause, Ending, ExitStatus, ReleaseState, State
 from tests.playbook import NAME
 from tests.words import AT
 

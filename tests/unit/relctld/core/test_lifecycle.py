@@ -9,8 +9,8 @@ import pytest
 from relctld.core import effects as fx
 from relctld.core import events as ev
 from relctld.core.lifecycle import check, next_deadline, step, to_keep
-from relctld.core.model import ExitStatus, Health, Launch, Op, ReleaseState, Request, State, Vm
 from relctld.core.probes import WELL
+from relctld.core.state import ExitStatus, Health, Launch, Op, ReleaseState, Request, State, Vm
 from tests.playbook import NAME, SPEC, START, Playbook
 from tests.words import AT, launching, running, starting, stopping
 

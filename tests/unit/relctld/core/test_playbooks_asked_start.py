@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from relctld.core.model import Hook, Hooks, State, Want
+from relctld.core.spec import Hook, Hooks
+from relctld.core.state import State, Want
 from tests.playbook import SPEC, Playbook
 from tests.words import (
     asked,

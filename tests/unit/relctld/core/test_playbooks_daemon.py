@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from relctld.core.lifecycle import to_keep
-from relctld.core.model import HealthSpec, Hook, Hooks, ReleaseState, State, Want
 from relctld.core.probes import TcpProbe
+from relctld.core.spec import HealthSpec, Hook, Hooks
+from relctld.core.state import ReleaseState, State, Want
 from tests.playbook import NAME, SPEC, Playbook
 from tests.words import (
     asked,

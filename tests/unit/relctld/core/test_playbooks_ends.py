@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from relctld.core.model import Cause, Ending, Hook, Hooks, Launch, Op, State
+from relctld.core.spec import Hook, Hooks
+from relctld.core.state import Cause, Ending, Launch, Op, State
 from tests.playbook import SPEC, Has, Playbook
 from tests.words import (
     asked,

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from relctld.core.effects import AskProbe
-from relctld.core.model import Health, HealthSpec, OnHung, State
 from relctld.core.probes import AUTO, NodeProbe, TcpProbe
+from relctld.core.spec import HealthSpec, OnHung
+from relctld.core.state import Health, State
 from tests.playbook import SPEC, Expected, Has, Playbook
 from tests.words import (
     asks,

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from relctld.core.model import Cause, Restart, State
+from relctld.core.spec import Restart
+from relctld.core.state import Cause, State
 from tests.playbook import SPEC, Playbook
 from tests.unit.relctld.core.test_playbooks_resumed import successor
 from tests.words import (

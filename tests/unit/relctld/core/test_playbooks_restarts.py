@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from relctld.core.model import Backoff, Cause, Restart, State, Want
+from relctld.core.spec import Backoff, Restart
+from relctld.core.state import Cause, State, Want
 from tests.playbook import SPEC, Playbook
 from tests.words import (
     configured,

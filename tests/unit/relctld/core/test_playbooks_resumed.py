@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from relctld.core.lifecycle import to_keep
-from relctld.core.model import Cause, Ending, ExitStatus, Health, HealthSpec, Hook, Hooks, Launch, Restart, State
 from relctld.core.probes import TcpProbe
+from relctld.core.spec import HealthSpec, Hook, Hooks, Restart
+from relctld.core.state import Cause, Ending, ExitStatus, Health, Launch, State
 from tests.playbook import SPEC, Playbook
 from tests.words import (
     asked,

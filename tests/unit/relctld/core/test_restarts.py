@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relctld.core.model import Backoff
 from relctld.core.restarts import add_restart, delay, within
+from relctld.core.spec import Backoff
 
 CHANCE = st.floats(0.0, 1.0)
 SERVED = st.integers(0, 10**12)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from relctld.core.model import Want
+from relctld.core.state import Want
 from relctld.host.database import Kept
 from relctld.host.store import Store
 

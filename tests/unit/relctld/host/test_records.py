@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from relctld.config import fingerprints
 from relctld.core.lifecycle import to_keep
-from relctld.core.model import (
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import (
     Asked,
     Cause,
     Ending,
@@ -26,7 +27,6 @@ from relctld.core.model import (
     LastExit,
     Launch,
     Op,
-    ReleaseSpec,
     ReleaseState,
     Request,
     State,

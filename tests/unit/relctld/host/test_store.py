@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from relctld.core.model import Want
+from relctld.core.state import Want
 from relctld.host import store as module
 from relctld.host.database import Kept
 from tests.host.seam import open_fds
@@ -132,7 +132,7 @@ def test_old_and_too_many_events_go(path: Path, monkeypatch: pytest.MonkeyPatch)
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
-from relctld.core.model import Want
+from relctld.core.state import Want
 from relctld.host.store import Store
 
 async def main():
@@ -189,7 +189,7 @@ def test_the_last_want_told_survives_kill_9(path: Path) -> None:
     code = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from relctld.core.model import Want
+from relctld.core.state import Want
 from relctld.host.store import Store
 
 async def main():

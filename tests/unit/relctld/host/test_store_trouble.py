@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import Want
+from relctld.core.state import Want
 from relctld.host import store as module
 from relctld.host.database import Kept
 from tests.host.seam import need_root, open_fds

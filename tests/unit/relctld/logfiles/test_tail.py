@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relctld.logfiles.places import BEGIN, Cursor, cursor_at, files_of, seek_last
-from relctld.logfiles.tail import Reader, last_lines, read_after
+from relctld.logfiles.tail import Reader, last_lines
+from tests.reading import read_after
 
 A, B, C, D = (f"2026-11-22T00-37-4{n}.000000Z" for n in range(4))
 PLENTY = 1 << 20

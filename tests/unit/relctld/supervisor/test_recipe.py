@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relctld.core.model import ReleaseSpec
+from relctld.core.spec import ReleaseSpec
 from relctld.supervisor.recipe import Candidate, Place, read_recipe
 from tests.unit.relctld.beam.test_flavour import base, relx, tree
 

@@ -13,7 +13,8 @@ import pytest
 
 from relctld.core.events import Booted, Resumed
 from relctld.core.lifecycle import check, step
-from relctld.core.model import Backoff, Cause, Launch, ReleaseSpec, ReleaseState, State, Vm, Want
+from relctld.core.spec import Backoff, ReleaseSpec
+from relctld.core.state import Cause, Launch, ReleaseState, State, Vm, Want
 from relctld.host import process, reexec
 from relctld.host.records import Launched, Recorded, write_state, write_vm
 from relctld.supervisor import resume

@@ -19,8 +19,9 @@ from relctld.core.effects import (
     Sweep,
 )
 from relctld.core.events import Event, HookFinished, Probed, Recorded, SpawnFailed, Swept
-from relctld.core.model import Hook, Want
 from relctld.core.probes import Finding, NodeProbe, Verdict
+from relctld.core.spec import Hook
+from relctld.core.state import Want
 from relctld.supervisor.surprises import end_of
 
 AT, WHY = "2026-01-01T00:00:00Z", "KeyError: 'x'"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from relctld.beam.dist.arguments import living, values_of
 from relctld.beam.dist.cookies import CookieError, Found, Places, find
 from relctld.beam.dist.handshake import Cookie
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from tests.waiting import wait_until
 
 OWN = "relctld@h"

@@ -10,7 +10,7 @@ from relctld.beam.package.arrival import Arrival, Place, judge_arrival, judge_pr
 from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.removal import belongings, superfluous
 from relctld.beam.package.tree import Tree, read_tree
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from tests.packages import MACHINE, Version, application, beam, contents, install, listing, pack, rel
 
 

@@ -114,7 +114,7 @@ def test_a_relup() -> None:
     assert relup.objects(down)[0].library == ("web", "1.0.0")
     assert not relup.faults(up)
     assert not relup.restarts_emulator(up)
-    assert relup.applies_before_pnr(up) == relup.stopped(up) == relup.modules_removed(up) == ()
+    assert relup.stopped(up) == relup.modules_removed(up) == ()
 
 
 def script(source: str) -> Script:
@@ -164,7 +164,6 @@ def test_what_a_script_does() -> None:
         "{load,{a,soft_purge,brutal_purge}},{remove,{b,brutal_purge,soft_purge}},{purge,[c]},{apply,{m,g,[]}}"
     )
     assert found.description == "why"
-    assert [item[1][1] for item in relup.applies_before_pnr(found)] == ["f"]  # type: ignore[index]
     assert relup.modules_loaded(found) == ("a",)
     assert relup.modules_removed(found) == ("b",)
     assert relup.modules_killing(found) == ("b", "c")
@@ -218,7 +217,7 @@ def test_what_a_script_does_around_its_restarts() -> None:
 
 def test_a_script_without_a_point_of_no_return_may_call() -> None:
     found = script("{apply,{m,f,[]}}")
-    assert relup.faults(found) == relup.applies_before_pnr(found) == ()
+    assert relup.faults(found) == ()
 
 
 def test_of_two_ways_release_handler_takes_the_first() -> None:

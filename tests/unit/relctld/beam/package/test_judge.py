@@ -13,7 +13,7 @@ from relctld.beam.package.refusals import Kind, PackageError
 from relctld.beam.package.relup import in_words
 from relctld.beam.package.tree import read_tree
 from relctld.beam.term.etf import encode
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from tests.packages import (
     ERTS,
     MACHINE,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relctld.core.model import Flavour
+from relctld.core.spec import Flavour
 from relctld.core.transaction import Journal, Phase
 from relctld.supervisor.upgrades.ledger import Entry, Ledger, Luggage, as_text, at_rest, under_way
 from tests.host.dying import killed_at_each

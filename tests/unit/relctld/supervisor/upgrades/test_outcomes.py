@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from relctld.core.model import ReleaseSpec, ReleaseState, State
+from relctld.core.spec import ReleaseSpec
+from relctld.core.state import ReleaseState, State
 from relctld.core.transaction import Finish, Journal, Phase, Way
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades.outcomes import outcome_of

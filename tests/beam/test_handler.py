@@ -11,7 +11,7 @@ import pytest
 
 from relctld.beam.dist.evaluate import evaluate
 from relctld.beam.dist.link import CallFailed, Link, connect
-from relctld.beam.handler import replies, texts
+from relctld.beam.handler import orders, questions, replies
 from relctld.beam.handler.replies import HandlerError
 from relctld.beam.term.terms import Atom, Term
 from tests import otps
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.beam
 
 T = TypeVar("T")
 A = Atom
-TEXTS = {name: value for name, value in vars(texts).items() if name.isupper() and isinstance(value, str)}
+TEXTS = {
+    name: value for name, value in (vars(orders) | vars(questions)).items() if name.isupper() and isinstance(value, str)
+}
 
 
 OURS: Term = (A("from"), [ord(char) for char in "/nowhere"])
@@ -120,21 +122,21 @@ def test_every_text_is_understood(otp: str, tmp_path: Path) -> None:
 
 
 def test_nothing_was_ordered_and_release_handler_says_what_it_knows(sasl: Node) -> None:
-    [answer] = asked(sasl, (texts.SURVEY, {}))
+    [answer] = asked(sasl, (questions.SURVEY, {}))
     found = replies.survey(answer)
     assert (found.order, found.current, found.permanent) == (None, "1.0.0", "1.0.0")
 
 
 def test_a_node_without_sasl_says_so() -> None:
     with node("25") as up, pytest.raises(HandlerError, match="add sasl"):
-        replies.survey(asked(up, (texts.SURVEY, {}))[0])
+        replies.survey(asked(up, (questions.SURVEY, {}))[0])
 
 
 def install(tag: bytes, vsn: str) -> tuple[str, dict[str, Term]]:
     env: Term = [(text("RELEASE_VSN"), text(vsn))]
     before: Term = [(text("RELEASE_VSN"), text("1.0.0"))]
     given: dict[str, Term] = {"Tag": tag, "Vsn": text(vsn), "Options": [], "Env": env, "EnvBefore": before}
-    return texts.INSTALL, {**given, "Purge": [], "Grace": 0, "Patience": 0}
+    return orders.INSTALL, {**given, "Purge": [], "Grace": 0, "Patience": 0}
 
 
 def test_an_install_keeps_its_result_and_is_ordered_once(sasl: Node) -> None:
@@ -144,7 +146,7 @@ def test_an_install_keeps_its_result_and_is_ordered_once(sasl: Node) -> None:
 
         async def ended() -> replies.Order:
             while True:
-                order = replies.survey(await ask(texts.SURVEY, {})).order
+                order = replies.survey(await ask(questions.SURVEY, {})).order
                 if order is not None and order.install.done:
                     return order
 
@@ -158,9 +160,9 @@ def test_an_install_keeps_its_result_and_is_ordered_once(sasl: Node) -> None:
         assert await link.call("erlang", "whereis", [A("relctl_upgrade")], timeout=5) == worker, "not ordered again"
         assert await ask(*install(b"first-back", "8")) == "ok"
         assert (await ended()).tag == "first-back"
-        assert await ask(texts.RELEASE, {}) == "ok"
-        assert await ask(texts.RELEASE, {}) == "ok"
-        return [await ask(texts.SURVEY, {})]
+        assert await ask(orders.RELEASE, {}) == "ok"
+        assert await ask(orders.RELEASE, {}) == "ok"
+        return [await ask(questions.SURVEY, {})]
 
     [answer] = _linked(sasl, work)
     assert replies.survey(answer).order is None
@@ -172,11 +174,11 @@ def test_why_an_install_failed_is_told_without_state_arguments_and_messages(sasl
         for kind in FAILURES:
             await evaluate(link, *install(kind.encode(), f"2-{kind}"), 30.0)
             while True:
-                order = replies.survey(await evaluate(link, texts.SURVEY, {}, 30.0)).order
+                order = replies.survey(await evaluate(link, questions.SURVEY, {}, 30.0)).order
                 if order is not None and order.tag == kind and order.install.done:
                     break
             found[kind] = order.install.error or ""
-        await evaluate(link, texts.RELEASE, {}, 30.0)
+        await evaluate(link, orders.RELEASE, {}, 30.0)
         return found
 
     told = _linked(sasl, work)
@@ -185,14 +187,14 @@ def test_why_an_install_failed_is_told_without_state_arguments_and_messages(sasl
 
 
 def test_releases_are_read_again(sasl: Node) -> None:
-    assert asked(sasl, *((texts.REREAD, {"RelDir": OURS}) for _ in range(2))) == ["ok", "ok"]
+    assert asked(sasl, *((orders.REREAD, {"RelDir": OURS}) for _ in range(2))) == ["ok", "ok"]
 
 
 def test_a_boot_file_is_made_permanent(sasl: Node, tmp_path: Path) -> None:
     (tmp_path / "sys.config").write_text("[].\n")
     [boot] = asked(sasl, ('filename:join([code:root_dir(), "bin", "start_sasl"]).', {}))
     bindings: dict[str, Term] = {"Boot": boot, "Config": text(str(tmp_path / "sys")), "RelDir": OURS}
-    said, where = asked(sasl, (texts.PERMANENT, bindings), ("init:get_argument(boot).", {}))
+    said, where = asked(sasl, (orders.PERMANENT, bindings), ("init:get_argument(boot).", {}))
     assert said == "ok"
     assert where == (A("ok"), [[boot]])
 
@@ -207,7 +209,7 @@ def test_the_environment_of_a_version_is_given_again(sasl: Node, tmp_path: Path)
         "Env": [(text("GIVEN"), text("yes"))],
     }
     answers = asked(
-        sasl, (texts.REPAIR, bindings), ("application:get_env(sasl, given).", {}), ('os:getenv("GIVEN").', {})
+        sasl, (orders.REPAIR, bindings), ("application:get_env(sasl, given).", {}), ('os:getenv("GIVEN").', {})
     )
     assert answers == ["ok", (A("ok"), 1), text("yes")]
 
@@ -215,7 +217,7 @@ def test_the_environment_of_a_version_is_given_again(sasl: Node, tmp_path: Path)
 def looking(config: Path, **more: Term) -> tuple[str, dict[str, Term]]:
     empty: Term = []
     given = dict.fromkeys(("Apps", "Added", "Removed", "Modules", "Suspended", "Except", "Same"), empty)
-    return texts.VERIFY, {**given, "ConfigFile": text(str(config)), **more}
+    return questions.VERIFY, {**given, "ConfigFile": text(str(config)), **more}
 
 
 def test_a_look_finds_what_is_wrong(sasl: Node, tmp_path: Path) -> None:
@@ -246,7 +248,7 @@ def test_a_suspended_process_is_found_and_told_of(sasl: Node, tmp_path: Path) ->
         sasl,
         ("sys:suspend(rex).", {}),
         looking(config, Suspended=[A("rpc")]),
-        (texts.PROCESSES, {**about, "Suspended": [A("rpc")], "Patience": 200}),
+        (questions.PROCESSES, {**about, "Suspended": [A("rpc")], "Patience": 200}),
         ("sys:resume(rex).", {}),
         looking(config, Suspended=[A("rpc")]),
     )
@@ -268,9 +270,9 @@ def test_protocols_of_a_version_are_loaded(sasl: Node, tmp_path: Path) -> None:
     answers = asked(
         sasl,
         (compile_there, {"To": given["To"]}),
-        (texts.PROTOCOLS, given),
+        (orders.PROTOCOLS, given),
         ("code:which(relctl_proto).", {}),
-        (texts.PROTOCOLS, {**given, "To": text(str(tmp_path / "missing"))}),
+        (orders.PROTOCOLS, {**given, "To": text(str(tmp_path / "missing"))}),
     )
     assert [replies.names(answers[1]), replies.names(answers[3])] == [(), ()]
     assert answers[2] == text(str(tmp_path / "new" / "relctl_proto.beam"))
@@ -278,4 +280,4 @@ def test_protocols_of_a_version_are_loaded(sasl: Node, tmp_path: Path) -> None:
 
 def test_a_text_with_a_binding_missing_fails_and_says_so(sasl: Node) -> None:
     with pytest.raises(CallFailed, match="unbound"):
-        asked(sasl, (texts.PROCESSES, {}))
+        asked(sasl, (questions.PROCESSES, {}))
