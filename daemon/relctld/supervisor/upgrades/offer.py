@@ -170,6 +170,9 @@ class Offers:
         survey = await self._node.survey()
         if survey.releases is None:
             raise RefusedError("busy", "an install that was ordered by somebody else is under way in the node")
+        if survey.elsewhere and not await self._work(_is_same_folder, tree.root / survey.elsewhere, tree.root):
+            why = f"its release_handler reads {survey.elsewhere}, and not the releases of {tree.root}"
+            raise NoHotWayError("impossible", why, "RELDIR in its environment says so, or releases_dir of sasl")
         running = survey.current
         restart = f"restart it first: relctl restart {self._managed.name}"
         if running and running != survey.permanent:
@@ -241,6 +244,10 @@ class Offers:
 
     async def _work(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
+
+
+def _is_same_folder(told: Path, root: Path) -> bool:
+    return told.resolve() == (root / "releases").resolve()
 
 
 def _before(tree: Tree, running: str, name: str) -> str:
