@@ -20,7 +20,7 @@ from relctld.core.notes import Note
 from relctld.host import reexec
 from relctld.host.reaper import Reaper
 from relctld.host.records import take_operations, write_operations
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.parts import Parts
 from relctld.supervisor.shell import Shell
 from relctld.supervisor.tasks import Tasks
@@ -53,14 +53,14 @@ class Trial:
         run_dir: Path,
         environ: Mapping[str, str],
         reaper: Reaper,
-        journal: Journal,
+        history: History,
         errands: Executor,
         go: Callable[[], bool],
     ) -> None:
         self._run_dir = run_dir
         self._environ = environ
         self._reaper = reaper
-        self._journal = journal
+        self._history = history
         self._errands = errands
         self._go = go
         self._under_way = False
@@ -86,14 +86,14 @@ class Trial:
             if not self._go():
                 raise RefusedError("impossible", "relctld is stopping")
             fields = {"by": by, "version": tried.version, "before": __version__}
-            self._journal.report(None, Note.DAEMON_REEXEC, fields)
+            self._history.report(None, Note.DAEMON_REEXEC, fields)
         finally:
             self._under_way = False
         await asyncio.get_running_loop().create_future()  # for ever: our successor answers
         raise AssertionError
 
     def _refused(self, by: str, why: str) -> RefusedError:
-        self._journal.report(None, Note.REEXEC_REFUSED, {"by": by, "error": why})
+        self._history.report(None, Note.REEXEC_REFUSED, {"by": by, "error": why})
         return RefusedError("failed", why, f"relctld {__version__} goes on as it was; mend that, then ask again")
 
 
