@@ -22,11 +22,12 @@ from relctld.control.server import RefusedError
 from relctld.core.notes import Note
 from relctld.core.state import Want
 from relctld.host import epmd
+from relctld.host.reaper import Spawning
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.doctor import host, node, secrets, tree
 from relctld.supervisor.doctor.findings import Finding, Kind, Mend, Severity
 from relctld.supervisor.doctor.patient import Patient
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
@@ -53,10 +54,10 @@ class Doctor:
         nodes: Nodes,
         upgrades: Upgrades,
         launcher: Launcher,
-        spawning: epmd.Spawning,
+        spawning: Spawning,
         describe: Callable[[], dict[str, Any]],
         unenforced: Mapping[str, str],
-        history: Journal,
+        history: History,
         pool: Executor,
     ) -> None:
         self._shell, self._nodes, self._upgrades = shell, nodes, upgrades
