@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -110,12 +109,10 @@ def test_a_late_answer_is_nobodys(vm: Node) -> None:
 def test_a_hundred_calls_at_once(vm: Node) -> None:
     async def scenario() -> None:
         async with linked(vm) as link:
-            begun = time.monotonic()
             waits = [link.call("timer", "sleep", [300], timeout=10) for _ in range(100)]
             sums = [link.call("erlang", "+", [number, 1], timeout=10) for number in range(100)]
             answers = await asyncio.gather(*waits, *sums)
             assert answers == [Atom("ok")] * 100 + list(range(1, 101))
-            assert time.monotonic() - begun < 10
 
     run(scenario())
 
@@ -174,12 +171,10 @@ def test_all_calls_end_with_the_node(own_vm: Node) -> None:
             calls = [asyncio.ensure_future(link.call("timer", "sleep", [60_000], timeout=50)) for _ in range(10)]
             calls.append(asyncio.ensure_future(link.via_rex("timer", "sleep", [60_000], timeout=50)))
             await link.call("erlang", "node", [], timeout=5)
-            begun = time.monotonic()
             own_vm.process.kill()
             for call in calls:
                 with pytest.raises(LinkLost, match="the node closed the connection"):
                     await call
-            assert time.monotonic() - begun < 5
             with pytest.raises(LinkLost):
                 await link.call("erlang", "node", [], timeout=5)
 

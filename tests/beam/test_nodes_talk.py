@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,9 +142,8 @@ def test_errors_of_elixir(web: Relctld) -> None:
 
 
 def test_what_takes_too_long(web: Relctld) -> None:
-    begun = time.monotonic()
-    done = web.relctl("eval", "web", "--timeout", "0.3s", "timer:sleep(30000).", check=False)
-    assert (done.returncode, time.monotonic() - begun < 5) == (1, True)
+    done = web.relctl("eval", "web", "--timeout", "0.3s", "timer:sleep(infinity).", check=False)
+    assert done.returncode == 1
     assert "no answer within 0.3 s; it may still be at work in the node" in done.stderr
     assert value(web, "web", "ok.") == "ok"
 
@@ -174,19 +172,18 @@ def test_an_expression_may_cut_every_link(web: Relctld) -> None:
         f"erlang:disconnect_node('{OWN}').",
         "[erlang:disconnect_node(N) || N <- nodes(hidden)].",
     ):
-        begun = time.monotonic()
-        web.relctl("eval", "web", text, check=False)
-        assert time.monotonic() - begun < 5, text
+        said = web.relctl("eval", "web", text, check=False)
+        assert "no answer within" not in said.stderr, text
         wait_until(lambda: web.relctl("eval", "web", "ok.", check=False).returncode == 0, what="an answer")
 
 
 def test_an_expression_may_end_the_node(rapp_root: Path, host: Host) -> None:
     daemon = host.run(web=host.release(rapp_root, health=QUICK))
     before = daemon.wait_for("web", state="running", health="well")
-    begun = time.monotonic()
     done = daemon.relctl("eval", "web", "halt(7).", check=False)
-    assert (done.returncode, time.monotonic() - begun < 5) == (1, True)
+    assert done.returncode == 1
     assert "cannot eval web: " in done.stderr
+    assert "no answer within" not in done.stderr
     assert daemon.noted("web", "evaluated")[0]["ok"] is False
     last = crashed(daemon, "web", "halted")
     assert (last["code"], last["pid"]) == (7, before["pid"])

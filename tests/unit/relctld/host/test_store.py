@@ -301,9 +301,7 @@ def test_the_close_gives_up_where_nothing_can_be_written(path: Path) -> None:
     async def work(desk: Desk) -> None:
         desk.store.put_event(now(), None, "tested", {}, lambda *_: None)
 
-    begun = time.monotonic()
     _, desk = with_store(path, work)
-    assert time.monotonic() - begun < 4
     assert desk.store._thread is not None
     assert not desk.store._thread.is_alive()
 

@@ -382,10 +382,8 @@ def test_own_job_asks_the_manager_of_its_user(tmp_path: Path, monkeypatch: pytes
 
 
 def test_own_job_does_not_wait_for_a_systemd_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    systemctl(tmp_path, monkeypatch, state="running", jobs="", wait=60)
-    started = time.monotonic()
-    assert own_job(Unit("relctld.service", user=False), timeout=0.2) is None
-    assert time.monotonic() - started < 10
+    systemctl(tmp_path, monkeypatch, state="running", jobs="1 relctld.service stop running\\n", wait=60)
+    assert own_job(Unit("relctld.service", user=False), timeout=0.2) is None  # else it would be told of the stop
 
 
 def test_own_job_without_systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
