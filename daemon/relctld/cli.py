@@ -81,7 +81,7 @@ def _run(config: Config, error: ConfigError | None, kept: reexec.Kept, pen: Pen)
         if error is None:
             _keep(config)
     except (OSError, LockedError) as problem:
-        print(f"relctld: {problem}", file=sys.stderr)
+        print(f"relctld: {_words(problem)}", file=sys.stderr)
         return 1
     succession, code = None, 0
     try:
@@ -116,4 +116,11 @@ def _keep(config: Config) -> None:
     try:
         keep_good(config, config.state_dir)
     except OSError as problem:
-        print(f"relctld: warning: no copy of the config could be kept: {problem}", file=sys.stderr)
+        print(f"relctld: warning: no copy of the config could be kept: {_words(problem)}", file=sys.stderr)
+
+
+def _words(problem: Exception) -> str:
+    """What is wrong, without numbers: with which file, where that is known."""
+    if isinstance(problem, OSError) and problem.strerror:
+        return f"cannot use {problem.filename}: {problem.strerror.lower()}" if problem.filename else problem.strerror
+    return str(problem)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import signal
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,6 +54,8 @@ def prepare(config: Config, error: str | None, environ: Mapping[str, str], kept:
     run_dir.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     if run_dir.stat().st_uid != os.geteuid() or run_dir.is_symlink():
         raise PermissionError(f"{run_dir} belongs to somebody else; relctld keeps its sockets there")
+    if run_dir.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        raise PermissionError(f"{run_dir} may be written by everybody, who could take the sockets' place: chmod o-w it")
     (run_dir / "releases").mkdir(mode=0o711, exist_ok=True)
     lock = sockets.lock(run_dir, kept.lock(f"{run_dir}/lock"))
     for path, mode in ((config.state_dir, 0o700), (config.log_dir, 0o751)):
