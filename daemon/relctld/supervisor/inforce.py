@@ -15,10 +15,13 @@ class InForce:
     error: str | None
 
 
+UNENFORCED = "has no effect"
+
+
 def with_doubts(config: Config, unenforced: Mapping[str, str]) -> Config:
     """With a warning for each limit that is set and has no effect on this host (`Containment.unenforced`)."""
     doubts = tuple(
-        f"[release.{spec.name}.limits] {key}: has no effect: {why}"
+        f"[release.{spec.name}.limits] {key}: {UNENFORCED}: {why}"
         for spec in config.releases
         for key, why in unenforced.items()
         if getattr(spec.limits, key) is not None

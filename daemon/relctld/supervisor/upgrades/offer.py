@@ -26,6 +26,7 @@ from relctld.core.spec import Flavour
 from relctld.core.state import State
 from relctld.host import tree as files
 from relctld.host import unpack
+from relctld.host.errors import in_words
 from relctld.host.gate import Identity
 from relctld.host.staging import Received
 from relctld.host.users import UnknownUserError
@@ -100,7 +101,7 @@ class Offers:
         except NodeError as error:
             raise RefusedError("impossible", f"its node cannot be asked: {error}") from error
         except OSError as error:
-            raise RefusedError("failed", f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from error
+            raise RefusedError("failed", in_words(error)) from error
 
     async def _make(self, wanted: Wanted, *, with_configuration: bool) -> Offer | None:
         self._check_state()
@@ -169,6 +170,9 @@ class Offers:
         survey = await self._node.survey()
         if survey.releases is None:
             raise RefusedError("busy", "an install that was ordered by somebody else is under way in the node")
+        if survey.elsewhere and not await self._work(_is_same_folder, tree.root / survey.elsewhere, tree.root):
+            why = f"its release_handler reads {survey.elsewhere}, and not the releases of {tree.root}"
+            raise NoHotWayError("impossible", why, "RELDIR in its environment says so, or releases_dir of sasl")
         running = survey.current
         restart = f"restart it first: relctl restart {self._managed.name}"
         if running and running != survey.permanent:
@@ -240,6 +244,10 @@ class Offers:
 
     async def _work(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
+
+
+def _is_same_folder(told: Path, root: Path) -> bool:
+    return told.resolve() == (root / "releases").resolve()
 
 
 def _before(tree: Tree, running: str, name: str) -> str:

@@ -25,6 +25,7 @@ from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
 from relctld.host import tree as files
 from relctld.host import unpack as pieces
+from relctld.host.errors import in_words
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground
@@ -63,7 +64,7 @@ async def remove_version(
     except (ReleaseError, UnknownUserError, EnvFileError) as error:
         raise RefusedError("impossible", str(error)) from error
     except OSError as error:
-        raise RefusedError("failed", f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from error
+        raise RefusedError("failed", in_words(error)) from error
     with contextlib.suppress(NodeError, HandlerError):  # one without release_handler has nothing to forget
         await node.reread()
     return gone
