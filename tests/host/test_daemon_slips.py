@@ -168,7 +168,7 @@ def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
     config = tmp_path / "relctld.toml"
     for run_dir, why in (
         ("file", f"cannot use {tmp_path / 'file'}: file exists"),
-        ("open", f"{tmp_path / 'open'} may be written by everybody, who could take the sockets' place: chmod o-w it"),
+        ("open", f"cannot use {tmp_path / 'open'}: everybody may write it, and take the sockets' place: chmod o-w it"),
     ):
         places = {"run_dir": run_dir, "state_dir": "state", "log_dir": "log"}
         keys = "".join(f'{key} = "{tmp_path / place}"\n' for key, place in places.items())
