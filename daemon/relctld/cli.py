@@ -19,6 +19,7 @@ from relctld.config import Access, Config, ConfigError, default_config_path, kee
 from relctld.control.access import look_up
 from relctld.control.sockets import LockedError
 from relctld.host import allocator, reexec
+from relctld.host.errors import in_words
 from relctld.host.systemd import SYSTEMD_VARIABLES, take_listen_fds
 from relctld.supervisor import trial
 from relctld.supervisor.daemon import Daemon
@@ -80,8 +81,11 @@ def _run(config: Config, error: ConfigError | None, kept: reexec.Kept, pen: Pen)
         ground = prepare(config, str(error) if error else None, environ, kept)
         if error is None:
             _keep(config)
-    except (OSError, LockedError) as problem:
+    except LockedError as problem:
         print(f"relctld: {problem}", file=sys.stderr)
+        return 1
+    except OSError as problem:
+        print(f"relctld: cannot use {in_words(problem)}", file=sys.stderr)
         return 1
     succession, code = None, 0
     try:
@@ -116,4 +120,4 @@ def _keep(config: Config) -> None:
     try:
         keep_good(config, config.state_dir)
     except OSError as problem:
-        print(f"relctld: warning: no copy of the config could be kept: {problem}", file=sys.stderr)
+        print(f"relctld: warning: no copy of the config could be kept: {in_words(problem)}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -138,6 +139,43 @@ def test_names_in_the_config_that_nobody_has_are_shown_until_they_are_mended(say
         daemon.config.write_text(good)
         say("reload")
     assert json.loads(say("--json", "daemon", "status")[1])["config"]["warnings"] == []
+
+
+def test_a_reload_tells_of_the_daemons_own_keys(say: Say, daemon: Relctld) -> None:
+    good = daemon.config.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        daemon.config.write_text(good.replace("[daemon]\n", f'[daemon]\nmetrics = "{address}"\n', 1))
+        try:
+            code, out, err = say("reload")
+        finally:
+            daemon.config.write_text(good)
+    assert (code, out) == (0, "changed  [daemon]: at once metrics\nconfig applied (1 difference)\n")
+    assert f"relctl: warning: [daemon] metrics: cannot serve metrics on {address}: " in err
+    assert json.loads(say("reload", "--json")[1])["diff"]["daemon"] == {"at_once": ["metrics"], "restart": []}
+
+
+def test_what_changes_something_says_for_how_long_it_took(say: Say) -> None:
+    for words in (["logs", "web", "--rotate"], ["restart", "web"], ["reload"]):
+        told = json.loads(say("--json", *words)[1])
+        assert (told["ok"], isinstance(told["seconds"], float)) == (True, True), words
+
+
+def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    config = tmp_path / "relctld.toml"
+    for run_dir, why in (
+        ("file", f"cannot use {tmp_path / 'file'}: file exists"),
+        ("open", f"cannot use {tmp_path / 'open'}: everybody may write it, and take the sockets' place: chmod o-w it"),
+    ):
+        places = {"run_dir": run_dir, "state_dir": "state", "log_dir": "log"}
+        keys = "".join(f'{key} = "{tmp_path / place}"\n' for key, place in places.items())
+        config.write_text(f"[daemon]\n{keys}")
+        command = [sys.executable, "-m", "relctld", "--config", str(config)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (1, f"relctld: {why}\n")
 
 
 def check(config: Path) -> subprocess.CompletedProcess[str]:

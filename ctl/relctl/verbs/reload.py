@@ -32,12 +32,12 @@ def _reload(call: Call) -> int:
 
 def _object(result: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The form of all changing verbs: `changed` says whether something did, `diff` what."""
-    diff = {key: result.get(key, []) for key in ("added", "removed", "changed")}
+    diff = {key: result.get(key, []) for key in ("added", "removed", "changed")} | {"daemon": result.get("daemon", {})}
     return {
         "ok": True,
         "release": None,
         "op": "reload",
-        "changed": bool(result.get("applied")) and any(diff.values()),
+        "changed": bool(result.get("applied")) and bool(_differences(result)),
         "seconds": round(seconds, 3),
         "applied": bool(result.get("applied")),
         "diff": diff,
@@ -45,10 +45,19 @@ def _object(result: dict[str, Any], seconds: float) -> dict[str, Any]:
     }
 
 
-def _lines(result: dict[str, Any]) -> list[str]:
-    lines = [
-        f"{kind:<8} {_words(item)}" for kind in ("added", "removed", "changed") for item in _items(result.get(kind, []))
+def _differences(result: dict[str, Any]) -> list[str]:
+    daemon = {key: keys for key, keys in (result.get("daemon") or {}).items() if keys}
+    changed = [{"name": "[daemon]", **daemon}] if daemon else []
+    items = {kind: _items(result.get(kind, [])) for kind in ("added", "removed", "changed")}
+    return [
+        f"{kind:<8} {_words(item)}"
+        for kind in items
+        for item in (*items[kind], *(changed if kind == "changed" else ()))
     ]
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    lines = _differences(result)
     if not lines:
         return ["nothing changed"]
     done = "config applied" if result.get("applied") else "not applied: this is a plan"

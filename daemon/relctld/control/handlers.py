@@ -148,12 +148,13 @@ class Handlers:
         return result
 
     def _rotate(self, args: dict[str, Any]) -> dict[str, Any]:
-        results = []
+        results, loop = [], asyncio.get_running_loop()
         for name in self._named(args) or self._services.names():
+            begun = loop.time()
             error = self._services.rotate(name)
             result: dict[str, Any] = {"ok": error is None, "release": name, "op": "rotate"}
             if error is None:
-                result["changed"] = True
+                result |= {"changed": True, "seconds": round(loop.time() - begun, 3)}
             else:
                 result["error"] = {"kind": "failed", "message": error, "hint": ""}
             results.append(result)

@@ -1,6 +1,7 @@
 """`upgrade`, `downgrade`, `deploy`, `remove`, `versions`: arguments checked, then asked of `Upgrades`."""
 
 import re
+import time
 from typing import Any, Protocol
 
 from relctld.control.server import RefusedError, SendProgress
@@ -67,7 +68,9 @@ async def remove(upgrades: Upgrades, name: str, args: dict[str, Any], by: str) -
     version = _text(args, "version", _LONGEST_VERSION)
     if version is None:
         raise RefusedError("usage", "remove needs a version")
-    return {"ok": True, "release": name, "op": "remove", **await upgrades.remove(name, version, by)}
+    begun = time.monotonic()
+    gone = await upgrades.remove(name, version, by)
+    return {"ok": True, "release": name, "op": "remove", **gone, "seconds": round(time.monotonic() - begun, 3)}
 
 
 def _text(args: dict[str, Any], key: str, longest: int) -> str | None:

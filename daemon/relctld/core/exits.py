@@ -12,7 +12,7 @@ from relctld.core.notes import Note
 from relctld.core.requests import STARTS
 from relctld.core.restarts import add_restart, delay
 from relctld.core.spec import Hook, Restart
-from relctld.core.state import Cause, Ending, ExitStatus, LastExit, Op, ReleaseState, State, Vm, Want
+from relctld.core.state import UNKNOWN_STATUS, Cause, Ending, ExitStatus, LastExit, Op, ReleaseState, State, Vm, Want
 from relctld.core.turn import (
     KILL_AGAIN,
     Turn,
@@ -206,5 +206,7 @@ def in_words(cause: Cause, status: ExitStatus, detail: str) -> str:
     how = status.signal or (f"exit code {status.code}" if status.code is not None else "exit status unknown")
     if cause is Cause.EXEC_FAILED:
         return f"it could not be executed: {detail}"
+    if cause is Cause.BOOT_FAILED and detail and status == UNKNOWN_STATUS:  # a hook ended it, and there was no VM
+        return f"boot failed: {detail}"
     text = f"{cause.replace('-', ' ')}, {how}"
     return f"{text}: {detail}" if detail else text

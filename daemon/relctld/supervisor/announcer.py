@@ -53,8 +53,8 @@ class Announcer:
             self._notifier.watchdog()
             self._loop.call_later(interval, self.watchdog)
 
-    async def serve_metrics(self, address: str | None) -> None:
-        """Serve them on this address from now on; None: no more. One that cannot be used is told in the log."""
+    async def serve_metrics(self, address: str | None) -> str | None:
+        """Serve them on this address from now on; None: no more. Why it cannot be used, which the log tells too."""
         if self._noting is not None:
             self._noting.cancel()
             self._noting = None
@@ -63,6 +63,7 @@ class Announcer:
             log.error("metrics.refused", error=error)
         elif address is not None:
             self._noting = self._loop.create_task(self._note_down(), name="metrics")
+        return error
 
     def close(self) -> None:
         """Tell nothing any more."""

@@ -1,9 +1,11 @@
 """What a daemon stands on: what it was given, and what must be right before anything runs: directories, lock, store."""
 
 import contextlib
+import errno
 import os
 import resource
 import signal
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,7 +54,11 @@ def prepare(config: Config, error: str | None, environ: Mapping[str, str], kept:
     run_dir = config.run_dir
     run_dir.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     if run_dir.stat().st_uid != os.geteuid() or run_dir.is_symlink():
-        raise PermissionError(f"{run_dir} belongs to somebody else; relctld keeps its sockets there")
+        why = "it belongs to somebody else; relctld keeps its sockets there"
+        raise PermissionError(errno.EPERM, why, str(run_dir))
+    if run_dir.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        why = "everybody may write it, and take the sockets' place: chmod o-w it"
+        raise PermissionError(errno.EPERM, why, str(run_dir))
     (run_dir / "releases").mkdir(mode=0o711, exist_ok=True)
     lock = sockets.lock(run_dir, kept.lock(f"{run_dir}/lock"))
     for path, mode in ((config.state_dir, 0o700), (config.log_dir, 0o751)):

@@ -83,7 +83,9 @@ class Reloader:
         self._notifier.reloading()
         try:
             result = await self._reload(plan_only=False, by=by)
-            await self._announcer.serve_metrics(self._in_force.config.metrics)
+            refused = await self._announcer.serve_metrics(self._in_force.config.metrics)
+            if refused is not None:
+                result["warnings"].append(f"[daemon] metrics: {refused}")
             return result
         finally:
             self._notifier.ready()
@@ -138,6 +140,10 @@ def _plan_object(plan: Plan) -> dict[str, Any]:
             }
             for change in plan.changed
         ],
+        "daemon": {
+            "at_once": [key.key for key in plan.daemon if key.at_once],
+            "restart": [key.key for key in plan.daemon if not key.at_once],
+        },
     }
 
 

@@ -34,7 +34,8 @@ Operations, their arguments and their results:
                     after: seq, limit: int
     crashes         release                       {"crashes": [{"n", "name", "at", "size", "slogan"}]}: newest first
                     release, n: int               {"crash": {…}, "head": str}
-    reload          plan, stop_removed: bool      {"added", "removed", "changed", "warnings", "applied": bool}
+    reload          plan, stop_removed: bool      {"added", "removed", "changed", "warnings", "applied": bool,
+                                                  "daemon": {"at_once": [key], "restart": [key]}}
     eval            release, text, language,      {"ok", "value": str, "output": str, "seconds"}: `ok` false: the
                     timeout_s                     expression failed, `value` says how
     rpc             release, module, function,    as eval; args is a list in Erlang's syntax

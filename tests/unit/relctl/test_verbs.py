@@ -65,7 +65,7 @@ def test_reload(relctl: Relctl, sock: Path) -> None:
         assert done.err == "relctl: warning: no group relctl\n"
         told = json.loads(relctl("reload", "--json").out)
     assert daemon.requests[0].args == {"plan": False, "stop_removed": True}
-    assert told["diff"] == {"added": ["api"], "removed": [], "changed": changed}
+    assert told["diff"] == {"added": ["api"], "removed": [], "changed": changed, "daemon": {}}
     assert (told["ok"], told["op"], told["changed"], told["release"]) == (True, "reload", True, None)
 
 
@@ -82,6 +82,15 @@ def test_reload_tells_of_each_release_it_stopped(relctl: Relctl, sock: Path) -> 
         done = relctl("reload", "--stop-removed")
     assert done.out.endswith("config applied (2 differences)\nold: stopped (1.0 s)\n")
     assert (done.code, done.err) == (5, "relctl: cannot stop api: an upgrade runs\n")
+
+
+def test_reload_of_the_daemons_own_keys(relctl: Relctl, sock: Path) -> None:
+    daemon = {"at_once": ["on_stop", "access.view"], "restart": ["log_dir"]}
+    with FakeDaemon(sock, result(added=[], removed=[], changed=[], daemon=daemon, warnings=[], applied=True)):
+        shown = "changed  [daemon]: at once on_stop, access.view; with its next restart log_dir\n"
+        assert relctl("reload").out == f"{shown}config applied (1 difference)\n"
+        told = json.loads(relctl("reload", "--json").out)
+    assert (told["changed"], told["diff"]["daemon"]) == (True, daemon)
 
 
 def test_reload_plan(relctl: Relctl, sock: Path) -> None:

@@ -156,7 +156,10 @@ def _known(kind: type[Any], body: dict[str, Any]) -> dict[str, Any]:
 
 def under_way(state_dir: Path) -> list[str]:
     """The releases with a journal."""
-    return sorted(path.parent.name for path in (state_dir / "upgrades").glob(f"*/{_JOURNAL}"))
+    try:
+        return sorted(path.parent.name for path in (state_dir / "upgrades").glob(f"*/{_JOURNAL}"))
+    except PermissionError:  # the store says that nothing can be kept there
+        return []
 
 
 def at_rest(state_dir: Path) -> list[str]:

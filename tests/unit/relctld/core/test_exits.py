@@ -85,6 +85,7 @@ def test_transient_not_after_halting_with_0_only() -> None:
         (Cause.UNKNOWN, UNSEEN, "", "unknown, exit status unknown"),
         (Cause.CRASH_DUMP, ONE, "boom", "crash dump, exit code 1: boom"),
         (Cause.EXEC_FAILED, UNSEEN, "bin/web: not found", "it could not be executed: bin/web: not found"),
+        (Cause.BOOT_FAILED, UNSEEN, "pre_start: exit code 1", "boot failed: pre_start: exit code 1"),
     ],
 )
 def test_in_words(cause: Cause, status: ExitStatus, detail: str, words: str) -> None:
