@@ -3,7 +3,8 @@
 Base      threads, signals, the reaper, containment, the history, the shell
 Keeping   what keeps releases: VMs, links, hooks, what is saved; upgrades
 
-Rule 1: nothing is half made. The one knot is `Shell.interpret`, for what an effect comes to is an event.
+Rule 1: nothing is half made. Where two need each other, that is tied at once, visibly: `Shell.interpret`, for what an
+        effect comes to is an event; `Launches.attend`, for an upgrade launches, and says what is launched.
 Rule 2: nothing acts on a release yet. That begins with `Roster.take_up`.
 Rule 3: the listeners of `Shell.stepped` are called in the order in which all this is made.
 """
@@ -105,8 +106,8 @@ def make_base(ground: Ground) -> Base:
 def make_keeping(ground: Ground, base: Base) -> Keeping:
     """What effects are carried out by, and from now on are."""
     shell, tasks, reaper, history = base.shell, base.tasks, base.reaper, base.history
-    launcher = Launcher(reaper, base.containment, base.errands, ground.environ, ground.soft_nofile)
-    launcher.roots = partial(_roots_beside, shell)
+    roots = partial(_roots_beside, shell)
+    launcher = Launcher(reaper, base.containment, base.errands, ground.environ, ground.soft_nofile, roots)
     commands = Commands(reaper, base.pool, ground.soft_nofile)
     nodes = Nodes(base.pool, history, shell.post)
     standbys = Standbys(launcher, reaper, base.containment)
