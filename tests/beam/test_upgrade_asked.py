@@ -128,6 +128,19 @@ def test_a_tarball_that_is_none(stand: Stand, tmp_path: Path) -> None:
     stand.is_at("1.0.0")
 
 
+def test_a_release_handler_that_reads_another_place(stand: Stand) -> None:
+    """It would look for the new version there, for as long as an upgrade may take."""
+    stand.rpc("os", "putenv", '["RELDIR", "/nowhere"]')
+    stand.upgrade("1.1.0").refused("its release_handler reads /nowhere", "--allow-restart")
+    stand.rpc("application", "set_env", '[sasl, releases_dir, "/elsewhere"]')
+    stand.upgrade("1.1.0").refused("its release_handler reads /elsewhere")
+    stand.rpc("application", "unset_env", "[sasl, releases_dir]")
+    stand.rpc("os", "putenv", '["RELDIR", "releases"]')
+    stand.untouched()
+    stand.upgrade("1.1.0").done()
+    stand.rpc("os", "unsetenv", '["RELDIR"]')
+
+
 # -- waiting, and two at once ----------------------------------------------------------------------
 
 

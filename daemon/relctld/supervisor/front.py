@@ -78,6 +78,7 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
     )
     roster.forgotten += [keeping.facts.forget, keeping.standbys.let_go]
     shell.stepped += [keeping.standbys.stepped, logplan.stepped]
+    doorkeeper = Doorkeeper(config.access)
     overview = Overview(
         shell=shell,
         facts=keeping.facts,
@@ -86,10 +87,10 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         loggers=loggers,
         containment=base.containment,
         in_force=in_force,
+        doorkeeper=doorkeeper,
         ground=ground,
     )
     announcer = Announcer(shell, base.notifier, errands, overview.look)
-    doorkeeper = Doorkeeper(config.access)
     reloader = Reloader(
         in_force=in_force,
         run_dir=config.run_dir,

@@ -1,9 +1,10 @@
-"""The config in force: the one place that says which it is."""
+"""The config in force: the one place that says which it is; and what of a config this host gives cause to doubt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from relctld.config import Config
+from relctld.host import users
 
 
 @dataclass(slots=True)
@@ -26,3 +27,14 @@ def with_doubts(config: Config, unenforced: Mapping[str, str]) -> Config:
         if getattr(spec.limits, key) is not None
     )
     return replace(config, warnings=config.warnings + doubts)
+
+
+def with_unknown_accounts(config: Config) -> Config:
+    """With a warning for each release that no VM can be started of, for want of its user or group. Blocks."""
+    doubts = []
+    for spec in config.releases:
+        try:
+            users.look_up(spec.user, spec.group)
+        except users.UnknownUserError as error:
+            doubts.append(f"[release.{spec.name}]: {error}")
+    return replace(config, warnings=config.warnings + tuple(doubts))

@@ -21,7 +21,7 @@ from relctld.host.store import Store
 from relctld.host.systemd import Notifier
 from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.history import History
-from relctld.supervisor.inforce import InForce, with_doubts
+from relctld.supervisor.inforce import InForce, with_doubts, with_unknown_accounts
 from relctld.supervisor.roster import Roster
 from relctld.supervisor.shell import Shell
 from relctld.supervisor.tasks import Tasks
@@ -112,8 +112,8 @@ class Reloader:
             return {**result, "applied": True, "restart_pending": pending}
 
     def _read(self) -> Loaded:
-        """The config on disk, and the names in its access table. Blocks. Raises ConfigError."""
-        config = load(self._in_force.config.path, uid=os.geteuid(), environ=self._environ)
+        """The config on disk, and the names in it. Blocks. Raises ConfigError."""
+        config = with_unknown_accounts(load(self._in_force.config.path, uid=os.geteuid(), environ=self._environ))
         return Loaded(with_doubts(config, self._unenforced), look_up(config.access))
 
     def _apply(self, loaded: Loaded, plan: Plan) -> None:

@@ -22,7 +22,11 @@ SURVEY: Final = """
         {false, undefined} -> none;
         _ -> [{Vsn, Status} || {_, Vsn, _, Status} <- release_handler:which_releases()]
     end,
-    Elsewhere = case os:getenv("RELDIR") of false -> []; RelDir -> RelDir end,
+    Elsewhere = case {application:get_env(sasl, releases_dir), os:getenv("RELDIR")} of
+        {{ok, Told}, _} -> Told;
+        {undefined, false} -> [];
+        {undefined, RelDir} -> RelDir
+    end,
     {Order, Releases, Elsewhere}
 end)()."""
 """{Order, Releases, Elsewhere}. Order: none | {Tag, Vsn, pending | ok | {error, Text}}.

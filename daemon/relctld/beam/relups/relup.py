@@ -8,12 +8,12 @@ An appup that somebody wrote by hand is used as it stands, and never replaced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relctld.beam.package.changes import Applications, applications
-from relctld.beam.package.refusals import Kind, PackageError
+from relctld.beam.package.refusals import Kind, PackageError, quoted
 from relctld.beam.package.relup import Script
 from relctld.beam.relups import appup as appups
 from relctld.beam.relups.appfile import App, is_ours, made_file, read_app, read_appup
@@ -153,6 +153,9 @@ class _Making:
         found = {name: appups.new_emulator() for name in wanted if name in _EMULATOR}
         found |= {name: appups.restarted(name) for name in wanted if name in self._wishes.restarts}
         pairs = {name: Pair(name, self._old, self._new) for name in wanted if name not in found}
+        for name, pair in pairs.items():
+            _check_whole(self._old, self._before[name], pair.before)
+            _check_whole(self._new, self._after[name], pair.after)
         structs = {module for pair in pairs.values() for module in pair.structs()}
         apps = [*self._before.values(), *self._after.values()]
         released = frozenset(module for app in apps for module in app.modules)
@@ -257,7 +260,18 @@ def _app(build: Build, name: str) -> App:
     data = build.small(path)
     if data is None:
         raise PackageError(Kind.INCOMPLETE, f"{path} is missing in {build.path}", "build the release again")
-    return read_app(data, path)
+    found = read_app(data, path)
+    if found.version != (wanted := build.rel.applications[name]):
+        why = f"{path} in {build.path} is of version {quoted(found.version)}, and its .rel lists {wanted}"
+        raise PackageError(Kind.INCOMPLETE, why, "build the release again")
+    return found
+
+
+def _check_whole(build: Build, app: App, there: Container[str]) -> None:
+    """That each module of an application is there that it lists."""
+    if missing := [module for module in app.modules if module not in there]:
+        why = f"{_ebin(build, app.name)}/{missing[0]}.beam is missing in {build.path}"
+        raise PackageError(Kind.INCOMPLETE, why, "build the release again")
 
 
 def _ebin(build: Build, name: str) -> str:

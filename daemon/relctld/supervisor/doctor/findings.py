@@ -241,7 +241,7 @@ MEANING: dict[Kind, Meaning] = {
         _WARNING, "Another version of relctl is installed than the one that runs.", "relctl daemon reexec"
     ),
     Kind.NOT_LOOKED_AT: Meaning(
-        _WARNING, "It could not be looked at in time, or at all.", "look whether its disk answers; ask again"
+        _WARNING, "It could not be looked at in time, or at all.", "mend what it says, or its disk; ask again"
     ),
 }
 

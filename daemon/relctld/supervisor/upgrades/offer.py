@@ -117,7 +117,7 @@ class Offers:
         running = await self._running(tree)
         version = wanted.version
         if wanted.tarball is None and version is None:
-            version = _before(tree, running)
+            version = _before(tree, running, self._managed.name)
         if version == running:
             return None
         received, contents = await self._receive(wanted, release.root) if wanted.tarball is not None else (None, None)
@@ -170,6 +170,9 @@ class Offers:
         survey = await self._node.survey()
         if survey.releases is None:
             raise RefusedError("busy", "an install that was ordered by somebody else is under way in the node")
+        if survey.elsewhere and not await self._work(_is_same_folder, tree.root / survey.elsewhere, tree.root):
+            why = f"its release_handler reads {survey.elsewhere}, and not the releases of {tree.root}"
+            raise NoHotWayError("impossible", why, "RELDIR in its environment says so, or releases_dir of sasl")
         running = survey.current
         restart = f"restart it first: relctl restart {self._managed.name}"
         if running and running != survey.permanent:
@@ -243,11 +246,15 @@ class Offers:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
 
 
-def _before(tree: Tree, running: str) -> str:
+def _is_same_folder(told: Path, root: Path) -> bool:
+    return told.resolve() == (root / "releases").resolve()
+
+
+def _before(tree: Tree, running: str, name: str) -> str:
     """The version to go back to: the latest that was permanent."""
     old = [entry.version for entry in tree.releases or () if entry.status == "old" and entry.version != running]
     if not old:
-        raise RefusedError("impossible", "no older version is known", "name one: relctl downgrade RELEASE VERSION")
+        raise RefusedError("impossible", "no older version is known", f"relctl versions {name} lists the versions")
     return old[0]
 
 

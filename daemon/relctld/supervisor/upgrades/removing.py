@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from relctld.beam.handler.replies import HandlerError
-from relctld.beam.layout import ReleaseError
+from relctld.beam.layout import NothingInstalled, ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.releases import read_releases, render_releases
 from relctld.beam.package.removal import belongings, installed, permanent, superfluous, way_back, without
@@ -59,6 +59,8 @@ async def remove_version(
         gone = await asyncio.get_running_loop().run_in_executor(tools.pool, work)
     except PackageError as error:
         raise RefusedError("impossible", str(error), error.hint) from error
+    except NothingInstalled as error:
+        raise RefusedError("impossible", str(error), f"relctl deploy {managed.name} TARBALL installs it") from error
     except (ReleaseError, UnknownUserError, EnvFileError) as error:
         raise RefusedError("impossible", str(error)) from error
     except OSError as error:

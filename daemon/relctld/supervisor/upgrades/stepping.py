@@ -17,7 +17,7 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.config import EnvFileError
 from relctld.core.probes import ProcessProbe, Verdict
-from relctld.core.state import Op
+from relctld.core.state import Op, State
 from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
 from relctld.host.users import UnknownUserError
@@ -76,7 +76,7 @@ class Stepping:
                 await self._wait_again(str(error))
                 continue
             except (OSError, ReleaseError, PackageError) as error:
-                await self._wait_again(f"its tree cannot be read: {error}")
+                await self._wait_again(f"its tree cannot be read: {in_words(error)}")
                 continue
             step = self._next(seen, node, self._loop.time())
             match step:
@@ -156,7 +156,7 @@ class Stepping:
         try:
             entered = await writing
         except OSError as error:
-            await self._wait_again(f"its journal cannot be written: {error}")
+            await self._wait_again(f"its journal cannot be written: {in_words(error)}")
             return
         if entered:
             if journal.phase is not Phase.SOAKING or journal.soak:
@@ -177,7 +177,7 @@ class Stepping:
             log.info("upgrade.again", release=self._managed.name, act=str(act), error=str(error))
             await self._wait_again(str(error))
         except _FAILURES as error:
-            await self._failed(act, str(error))
+            await self._failed(act, in_words(error))
 
     async def _failed(self, act: Act, why: str) -> None:
         log.warning("upgrade.failure", release=self._managed.name, act=str(act), error=why)
@@ -210,6 +210,8 @@ class Stepping:
                 found = await self._tools.ask(self._managed, probe, spec.health.timeout)
                 if found.verdict in (Verdict.WELL, Verdict.NO_LINK):
                     break
+                if self._managed.state.state is not State.RUNNING:
+                    return ()  # it ends: that is what is wrong
                 if not left:
                     return (f"it is not well: {found.detail}",)
                 await asyncio.sleep(min(spec.health.interval, AGAIN))
@@ -221,3 +223,10 @@ class Stepping:
 
     async def _work(self, function: Callable[..., T], *args: Any) -> T:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
+
+
+def in_words(error: Exception) -> str:
+    """Without the number that Python puts before an OSError's words."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -137,6 +137,15 @@ def test_a_module_that_was_cut_short(tmp_path: Path) -> None:
     refused(before, after, Kind.BAD_BEAM, "lib/web-1.1.0/ebin/web_srv.beam", "new.tar.gz", "no whole module")
 
 
+def test_an_application_that_is_not_what_it_says(tmp_path: Path) -> None:
+    old, new = versions()
+    before, app = install(tmp_path / "old", old), f"{new.ebin}/web.app"
+    new.files[app] = application("web", "1.0.0", ["web_app", "web_srv"])
+    refused(before, pack(tmp_path / "a.tar.gz", new.files), Kind.INCOMPLETE, f"{app} in", "is of version '1.0.0'")
+    new.files[app] = application("web", "1.1.0", ["web_app", "web_srv", "web_lost"])
+    refused(before, pack(tmp_path / "b.tar.gz", new.files), Kind.INCOMPLETE, f"{new.ebin}/web_lost.beam is missing")
+
+
 def test_no_sasl(tmp_path: Path) -> None:
     old, new = versions()
     new.files["releases/1.1.0/web.rel"] = rel("web", "1.1.0", {"kernel": "8.5.3", "stdlib": "4.2", "web": "1.1.0"})
