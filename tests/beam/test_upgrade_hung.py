@@ -77,6 +77,9 @@ def test_who_asked_is_answered_while_the_disk_of_the_journals_hangs(hooked: Stan
             _, error = asked.communicate(timeout=WITHIN)
             assert (asked.returncode, "pre_upgrade" in error) == (1, True), error
             assert hangs(hooked)
+            refused = hooked.daemon.relctl("daemon", "reexec", check=False, timeout=WITHIN)
+            assert (refused.returncode, "waits for a disk" in refused.stderr) == (1, True), refused.stderr
+            assert hooked.daemon.events()[-1]["event"] == "reexec-refused"
     hooked.untouched()
     code.write_text("0")
     hooked.upgrade("1.1.0").done()

@@ -1,4 +1,4 @@
-"""Under a kernel of its own: limits that are enforced, a node that asks for more, and a kernel that tells less.
+"""Under a kernel of its own: limits that are enforced, also late, a node that asks for more, a kernel that tells less.
 
 All of it in one machine, for each boot takes its time.
 """
@@ -49,11 +49,19 @@ def test_under_a_kernel_of_its_own() -> None:
         told = json.loads(said.splitlines()[-1])
     except ValueError:
         pytest.fail(said)
+    a_node_that_started_without_its_limits_got_them(told["memory"])
     limits_are_enforced(told["memory"])
     a_port_program_that_asks_for_too_much_memory_ends_alone(told["memory"])
     a_node_that_asks_for_too_much_is_told_as_oom_and_comes_back(told["memory"])
     assert told["linux"].startswith("6.1."), "since 6.15 it is known"
     how_a_vm_ended_that_nobody_watched_is_unknown(told["death unwatched"])
+
+
+def a_node_that_started_without_its_limits_got_them(seen: dict[str, Any]) -> None:
+    unlimited, found, pid = seen["late"]
+    assert "it is in no scope and has no limits" in unlimited
+    assert [detail.partition(":")[0] for detail in found] == [unlimited.partition(":")[0]]
+    assert seen["pids"][0] == pid, "as it is, not by a restart"
 
 
 def limits_are_enforced(seen: dict[str, Any]) -> None:

@@ -25,6 +25,12 @@ def kinds(host: Host, name: str) -> list[str]:
     return [kind for kind in told if kind in ("unlimited", "limited")]
 
 
+def doctor(host: Host, name: str) -> list[str]:
+    """Which limits of a release have no effect."""
+    told = [json.loads(line) for line in host.run("relctl", "--json", "doctor", name, check=False).splitlines()]
+    return [each["detail"] for each in told if each["finding"] == "limit-unenforced"]
+
+
 def by_hand(host: Host, program: str, *, delegate: str = "yes") -> object:
     """What a Python program prints that runs as a service beside relctld, with relctl's own modules."""
     said = host.run(
@@ -60,6 +66,12 @@ def test_limits_that_this_host_cannot_enforce_are_said_at_the_start_and_at_a_rel
     assert "no cgroup controller 'memory'" in warnings[0]
     assert json.loads(host.run("relctl", "--json", "reload"))["warnings"] == warnings
     assert warnings[0] in host.run("journalctl", "--no-pager", "-u", "relctld", "-o", "cat")
+    assert doctor(host, STRAY) == ["tasks_max has no effect: this host has no cgroup controller 'pids' (version 2)"]
+    host.run("sed", "-i", "s/^limits = { tasks_max = 300 }/#&/", CONFIG)
+    host.run("relctl", "reload")
+    assert doctor(host, STRAY) == []
+    host.run("sed", "-i", "s/^#limits/limits/", CONFIG)
+    host.run("relctl", "reload")
 
 
 def test_a_changed_limit_waits_for_the_next_vm(host: Host) -> None:
@@ -132,6 +144,7 @@ def test_a_node_starts_while_systemd_does_not_answer_and_has_its_limits_once_it_
         outside = [host.scope_of(before[name]["pid"]) for name in names]
         assert all(group.startswith(f"{name}.e") for name, group in zip(names, outside, strict=True))
         assert "without its limits" in host.run("relctl", "status", STRAY)
+        assert any(detail.startswith("it is in no scope") for detail in doctor(host, STRAY))
         if not adopted:
             assert host.daemon()["containment"] == "cgroup"
     wait_until(lambda: not any(host.status()[name]["unlimited"] for name in names), 60, 0.1, lambda: str(host.status()))
@@ -146,6 +159,7 @@ def test_a_node_starts_while_systemd_does_not_answer_and_has_its_limits_once_it_
     left = host.run("sh", "-c", BELOW)  # gates that were raised meanwhile
     assert not any(group in left for group in outside)
     assert host.daemon()["containment"] == "scope"
+    assert not any(detail.startswith("it is in no scope") for detail in doctor(host, STRAY))
     host.run("relctl", "stop", STRAY)
     assert not host.lives(now[STRAY])
     assert not host.lives(stray)

@@ -105,7 +105,10 @@ MEANING: dict[Note, tuple[str, str]] = {
         "by, version, before",
         "relctld is replaced in place by the installed code, which was tried; daemon-started follows.",
     ),
-    Note.REEXEC_REFUSED: ("by, error", "The installed code was tried and is not fit; relctld goes on as it was."),
+    Note.REEXEC_REFUSED: (
+        "by, error",
+        "The installed code was tried and is not fit, or a disk hangs; relctld goes on as it was.",
+    ),
     Note.CONFIG_RELOADED: ("by, added, removed, changed", "A changed config was applied."),
     Note.CONFIG_REFUSED: ("error", "The config on disk is bad; the last good one stays in force."),
     Note.STORE_DAMAGED: ("path, error", "The state store was damaged and set aside; wants start from the config."),

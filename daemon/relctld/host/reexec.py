@@ -9,6 +9,7 @@ What travels is {name: fd}, in RELCTLD_KEEP of the environment:
 Rule 1: a name is a promise that is looked at again: what does not fit is closed, and found anew as after kill -9.
 Rule 2: nothing else stays open: Python makes every fd close-on-exec.
 Rule 3: SIGTERM and SIGINT wait from `hold_signals` until the successor listens to them.
+Rule 4: execve(2) ends all other threads first. One that waits for a disk, beyond signals, would hold the whole process.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Final, NamedTuple, NoReturn
 
@@ -33,6 +35,7 @@ TRIAL: Final = "--reexec-trial"
 _VARIABLE: Final = "RELCTLD_KEEP"
 _HELD: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _LONGEST: Final = 500
+_LOOK_AGAIN: Final = 0.05
 
 
 class Tried(NamedTuple):
@@ -40,6 +43,26 @@ class Tried(NamedTuple):
 
     version: str
     error: str | None = None
+
+
+def is_held(seconds: float) -> bool:
+    """Whether a thread of ours waits in the kernel, beyond signals, for as long as that. Blocks."""
+    held, end = _waiting(), time.monotonic() + seconds
+    while held and time.monotonic() < end:
+        time.sleep(_LOOK_AGAIN)
+        held &= _waiting()
+    return bool(held)
+
+
+def _waiting() -> set[tuple[str, str]]:
+    """Our threads in such a wait, and how often each has waited before."""
+    found = set()
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/status", errors="replace") as file:
+            told = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+            if told["State"].startswith("D"):
+                found.add((thread, told["voluntary_ctxt_switches"]))
+    return found
 
 
 def try_out(run_dir: str, environ: Mapping[str, str], timeout: float, spawning: Spawning) -> Tried:

@@ -1,6 +1,7 @@
 """Re-exec, a planned crash with fds kept: the installed code is tried, then this process becomes it.
 
-Trial   a child of the new code loads config and store read-only and says ok; else nothing happens, and it is told
+Trial   a child of the new code loads config and store read-only and says ok, and no thread of ours waits for a disk;
+        else nothing happens, and it is told
 Quiet   launches, durable writes and those who only look are waited for, shortly; nothing is decided any more
 Kept    {name: fd} (`host.reexec`), operations.json; all else the successor reads as after kill -9
 """
@@ -28,6 +29,7 @@ from relctld.supervisor.vms import SPAWN
 log = structlog.get_logger()
 
 TRIAL_WITHIN: Final = 20.0
+_HELD_FOR: Final = 1.0
 _LAUNCHED_WITHIN: Final = 2.0
 _RECORDED_WITHIN: Final = 1.0
 _LOOKED_WITHIN: Final = 0.3
@@ -78,12 +80,9 @@ class Trial:
                 self._reaper.spawning,
             )
             if tried.error is not None:
-                self._history.report(None, Note.REEXEC_REFUSED, {"by": by, "error": tried.error})
-                raise RefusedError(
-                    "failed",
-                    f"the installed code is not fit: {tried.error}",
-                    f"relctld {__version__} goes on as it was; mend that, then ask again",
-                )
+                raise self._refused(by, f"the installed code is not fit: {tried.error}")
+            if await asyncio.get_running_loop().run_in_executor(self._errands, reexec.is_held, _HELD_FOR):
+                raise self._refused(by, "a thread of relctld waits for a disk that does not answer")
             if not self._go():
                 raise RefusedError("impossible", "relctld is stopping")
             fields = {"by": by, "version": tried.version, "before": __version__}
@@ -92,6 +91,10 @@ class Trial:
             self._under_way = False
         await asyncio.get_running_loop().create_future()  # for ever: our successor answers
         raise AssertionError
+
+    def _refused(self, by: str, why: str) -> RefusedError:
+        self._history.report(None, Note.REEXEC_REFUSED, {"by": by, "error": why})
+        return RefusedError("failed", why, f"relctld {__version__} goes on as it was; mend that, then ask again")
 
 
 async def become_quiet(shell: Shell, tasks: Tasks, server: Server) -> None:

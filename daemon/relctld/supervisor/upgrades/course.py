@@ -18,7 +18,7 @@ from relctld.supervisor.upgrades.ledger import Entry, Ledger, body_of, entry_of
 
 class Course:
     """Of one release. `folder`: its place in the run directory · `lock`: held by who launches it, or decides what a
-    launch brings · `is_left`: a former self left an upgrade, which nobody goes on with yet.
+    launch brings · `is_left`: a former self left an upgrade, and nobody has read it yet.
 
     Blocking, but for `begin`.
     """
@@ -47,7 +47,7 @@ class Course:
     def followed(self) -> Entry | None:
         """For a launch, under the lock: by what it goes; None where nothing is under way. Raises OSError."""
         if self.is_left:
-            self._entry = self.found()
+            self._entry, self.is_left = self.found(), False
         if self._entry is not None and self._is_astray:
             records.write_upgrade(self._folder, body_of(self._entry))
         return self._entry

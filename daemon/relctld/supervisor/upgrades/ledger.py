@@ -68,6 +68,15 @@ class Ledger:
         """The upgrade under way; a damaged journal counts as none. Raises OSError where it cannot be read."""
         return entry_of(self.read_file(_JOURNAL))
 
+    def begin(self, entry: Entry) -> None:
+        """Write the first of an upgrade: where it may not be durable, it is not there either. Raises OSError."""
+        try:
+            self.write(entry)
+        except OSError:
+            with contextlib.suppress(OSError):
+                (self.folder / _JOURNAL).unlink()
+            raise
+
     def write(self, entry: Entry) -> None:
         """Raises OSError: then nothing that it says may be done."""
         self.write_file(_JOURNAL, body_of(entry))

@@ -117,7 +117,7 @@ class Upgrades:
                 if offer.taken is not None:
                     await self._work(memory.remember, ledger, offer.taken)
                 entry = entry_of(managed, request_id, by[1], offer, args.get("soak_s"))
-                await self._work(ledger.write, entry)
+                await self._work(ledger.begin, entry)
             except OSError as error:
                 why = f"its journal cannot be written: {error}"
                 raise RefusedError("failed", why, "make room in state_dir") from error

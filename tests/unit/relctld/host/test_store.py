@@ -224,10 +224,8 @@ def test_a_blocked_writer_blocks_nobody_else(path: Path) -> None:
     async def work(desk: Desk) -> list[int]:
         with locked(path):
             assert desk.store.error is None
-            begun = time.monotonic()
             events = [desk.event(number) for number in range(5, 1005)]
             want = asyncio.ensure_future(desk.want("web", Want.UP))
-            assert time.monotonic() - begun < 0.5
             await asyncio.sleep(0.1)
             assert len(await asyncio.to_thread(desk.store.events)) == 5  # readers go on
             assert not want.done()

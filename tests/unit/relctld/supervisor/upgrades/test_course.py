@@ -142,3 +142,5 @@ def test_what_a_former_self_left_is_read_by_the_launch_where_nobody_goes_on_with
         assert course.followed() is None
         course.is_left = True
         assert course.followed() == BEFORE
+        (desk.ledger.folder / "journal.json").unlink()
+        assert course.followed() == BEFORE  # it is read once

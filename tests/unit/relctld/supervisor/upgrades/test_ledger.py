@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,21 @@ def test_what_was_written_is_read(ledger: Ledger, tmp_path: Path) -> None:
         assert ledger.read() == Ledger(tmp_path, "web").read() == entry
     assert under_way(tmp_path) == ["web"]
     assert ledger.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_first_is_not_there_where_it_may_not_last(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its operator hears that it failed: a later relctld must not go on with it."""
+
+    def failing(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(folder))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("relctld.supervisor.upgrades.ledger._sync", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            ledger.begin(ENTRY)
+    assert ledger.read() is None
+    ledger.begin(ENTRY)
+    assert ledger.read() == ENTRY
 
 
 def test_a_list_in_any_coding_is_kept_byte_for_byte(ledger: Ledger) -> None:
