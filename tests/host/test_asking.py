@@ -37,7 +37,7 @@ def test_a_disk_that_hangs_is_not_held_against_a_node(tmp_path: Path) -> None:
         pool = Hanging(1)
         managed = Managed(ReleaseSpec("web", tmp_path), ReleaseState("web"), tmp_path, tmp_path)
         asking = Asking(
-            launcher=Launcher(reaper, containment.choose(tmp_path), pool, {}, 1024),
+            launcher=Launcher(reaper, containment.choose(tmp_path), pool, {}, 1024, lambda _: ()),
             commands=Commands(reaper, pool, 1024),
             nodes=Nodes(pool, None, lambda _: None),  # type: ignore[arg-type]  # nothing is told here
             pool=pool,

@@ -38,6 +38,11 @@ DAEMON = {"LANG": "de_DE.UTF-8", "TZ": "Europe/Berlin", "NOTIFY_SOCKET": "/run/n
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+def own_root(spec: ReleaseSpec) -> list[Path]:
+    """No other release is there."""
+    return [spec.root]
+
+
 class NoThread(ThreadPoolExecutor):
     """A pool in which everything hangs."""
 
@@ -68,7 +73,7 @@ class Bench:
         spec = replace(self.spec, **changes)
 
         async def work(reaper: Reaper) -> tuple[ExitStatus, str]:
-            launcher = Launcher(reaper, self.held, self.pool, self.environ, 77)
+            launcher = Launcher(reaper, self.held, self.pool, self.environ, 77, own_root)
             try:
                 launch = await asyncio.to_thread(launcher.launch, spec, self.place, epoch)
                 ended: asyncio.Future[tuple[ExitStatus, str]] = asyncio.get_running_loop().create_future()
@@ -303,7 +308,7 @@ def test_a_log_disk_that_hangs_costs_one_worker_and_little_time(bench: Bench, mo
     times = []
 
     async def work(reaper: Reaper) -> None:
-        launcher = Launcher(reaper, bench.held, hangs, bench.environ, 77)
+        launcher = Launcher(reaper, bench.held, hangs, bench.environ, 77, own_root)
         for epoch in (1, 2, 3):
             begun = time.monotonic()
             launch = await asyncio.to_thread(launcher.launch, bench.spec, bench.place, epoch)

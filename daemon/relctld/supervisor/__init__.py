@@ -3,7 +3,7 @@
 Its life
     daemon      up, over, down
     ground      what must be right before anything runs
-    assembly    what the daemon is made of, and in which order
+    assembly    what the daemon is made of, and in which order; `front`: what of it is for those outside
     ending      told to stop, or to give way
     succession  re-exec, this side; `trial`: what the installed code says first
 What becomes of releases

@@ -1,11 +1,10 @@
-"""What the daemon is made of: everything is made here, once, each of what was made before it.
+"""What the daemon is made of: everything is made here and in `front`, once, each of what was made before it.
 
-Base         threads, signals, the reaper, containment, the history, the shell
-Keeping      what keeps releases: VMs, links, hooks, what is saved; upgrades
-Configured   what follows the config: which releases there are, their logs, who may ask for what, what is told
-Front        what operators meet
+Base      threads, signals, the reaper, containment, the history, the shell
+Keeping   what keeps releases: VMs, links, hooks, what is saved; upgrades
 
-Rule 1: nothing is half made. The one knot is `Shell.interpret`, for what an effect comes to is an event.
+Rule 1: nothing is half made. Where two need each other, that is tied at once, visibly: `Shell.interpret`, for what an
+        effect comes to is an event; `Launches.attend`, for an upgrade launches, and says what is launched.
 Rule 2: nothing acts on a release yet. That begins with `Roster.take_up`.
 Rule 3: the listeners of `Shell.stepped` are called in the order in which all this is made.
 """
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from relctld.control.doorkeeper import Doorkeeper
 from relctld.core.notes import Note
 from relctld.core.spec import ReleaseSpec
 from relctld.host import containment
@@ -25,33 +23,20 @@ from relctld.host.containment import Containment
 from relctld.host.reaper import Reaper
 from relctld.host.signals import Signals
 from relctld.host.systemd import Notifier
-from relctld.host.terminal import Terminals
 from relctld.host.workers import Workers
 from relctld.supervisor import surprises
-from relctld.supervisor.announcer import Announcer
 from relctld.supervisor.asking import Asking
-from relctld.supervisor.doctor.doctor import Doctor
-from relctld.supervisor.ending import Ending
 from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.ground import Ground
 from relctld.supervisor.history import History
-from relctld.supervisor.inforce import InForce, with_doubts
 from relctld.supervisor.interpreter import Interpreter
 from relctld.supervisor.latecomers import Latecomers
 from relctld.supervisor.launcher import Launcher
-from relctld.supervisor.loggers import Loggers
-from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.nodes.registry import Nodes
-from relctld.supervisor.overview import Overview
 from relctld.supervisor.parts import Parts
-from relctld.supervisor.reload import Reloader
-from relctld.supervisor.remote import Remotes
-from relctld.supervisor.roster import Roster
 from relctld.supervisor.saving import Saver
-from relctld.supervisor.services import Services
 from relctld.supervisor.shell import Shell
 from relctld.supervisor.standby import Standbys
-from relctld.supervisor.succession import Trial
 from relctld.supervisor.sweeps import Sweeps
 from relctld.supervisor.tasks import Tasks
 from relctld.supervisor.upgrades.registry import Upgrades
@@ -96,30 +81,6 @@ class Keeping:
     upgrades: Upgrades
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """What follows the config."""
-
-    in_force: InForce
-    logplan: LogPlan
-    loggers: Loggers
-    roster: Roster
-    overview: Overview
-    announcer: Announcer
-    doorkeeper: Doorkeeper
-    reloader: Reloader
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """What operators meet, and how they end or renew the daemon."""
-
-    remotes: Remotes
-    ending: Ending
-    trial: Trial
-    services: Services
-
-
 def make_base(ground: Ground) -> Base:
     """Raises OSError."""
     loop = asyncio.get_running_loop()
@@ -145,8 +106,8 @@ def make_base(ground: Ground) -> Base:
 def make_keeping(ground: Ground, base: Base) -> Keeping:
     """What effects are carried out by, and from now on are."""
     shell, tasks, reaper, history = base.shell, base.tasks, base.reaper, base.history
-    launcher = Launcher(reaper, base.containment, base.errands, ground.environ, ground.soft_nofile)
-    launcher.roots = partial(_roots_beside, shell)
+    roots = partial(_roots_beside, shell)
+    launcher = Launcher(reaper, base.containment, base.errands, ground.environ, ground.soft_nofile, roots)
     commands = Commands(reaper, base.pool, ground.soft_nofile)
     nodes = Nodes(base.pool, history, shell.post)
     standbys = Standbys(launcher, reaper, base.containment)
@@ -203,118 +164,6 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         run_hook=asking.upgrade_hook,
     )
     return Keeping(launcher, facts, nodes, standbys, asking, vms, saver, parts, upgrades)
-
-
-def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
-    """As the config says at the start; no release is taken up yet."""
-    config, shell, history, errands = ground.config, base.shell, base.history, base.errands
-    in_force = InForce(with_doubts(config, base.containment.unenforced), ground.error)
-    logplan = LogPlan(config.run_dir, history, base.scribe, shell.releases)
-    loggers = Loggers(
-        run_dir=config.run_dir,
-        reaper=base.reaper,
-        history=history,
-        plan=logplan,
-        pool=base.pool,
-        scribe=base.scribe,
-        releases=shell.releases,
-    )
-    roster = Roster(
-        run_dir=config.run_dir,
-        log_dir=config.log_dir,
-        shell=shell,
-        tasks=base.tasks,
-        vms=keeping.vms,
-        asking=keeping.asking,
-        store=ground.store,
-        scribe=base.scribe,
-        changed=logplan.plan,
-        kept=ground.kept,
-    )
-    roster.forgotten += [keeping.facts.forget, keeping.standbys.let_go]
-    shell.stepped += [keeping.standbys.stepped, logplan.stepped]
-    doorkeeper = Doorkeeper(config.access)
-    overview = Overview(
-        shell=shell,
-        facts=keeping.facts,
-        nodes=keeping.nodes,
-        upgrades=keeping.upgrades,
-        loggers=loggers,
-        containment=base.containment,
-        in_force=in_force,
-        doorkeeper=doorkeeper,
-        ground=ground,
-    )
-    announcer = Announcer(shell, base.notifier, errands, overview.look)
-    reloader = Reloader(
-        in_force=in_force,
-        run_dir=config.run_dir,
-        environ=ground.environ,
-        unenforced=base.containment.unenforced,
-        doorkeeper=doorkeeper,
-        roster=roster,
-        upgrades=keeping.upgrades,
-        tasks=base.tasks,
-        announcer=announcer,
-        notifier=base.notifier,
-        store=ground.store,
-        history=history,
-        shell=shell,
-        errands=errands,
-    )
-    return Configured(in_force, logplan, loggers, roster, overview, announcer, doorkeeper, reloader)
-
-
-def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configured) -> Front:
-    """None of it is open to anybody yet."""
-    config, shell, history, errands = ground.config, base.shell, base.history, base.errands
-    in_force, overview = configured.in_force, configured.overview
-    on_stop, under_systemd = (lambda: in_force.config.on_stop), base.notifier.active
-    ending = Ending(base.pool, base.reaper, on_stop, under_systemd=under_systemd)
-    trial = Trial(
-        run_dir=config.run_dir,
-        environ=ground.environ,
-        reaper=base.reaper,
-        history=history,
-        errands=errands,
-        go=ending.give_way,
-    )
-    remotes = Remotes(
-        shell=shell,
-        terminals=Terminals(base.reaper, errands),
-        history=history,
-        pool=errands,
-        run_dir=config.run_dir,
-        environ=ground.environ,
-        soft_nofile=ground.soft_nofile,
-    )
-    doctor = Doctor(
-        shell=shell,
-        nodes=keeping.nodes,
-        upgrades=keeping.upgrades,
-        launcher=keeping.launcher,
-        spawning=base.reaper.spawning,
-        describe=overview.daemon,
-        unenforced=base.containment.unenforced,
-        history=history,
-        pool=errands,
-    )
-    services = Services(
-        shell=shell,
-        overview=overview,
-        nodes=keeping.nodes,
-        logplan=configured.logplan,
-        store=ground.store,
-        errands=errands,
-        remotes=remotes,
-        upgrades=keeping.upgrades,
-        parts=keeping.parts,
-        doctor=doctor,
-        reloader=configured.reloader,
-        trial=trial,
-        ending=ending,
-    )
-    return Front(remotes, ending, trial, services)
 
 
 def tell_store_trouble(history: History, error: str | None) -> None:

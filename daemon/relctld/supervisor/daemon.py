@@ -1,6 +1,6 @@
 """The life of the daemon: it comes up, runs until it is told to stop, goes down with its nodes or without them.
 
-Up:   lock → store (`ground`) → all is made (`assembly`) → what a former self left → sockets → logger → READY
+Up:   lock → store (`ground`) → all is made (`assembly`, `front`) → what a former self left → sockets → logger → READY
 Down: STOPPING → nodes stopped, or left as they are → replies, store, sockets
 Over: re-exec (`succession`): quiet → records, store → this process becomes the installed code, and comes up again
 """
@@ -23,8 +23,9 @@ from relctld.core.events import Halted
 from relctld.core.notes import Note
 from relctld.core.spec import OnStop
 from relctld.host import allocator, reexec
-from relctld.supervisor.assembly import make_base, make_configured, make_front, make_keeping, tell_store_trouble
+from relctld.supervisor.assembly import make_base, make_keeping, tell_store_trouble
 from relctld.supervisor.door import Door
+from relctld.supervisor.front import make_configured, make_front
 from relctld.supervisor.ground import Ground
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.succession import Succession, become_quiet, leave_word, take_word

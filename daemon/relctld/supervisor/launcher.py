@@ -97,7 +97,11 @@ class Launch:
 
 
 class Launcher:
-    """Launches VMs. `environ` is the daemon's own environment, of which a VM gets only what is asked for."""
+    """Launches VMs. `environ` is the daemon's own environment, of which a VM gets only what is asked for.
+
+    `roots` are those of all releases of the same user: the newest epmd among them is started, as that user. Nobody's
+    tree is executed as somebody else.
+    """
 
     def __init__(
         self,
@@ -106,16 +110,15 @@ class Launcher:
         pool: Executor,
         environ: Mapping[str, str],
         soft_nofile: int,
+        roots: Callable[[ReleaseSpec], Iterable[Path]],
     ) -> None:
         self._reaper = reaper
         self._containment = containment
         self._pool = pool
         self._environ = environ
         self._soft_nofile = soft_nofile
+        self.roots = roots
         self._crash_folders: dict[Path, Future[None]] = {}
-        self.roots: Callable[[ReleaseSpec], Iterable[Path]] = lambda spec: (spec.root,)
-        """The roots of all releases of the same user, set by who knows them: the newest epmd among them is started,
-        as that user. Nobody's tree is executed as somebody else."""
         self.candidate: Callable[[ReleaseSpec, int], Candidate | None] = lambda _spec, _epoch: None
         """What the launch of an epoch starts though no file selects it, set by who knows of upgrades."""
         self.settle: Callable[[ReleaseSpec, Recipe], bool] = lambda _spec, _recipe: False
