@@ -11,13 +11,14 @@ from relctl.verb import parser_of
 
 
 class Words(NamedTuple):
-    """What may follow a verb. `names`: the releases too."""
+    """What may follow a verb. `names`: the releases too; `files`: paths."""
 
     verb: str
     summary: str
     flags: list[tuple[list[str], str]]
     choices: list[str]
     names: bool
+    files: bool
 
 
 def words() -> list[Words]:
@@ -27,8 +28,9 @@ def words() -> list[Words]:
         actions = parser_of(verb)._actions
         flags = [(list(action.option_strings), action.help or "") for action in actions if action.option_strings]
         choices = [str(choice) for action in actions if not action.option_strings for choice in action.choices or ()]
-        found.append(Words(verb.name, verb.summary, flags, choices, "RELEASE" in verb.usage))
-    return [*found, Words("help", "Show help for a verb", [], listed(), False)]
+        files = any(word in verb.usage for word in ("TARBALL", "DIR"))
+        found.append(Words(verb.name, verb.summary, flags, choices, "RELEASE" in verb.usage, files))
+    return [*found, Words("help", "Show help for a verb", [], listed(), names=False, files=False)]
 
 
 def script(shell: str) -> str:
@@ -52,7 +54,7 @@ _relctl() {{
         COMPREPLY=($(compgen -f -- "$word"))
         return
     fi
-    local words= names=
+    local words= names= files=
     case $verb in
         "") words="{top}" ;;
 {cases}
@@ -61,6 +63,10 @@ _relctl() {{
         words="$words $(relctl __names 2>/dev/null)"
     fi
     COMPREPLY=($(compgen -W "$words" -- "$word"))
+    if [[ -n $files && ${{#COMPREPLY[@]}} == 0 ]]; then
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=($(compgen -f -- "$word"))
+    fi
 }}
 complete -F _relctl relctl"""
 
@@ -69,7 +75,8 @@ def _bash(found: list[Words]) -> str:
     cases = []
     for verb in found:
         known = " ".join([*(flag for flags, _ in verb.flags for flag in flags), *verb.choices])
-        cases.append(f'        {verb.verb}) words="{known}"{" names=1" if verb.names else ""} ;;')
+        more = f"{' names=1' if verb.names else ''}{' files=1' if verb.files else ''}"
+        cases.append(f'        {verb.verb}) words="{known}"{more} ;;')
     top = " ".join([*(verb.verb for verb in found), "--socket", "--json", "--version", "--help"])
     return _BASH.format(top=top, cases="\n".join(cases))
 
@@ -90,6 +97,7 @@ _relctl() {{
         return
     fi
     local -a choices flags
+    local files=
     case $verb in
         "") choices=({top}) flags=(--socket --json --version --help) ;;
 {cases}
@@ -98,6 +106,7 @@ _relctl() {{
         compadd -- $flags
     else
         _describe -t words word choices
+        [[ -n $files ]] && _files
     fi
 }}
 if [[ $funcstack[1] == _relctl ]]; then _relctl "$@"; else compdef _relctl relctl; fi"""
@@ -108,7 +117,8 @@ def _zsh(found: list[Words]) -> str:
     for verb in found:
         flags = " ".join(flag for flags, _ in verb.flags for flag in flags)
         names = '${(f)"$(relctl __names 2>/dev/null)"}' if verb.names else ""
-        cases.append(f"        {verb.verb}) choices=({names or ' '.join(verb.choices)}) flags=({flags}) ;;")
+        more = " files=1" if verb.files else ""
+        cases.append(f"        {verb.verb}) choices=({names or ' '.join(verb.choices)}) flags=({flags}){more} ;;")
     top = " ".join(f"{verb.verb}:{_quoted(verb.summary)}" for verb in found)
     return _ZSH.format(top=top, cases="\n".join(cases))
 
@@ -125,6 +135,8 @@ def _fish(found: list[Words]) -> str:
         ]
         if verb.names:
             lines.append(f"complete -c relctl -n {_quoted(seen)} -a {_quoted('(relctl __names 2>/dev/null)')}")
+        if verb.files:
+            lines.append(f"complete -c relctl -n {_quoted(seen)} -F")
         if verb.choices:
             lines.append(f"complete -c relctl -n {_quoted(seen)} -a {_quoted(' '.join(verb.choices))}")
     return "\n".join(lines)

@@ -84,8 +84,10 @@ def state_note(release: Object) -> str:
         case "failed":
             dumped = (release.get("last_exit") or {}).get("cause") == "crash-dump"
             return f"{last or 'failed'}; see relctl {'crashes' if dumped else 'logs'} {clean(release.get('name'))}"
-        case "stopped" if release.get("want") == "up":
-            return f"wanted up: {last}" if last else "wanted up, not started yet"
+        case "stopped":
+            trouble = clean(release.get("health_detail") or "")
+            wanted = f"wanted up: {last or trouble}" if last or trouble else "wanted up, not started yet"
+            return wanted if release.get("want") == "up" else trouble
         case "starting" | "stopping" | "killing" if left is not None:
             return f"{state}, {duration(left)} left"
     return ""

@@ -15,13 +15,15 @@ from typing import NoReturn
 import structlog
 
 from relctld import __version__, failpoints
-from relctld.config import Config, ConfigError, default_config_path, keep_good, load, load_or_last_good
+from relctld.config import Access, Config, ConfigError, default_config_path, keep_good, load, load_or_last_good
+from relctld.control.access import look_up
 from relctld.control.sockets import LockedError
 from relctld.host import allocator, reexec
 from relctld.host.systemd import SYSTEMD_VARIABLES, take_listen_fds
 from relctld.supervisor import trial
 from relctld.supervisor.daemon import Daemon
 from relctld.supervisor.ground import Ground, prepare
+from relctld.supervisor.inforce import with_unknown_accounts
 from relctld.supervisor.log import Pen, configure
 from relctld.supervisor.succession import Succession
 
@@ -41,8 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.check:
             return _check(path)
         config, error = load_or_last_good(path, uid=os.geteuid(), environ=os.environ)
-    except ConfigError as problem:
-        print(f"relctld: {problem}", file=sys.stderr)
+    except ConfigError as bad:
+        for problem in bad.problems:
+            print(f"relctld: {problem}", file=sys.stderr)
+        if not path.exists():
+            print("relctld: hint: write it, [release.NAME] with a root, or name another with --config", file=sys.stderr)
         return 2
     return _run(config, error, kept, configure(verbose=arguments.verbose))
 
@@ -58,8 +63,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(path: Path) -> int:
-    config = load(path, uid=os.geteuid(), environ=os.environ)
-    for warning in config.warnings:
+    config = with_unknown_accounts(load(path, uid=os.geteuid(), environ=os.environ))
+    unknown = look_up(config.access).warnings if config.access != Access() else ()
+    for warning in (*config.warnings, *unknown):
         print(f"relctld: warning: {warning}", file=sys.stderr)
     count = len(config.releases)
     print(f"{config.path}: good, {count} release{'' if count == 1 else 's'}")

@@ -36,6 +36,7 @@ ONE_ASKED = {"test_upgrade_asked": "rapp", "test_upgrade_processes": "rapp"}
 ASKED_LATER = {
     "test_deploy": ("test_a_release_that_cannot_boot_is_switched", "test_what_operators_keep_in_the_root_stays"),
     "test_deploy_killed": ("test_undecided_and_both_dead_the_old_is_booted",),
+    "test_upgrade_hung": ("test_whenever_relctld_dies_in_that_launch_the_next_one_goes_by_what_it_went_by",),
     "test_heart": (
         "test_a_node_that_hangs_is_killed_by_it_and_started_by_relctld",
         "test_upgrades_and_restarts_from_inside",

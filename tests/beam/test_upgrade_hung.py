@@ -52,12 +52,17 @@ def hooked(journals: Path, hook: Path) -> Iterator[Stand]:
         yield stand
 
 
+def state_of(task: Path) -> str:
+    """Of a thread: a letter of proc(5)."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def hangs(stand: Stand) -> bool:
     """Whether a thread of relctld waits for a disk, beyond signals."""
     states = []
     for task in Path(f"/proc/{stand.daemon.pid}/task").iterdir():
         with contextlib.suppress(OSError):  # it ended
-            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+            states.append(state_of(task))
     return "D" in states
 
 
@@ -175,3 +180,35 @@ def test_a_vm_that_dies_while_a_journal_hangs_is_followed_at_once(
         if not ended["ok"]:
             assert "during the soak" in ended["why"]
             plain.untouched()
+
+
+AT = ("after-sweep", "before-gate", "after-place", "before-record", "after-record", "before-open",
+      "after-open", "after-opened", "after-state")  # fmt: skip
+
+
+def test_whenever_relctld_dies_in_that_launch_the_next_one_goes_by_what_it_went_by(
+    plain: Stand, journals: Path, tmp_path: Path
+) -> None:
+    """As soon as a VM was to be launched by the old word. Before that, what the disk says is as good."""
+    armed = tmp_path / "armed"
+    for point in AT:
+        plain.daemon.environ["RELCTL_FAILPOINT"] = f"{point}:1:{armed}"
+        with hanging(plain, journals, tmp_path / "hold", "upgrade", "committing"):
+            process, epoch = plain.daemon.process, plain.daemon.status("web")["epoch"]
+            assert process is not None
+            armed.touch()
+            plain.kill_vm()
+            leader = Path(f"/proc/{process.pid}")
+            wait_until(lambda leader=leader: state_of(leader) == "Z", WITHIN, what=point)
+            said = (plain.daemon.run_dir / "releases" / "web" / "upgrade.json").exists()
+        plain.daemon.kill()
+        armed.unlink()
+        del plain.daemon.environ["RELCTL_FAILPOINT"]
+        assert plain.journal["phase"] == "committing"
+        plain.reborn()
+        status = plain.is_at("1.0.0" if said else "1.1.0")
+        assert status["epoch"] in (epoch + 1, epoch + 2), point
+        assert plain.last()["ok"] is not said
+        if not said:
+            plain.restore()
+        plain.untouched()

@@ -7,6 +7,8 @@ import ctypes
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +55,14 @@ def public_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+def as_nobody() -> tuple[str, ...]:
+    """What stands before a command of Python's to make it one of `NOBODY`; skips where he cannot read the checkout."""
+    us = ("setpriv", f"--reuid={NOBODY.uid}", f"--regid={NOBODY.gid}", "--clear-groups")
+    if subprocess.run([*us, sys.executable, "-c", "import relctld.cli"], capture_output=True, check=False).returncode:
+        pytest.skip("another user cannot read this checkout")
+    return us
 
 
 def open_fds() -> set[int]:

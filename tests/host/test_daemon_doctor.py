@@ -13,7 +13,7 @@ import pytest
 from tests.fakes import fake
 from tests.faults.blocked import run
 from tests.faults.test_store import fill
-from tests.host.seam import need_root
+from tests.host.seam import NOBODY, as_nobody, need_root, public_folder
 from tests.running import Fleet, Relctld
 from tests.waiting import wait_until
 
@@ -109,3 +109,39 @@ def test_what_is_found_beside_the_trees_is_gone_when_it_is_mended(relctld: Fleet
     daemon.configure(table, {"log_dir": logs})
     daemon.relctl("reload")
     becomes(daemon, set(), *(finding for finding, _, _ in made | nearly))
+
+
+def test_what_is_mounted_read_only(relctld: Fleet, logs: Path, tmp_path: Path) -> None:
+    """By itself, on a file system that is written to elsewhere; the releases run on."""
+    root = tmp_path / "a"
+    daemon = relctld({"web": fake(root)}, {"log_dir": logs})
+    daemon.wait_for("web", state="running")
+    for path, severity in ((root, "warning"), (logs, "error")):
+        with ExitStack() as ends:
+            run("mount", "--bind", path, path)
+            ends.callback(run, "umount", "--lazy", path)
+            run("mount", "-o", "remount,bind,ro", path)
+            becomes(daemon, {("disk-read-only", None, severity)})
+            run("mount", "-o", "remount,bind,rw", path)
+            becomes(daemon, set(), "disk-read-only")
+    assert daemon.status("web")["epoch"] == 1
+
+
+def test_limits_that_this_host_cannot_enforce() -> None:
+    """A relctld of an ordinary user: it has no controllers for its nodes, and no more files to give than it has."""
+    need_root("setpriv")
+    us = ("prlimit", "--nofile=2048:2048", *as_nobody())
+    with public_folder() as folder, Fleet(folder) as relctld:
+        wanted = {"memory_max": "1GiB", "nofile": 5000}
+        daemon = relctld({"web": fake(folder / "a", limits=wanted)}, wrap=us, start=False)
+        for path in (daemon.run_dir, daemon.folder):
+            os.chown(path, NOBODY.uid, NOBODY.gid)
+        daemon.start()
+        daemon.wait_for("web", state="running")
+        told = daemon.ask("doctor-fix", {"names": ["web"]})["findings"]
+        unenforced = [each for each in told if each["finding"] == "limit-unenforced"]
+        assert [each["detail"].split()[0] for each in unenforced] == ["memory_max", "nofile"]
+        assert not any(each["fixable"] for each in unenforced)
+        daemon.configure({"web": fake(folder / "a", limits={"nofile": 2048})})
+        daemon.relctl("reload")
+        becomes(daemon, set(), "limit-unenforced")

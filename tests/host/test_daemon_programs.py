@@ -11,13 +11,13 @@ import pytest
 
 import relctld as package
 from tests.fakes import fake
+from tests.host.seam import NOBODY, as_nobody, public_folder
 from tests.running import Fleet, alive, need_root, toml
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.host
 
 BIN = Path(sys.executable).parent
-NOBODY = 65534
 
 
 def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -126,28 +126,23 @@ def test_the_log_is_json_lines_and_says_who_asked(relctld: Fleet, tmp_path: Path
     assert asked["by"]
 
 
-def test_a_daemon_of_an_ordinary_user(relctld: Fleet, tmp_path: Path) -> None:
+def test_a_daemon_of_an_ordinary_user() -> None:
     """Without cgroups of its own: what a VM leaves is found by its mark."""
     need_root()
-    us = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    if run(*us, sys.executable, "-c", "import relctld.cli").returncode:
-        pytest.skip("another user cannot read this checkout")
-    daemon = relctld({"web": fake(tmp_path / "web", "child", "double")}, wrap=us, start=False)
-    for path in (daemon.run_dir, daemon.folder, tmp_path):
-        os.chown(path, NOBODY, NOBODY)
-    for path in tmp_path.parents:
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(path.stat().st_mode | 0o055)
-    daemon.start()
-    pid = daemon.wait_for("web", state="running")["pid"]
-    os.kill(pid, signal.SIGKILL)
-    now = daemon.wait_for("web", state="running", epoch=2)
-    assert Path(f"/proc/{now['pid']}").stat().st_uid == NOBODY
-    daemon.kill()
-    daemon.start()
-    assert daemon.status("web")["pid"] == now["pid"]
-    assert daemon.stop() == 0
-    wait_until(lambda: not Path(f"/proc/{now['pid']}").exists(), what="the node's end")
+    with public_folder() as folder, Fleet(folder) as relctld:
+        daemon = relctld({"web": fake(folder / "web", "child", "double")}, wrap=as_nobody(), start=False)
+        for path in (daemon.run_dir, daemon.folder):
+            os.chown(path, NOBODY.uid, NOBODY.gid)
+        daemon.start()
+        pid = daemon.wait_for("web", state="running")["pid"]
+        os.kill(pid, signal.SIGKILL)
+        now = daemon.wait_for("web", state="running", epoch=2)
+        assert Path(f"/proc/{now['pid']}").stat().st_uid == NOBODY.uid
+        daemon.kill()
+        daemon.start()
+        assert daemon.status("web")["pid"] == now["pid"]
+        assert daemon.stop() == 0
+        wait_until(lambda: not Path(f"/proc/{now['pid']}").exists(), what="the node's end")
 
 
 def test_a_stderr_that_breaks_does_not_stop_supervision(relctld: Fleet, tmp_path: Path) -> None:

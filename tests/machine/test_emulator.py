@@ -13,6 +13,7 @@ from relctld.core.emulator import after_failure, launches, next_step
 from relctld.core.transaction import (
     Act,
     Disk,
+    Enter,
     Finish,
     Install,
     Journal,
@@ -190,7 +191,15 @@ class World:
         assert self.journal.phase is Phase.COMMITTING or self.selects == decided or self.journal.phase is Phase.CLEANING
 
 
-BLOWS = ("killed before", "killed after", "vm dies", "restarts itself", "gone", "host reboots", "run directory lost")
+BLOWS = ("killed before", "killed after", "vm dies", "dies while written", "restarts itself", "gone", "host reboots",
+         "run directory lost")  # fmt: skip
+
+
+def _stands(world: World, journal: Journal, before: int) -> bool:
+    """As `Renewal._may_enter` says, when the VM of the epoch `before` was followed by another meanwhile."""
+    if journal.phase is Phase.RESTARTING and world.journal.phase is Phase.SWITCHING:
+        return not (world.epoch == world.journal.epoch + 1 and journal.epoch == world.journal.epoch)
+    return journal.phase not in (Phase.SWITCHING, Phase.COMMITTING) or journal.epoch == world.epoch != before
 
 
 def run(world: World, blow: str | None = None, at: int = -1) -> Finish:
@@ -201,8 +210,14 @@ def run(world: World, blow: str | None = None, at: int = -1) -> Finish:
             if blow == "killed before":
                 world.findings = None
                 continue
-            strike(world, blow or "")
-            step = world.step()
+            if blow == "dies while written" and isinstance(step, Enter):
+                before = world.epoch
+                world.boot()  # by the journal before
+                if not _stands(world, step.journal, before):
+                    continue
+            else:
+                strike(world, blow or "")
+                step = world.step()
         if end := follow(world, step):
             return end
         if count == at and blow == "killed after":

@@ -207,7 +207,7 @@ class World:
         assert self.journal.phase is not Phase.COMMITTING or self.unpacked, "decided for what is not there"
 
 
-BLOWS = ("killed before", "killed after", "vm dies", "restarts itself", "gone", "host reboots")
+BLOWS = ("killed before", "killed after", "vm dies", "dies while written", "restarts itself", "gone", "host reboots")
 
 
 def run(world: World, blow: str | None = None, at: int = -1) -> Finish:
@@ -218,8 +218,13 @@ def run(world: World, blow: str | None = None, at: int = -1) -> Finish:
             if blow == "killed before":
                 world.findings = None  # what was seen dies with the daemon, what was ordered not
                 continue
-            _strike(world, blow or "")
-            step = world.step()
+            if blow == "dies while written" and isinstance(step, Enter):
+                world.boot()  # by the journal before
+                if step.journal.phase is Phase.COMMITTING:
+                    continue  # it does not stand any more (`Stepping._may_enter`)
+            else:
+                _strike(world, blow or "")
+                step = world.step()
         if end := follow(world, step):
             return end
         if count == at and blow == "killed after":

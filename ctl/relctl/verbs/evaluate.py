@@ -9,6 +9,7 @@ from relctl.errors import CannotError, TimeUpError, UsageError
 from relctl.render import clean, duration
 from relctl.values import duration as duration_of
 from relctl.verb import EXIT_DONE, EXIT_FAILED, Call, Parser, Verb
+from relctld.wire.messages import MOST_PATIENCE
 
 _PATIENCE: Final = 60.0
 _MORE: Final = 5.0
@@ -40,10 +41,8 @@ def _rpc_arguments(parser: Parser) -> None:
 
 def _eval(call: Call) -> int:
     options = call.options
-    if options.release is None or options.text is None:
-        raise _missing(call, "release" if options.release is None else "expression")
+    _need(call, release="no release named", text="no expression given")
     text = sys.stdin.read() if options.text == "-" else options.text
-    call.names = [options.release]
     if not text.strip():
         raise UsageError("the expression is empty", "relctl help eval")
     language = "erlang" if options.erlang else "elixir" if options.elixir else "auto"
@@ -52,20 +51,23 @@ def _eval(call: Call) -> int:
 
 def _rpc(call: Call) -> int:
     options = call.options
-    for what in ("release", "module", "function"):
-        if getattr(options, what) is None:
-            raise _missing(call, what)
+    _need(call, release="no release named", module="no module named", function="no function named")
     return _ask(call, {"module": options.module, "function": options.function, "args": options.args})
 
 
-def _missing(call: Call, what: str) -> UsageError:
-    call.names = [call.options.release] if call.options.release else []
-    return UsageError(f"no {what} named" if what != "expression" else "no expression given", f"relctl help {call.verb}")
+def _need(call: Call, **arguments: str) -> None:
+    """Each argument, and what is to be said where it is missing; that the time is one that a node can be given."""
+    options, help = call.options, f"relctl help {call.verb}"
+    call.names = [options.release] if options.release else []
+    for name, missing in arguments.items():
+        if getattr(options, name) is None:
+            raise UsageError(missing, help)
+    if not 0 < options.timeout <= MOST_PATIENCE:
+        raise UsageError(f"--timeout is more than nothing, and at most {duration(MOST_PATIENCE)}", help)
 
 
 def _ask(call: Call, what: dict[str, Any]) -> int:
     release, seconds = call.options.release, call.options.timeout
-    call.names = [release]
     args = {"release": release, "timeout_s": seconds, **what}
     with Client(call.address()) as client:
         try:

@@ -11,6 +11,7 @@ from relctl.plan import configuration_lines, plan_lines, version_lines
 from relctl.render import Object, clean, duration, plural
 from relctl.values import duration as duration_of
 from relctl.verb import EXIT_DONE, Call, Parser, Verb
+from relctld.wire.messages import MOST_SOAK
 
 
 def _upgrade_arguments(parser: Parser) -> None:
@@ -58,6 +59,8 @@ def _upgrade(call: Call) -> int:
         )
         args |= {"tarball": absolute(options.what)} if is_path else {"version": options.what}
     if options.soak is not None:
+        if options.soak > MOST_SOAK:
+            raise UsageError(f"--soak is at most {duration(MOST_SOAK)}", f"relctl help {call.verb}")
         args["soak_s"] = options.soak
     if getattr(options, "sha256", None) is not None:
         args["sha256"] = options.sha256

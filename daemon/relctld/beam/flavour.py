@@ -70,18 +70,21 @@ def inspect(
     `wanted` and `name` (the release's own) narrow the choice. `version` is the one to start, which no file need
     select; None: that which the files select. `env` is the environment that the VM will get:
     the scripts obey its RELEASE_*, RELX_* and ERL_* variables. `scratch` is a directory that the node's user
-    can write (`launch`). Raises one of the ReleaseErrors; each message begins "cannot launch ROOT".
+    can write (`launch`). Raises one of the ReleaseErrors; each message names ROOT.
     """
     root = Path(os.path.abspath(root))
     try:
         found = entries(root)
         if not found:
-            missing = NotARelease("not a directory") if is_file(root) else NothingInstalled("nothing installed")
-            raise missing
+            if is_file(root):
+                raise NotARelease("not a directory")
+            raise NothingInstalled("missing or empty")
         flavour, tree = _choose(root, wanted, name) if version is None else _chosen(root, wanted, name, version)
         return LAUNCH[flavour](Tree(root, tree.name, tree.script, env, scratch, version))
-    except (AmbiguousRelease, DamagedRelease, NotARelease, NothingInstalled) as error:
-        raise type(error)(f"cannot launch {root}: {error}") from error
+    except NothingInstalled as error:
+        raise NothingInstalled(f"nothing installed: {root} is {error}") from error
+    except (AmbiguousRelease, DamagedRelease, NotARelease) as error:
+        raise type(error)(f"{root}: {error}") from error
 
 
 def _choose(root: Path, wanted: Flavour | None, name: str | None) -> tuple[Flavour, Tree]:

@@ -80,9 +80,6 @@ def command(flavour: Flavour, folder: Path, hybrid: str, argv: tuple[str, ...]) 
     if flavour is not Flavour.PLAIN or not hybrid:
         return argv
     boot, config = _files(folder, hybrid)
-    if "-config" not in argv:  # the target has none; what the old applications are configured with is in the hybrid's
-        at = argv.index("-boot") + 2
-        argv = (*argv[:at], "-config", "", *argv[at:])
     given = {"-boot": str(boot), "-config": str(config.with_suffix(""))}
     return tuple(given.get(before, word) for before, word in zip(("", *argv), argv, strict=False))
 

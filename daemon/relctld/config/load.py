@@ -48,6 +48,9 @@ def assemble(sources: tuple[Source, ...], *, uid: int, environ: Mapping[str, str
 
 def toml(source: Source, notes: Notes) -> dict[str, Any]:
     """The data of a file; empty if it is not TOML."""
+    if source.text.startswith("\ufeff"):
+        notes.problem(Place(source.path), "", "begins with a byte order mark: save it as UTF-8 without one")
+        return {}
     try:
         return tomli.loads(source.text)
     except (ValueError, RecursionError) as error:

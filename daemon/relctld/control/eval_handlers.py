@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from relctld.control.server import RefusedError
+from relctld.wire.messages import MOST_PATIENCE
 
 LANGUAGES = ("auto", "erlang", "elixir")
 
 _LONGEST = 256 << 10
 _LONGEST_NAME = 255
-_MOST_SECONDS = 3600.0
 
 Evaluate = Callable[[str, str, str, dict[str, Any], float, str], Awaitable[dict[str, Any]]]
 """(release, op, language, the text or the call, seconds, by) -> the reply. Raises RefusedError."""
@@ -18,8 +18,8 @@ Evaluate = Callable[[str, str, str, dict[str, Any], float, str], Awaitable[dict[
 async def evaluate(evaluate: Evaluate, op: str, name: str, args: dict[str, Any], by: str) -> dict[str, Any]:
     """The reply tells what was printed and the value, or the error that it was."""
     seconds = args.get("timeout_s", 60.0)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _MOST_SECONDS:
-        raise RefusedError("usage", f"timeout_s is a number of seconds up to {_MOST_SECONDS:g}")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MOST_PATIENCE:
+        raise RefusedError("usage", f"timeout_s is a number of seconds up to {MOST_PATIENCE:g}")
     language = args.get("language", "auto")
     if language not in LANGUAGES:
         raise RefusedError("usage", f"language is one of {', '.join(LANGUAGES)}")

@@ -167,9 +167,17 @@ class Handlers:
         names = self._named(args, known_only=False)
         try:
             events = await self._services.events(names, since, after, limit)
+            if not events and not after:
+                await self._check_history(names)
         except OSError as error:
             raise RefusedError("failed", f"the history cannot be read: {error}") from None
         return {"events": events, "last": events[-1]["seq"] if events else after}
+
+    async def _check_history(self, names: list[str]) -> None:
+        """A release that is gone has its history still; one that never was is a slip of the pen."""
+        for name in set(names).difference(self._services.names()):
+            if not await self._services.events([name], "", 0, 1):
+                self._check([name])
 
     async def _crashes(self, args: dict[str, Any]) -> dict[str, Any]:
         name = self._one_name(args)

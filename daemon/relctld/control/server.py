@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import zmq
 
-from relctld.control.access import Peer
+from relctld.control.access import NEEDS, Peer
 from relctld.control.doorkeeper import Doorkeeper
 from relctld.control.operations import LOST, Key, Operation, Operations
 from relctld.failpoints import Failpoint, reach
@@ -143,9 +143,7 @@ class Server:
                 self._reply(path, encode_reply(Reply(error.id, problem=Problem("usage", str(error)))))
             return
         if peer is None or not self._doorkeeper.allows(peer, request.op):
-            who = f"uid {peer.uid}" if peer else "somebody unknown"
-            why = Problem("denied", f"{who} may not ask for {request.op}", "see [daemon.access] in relctld.toml")
-            self._reply(path, encode_reply(Reply(request.id, problem=why)))
+            self._reply(path, encode_reply(Reply(request.id, problem=_denied(peer, request.op))))
             return
         self._begin(path, request, peer)
 
@@ -219,6 +217,13 @@ class Server:
             self._events.setsockopt(zmq.UNSUBSCRIBE, body[1:])
         elif body[:1] == b"\x01" and len(body) <= _LONGEST_TOPIC and peer and self._doorkeeper.allows(peer, "events"):
             self._events.setsockopt(zmq.SUBSCRIBE, body[1:])
+
+
+def _denied(peer: Peer | None, op: str) -> Problem:
+    who = f"uid {peer.uid}" if peer else "somebody unknown"
+    level = NEEDS[op].name.lower()
+    hint = f"see [daemon.access] in relctld.toml: it takes {level}; who is new in a group has it from the next login on"
+    return Problem("denied", f"{who} may not ask for {op}", hint)
 
 
 def _number(endpoint: "zmq.Socket[bytes]", option: int) -> int:

@@ -4,10 +4,10 @@ import re
 from typing import Any, Protocol
 
 from relctld.control.server import RefusedError, SendProgress
+from relctld.wire.messages import MOST_SOAK
 
 _LONGEST_PATH = 4096
 _LONGEST_VERSION = 128
-_MOST_SECONDS = 7 * 86400.0
 
 
 class Upgrades(Protocol):
@@ -45,10 +45,8 @@ async def upgrade(
     if digest is not None and not re.fullmatch(r"[0-9A-Fa-f]{64}", digest):
         raise RefusedError("usage", "sha256 is 64 hexadecimal digits")
     soak = args.get("soak_s")
-    if soak is not None and (
-        isinstance(soak, bool) or not isinstance(soak, int | float) or not 0 <= soak <= _MOST_SECONDS
-    ):
-        raise RefusedError("usage", f"soak_s is a number of seconds up to {_MOST_SECONDS:g}")
+    if soak is not None and (isinstance(soak, bool) or not isinstance(soak, int | float) or not 0 <= soak <= MOST_SOAK):
+        raise RefusedError("usage", f"soak_s is a number of seconds up to {MOST_SOAK:g}")
     checked = {
         "tarball": tarball,
         "version": version,

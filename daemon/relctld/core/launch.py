@@ -145,7 +145,8 @@ def spawn_failed(t: Turn, event: SpawnFailed) -> bool:
     if t.state.state is not State.STARTING:
         launch_ended(t, event.reason, event.at, event.chance)
     elif event.nothing_installed:
-        why = Refused("impossible", f"nothing installed: {event.reason}", "install the release into its root first")
+        hint = f"relctl deploy {t.state.name} TARBALL installs it"
+        why = Refused("impossible", f"nothing installed: {event.reason}", hint)
         settle(t, waiting(t.state, *STARTS), why)
         rest(t, State.STOPPED)
         t.report(Note.STOPPED, why=f"nothing installed: {event.reason}")

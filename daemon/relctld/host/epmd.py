@@ -12,20 +12,17 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from relctld.failpoints import Failpoint, reach
 from relctld.host.gate import Identity
+from relctld.host.reaper import Spawning
 
 DEFAULT_PORT = 4369
 UNITS = ("epmd.service", "relctl-epmd.service")
 
 _NAMES_REQ = b"\x00\x01n"  # length, NAMES_REQ (erts, distribution protocol, "EPMD protocol")
 _ANSWER_WITHIN = 5.0
-
-Spawning = Callable[[], AbstractContextManager[object]]
-"""`Reaper.spawning`: a child that is waited for here is nobody else's to reap."""
 
 
 class EpmdError(Exception):

@@ -16,6 +16,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from relctld.core.state import UNKNOWN_STATUS, ExitStatus
 from relctld.failpoints import Failpoint, reach
@@ -27,6 +28,9 @@ OnExit = Callable[[ExitStatus, str], None]
 
 Claim = Callable[[int], object]
 """Says that this pid will be watched, or abandoned: nobody else reaps it until then."""
+
+Spawning = Callable[[], AbstractContextManager[object]]
+"""`Reaper.spawning`: a child that is waited for here is nobody else's to reap."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _REAPED_WITHIN = 1.0

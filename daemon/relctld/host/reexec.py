@@ -24,7 +24,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Final, NamedTuple, NoReturn
 
 from relctld.failpoints import Failpoint, reach
-from relctld.host.systemd import Spawning, without_systemd
+from relctld.host.reaper import Spawning
+from relctld.host.systemd import without_systemd
 
 TRIAL: Final = "--reexec-trial"
 """The option by which the installed code is tried: it takes the run directory, which must be the same."""

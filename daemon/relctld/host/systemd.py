@@ -21,10 +21,12 @@ import subprocess
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, MutableMapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from relctld.host.reaper import Spawning
 
 # In a child's environment they would make it talk to systemd in our name. A re-exec of relctld needs them.
 SYSTEMD_VARIABLES: Final = (
@@ -39,8 +41,6 @@ SYSTEMD_VARIABLES: Final = (
     "MANAGERPID",
     "SYSTEMD_EXEC_PID",
 )
-Spawning = Callable[[], AbstractContextManager[object]]
-"""`Reaper.spawning`: a child that is waited for here is nobody else's to reap."""
 
 _LISTEN_FDS_START: Final = 3
 _NO_ROOM: Final = frozenset(

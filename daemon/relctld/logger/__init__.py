@@ -30,5 +30,5 @@ same lock).
     journal.py   what was logged, sent to systemd's journal
     pool.py      threads on demand
     kernel.py    FIFOs and the few system calls that `os` lacks
-    report.py    one JSON line on stderr, sd_notify
+    report.py    one line on stderr, sd_notify
 """

@@ -1,4 +1,4 @@
-"""What the logger says of itself: one JSON line on stderr per event, and READY=1 to systemd.
+"""What the logger says of itself: one line on stderr per event, JSON but on a terminal, and READY=1 to systemd.
 
 Never waits: stderr may be a pipe to a daemon that is frozen. Rate-limited per release and event.
 """
@@ -28,14 +28,22 @@ def say(level: str, event: str, release: str | None = None, error: str | None = 
     if level != "info" and now - _last.get((event, release), -_EVERY) < _EVERY:
         return
     _last[event, release] = now
-    line = {"at": utc(wall()), "level": level, "event": event, "release": release, "error": error}
+    data = line(os.isatty(2), utc(wall()), level, event, release, error)
     poll = select.poll()
     poll.register(2, select.POLLOUT)
     try:
         if poll.poll(0):  # a pipe that polls writable takes 4096 bytes without waiting
-            os.write(2, json.dumps(line).encode()[:4000] + b"\n")
+            os.write(2, data.encode("utf-8", "backslashreplace")[:4000] + b"\n")
     except OSError:
         pass  # nobody is left to hear it
+
+
+def line(terminal: bool, at: str, level: str, event: str, release: str | None, error: str | None) -> str:
+    """An event as a line: for people on a terminal, else a JSON object."""
+    if not terminal:
+        return json.dumps({"at": at, "level": level, "event": event, "release": release, "error": error})
+    facts = "".join(f" {key}={value}" for key, value in (("release", release), ("error", error)) if value is not None)
+    return f"{at} [{level:<9}] logger: {event}{facts}"
 
 
 def notify(state: str) -> None:

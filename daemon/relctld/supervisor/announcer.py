@@ -93,10 +93,10 @@ class Announcer:
 
     def _say_status(self) -> None:
         self._status_due = False
-        self._notifier.status(in_numbers(m.state.state for m in self._shell.releases.values()))
+        self._notifier.status(_in_numbers(m.state.state for m in self._shell.releases.values()))
 
 
-def in_numbers(states: Iterable[State]) -> str:
+def _in_numbers(states: Iterable[State]) -> str:
     """`3 running, 1 failed`: the states in the order of `State`, those that none is in left out."""
     counts = Counter(states)
     return ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "no releases"

@@ -34,9 +34,9 @@ from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.ending import Ending
 from relctld.supervisor.facts import FactFinder
 from relctld.supervisor.ground import Ground
+from relctld.supervisor.history import History
 from relctld.supervisor.inforce import InForce, with_doubts
 from relctld.supervisor.interpreter import Interpreter
-from relctld.supervisor.journal import Journal
 from relctld.supervisor.latecomers import Latecomers
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.loggers import Loggers
@@ -76,7 +76,7 @@ class Base:
     signals: Signals
     reaper: Reaper
     containment: Containment
-    journal: Journal
+    history: History
     shell: Shell
     tasks: Tasks
 
@@ -125,7 +125,7 @@ def make_base(ground: Ground) -> Base:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: surprises.tell(context))
     signals = Signals(loop)
-    journal = Journal(ground.store)
+    history = History(ground.store)
     base = Base(
         pool=Workers(_WORKERS, "worker"),
         errands=Workers(_ERRANDS, "errand"),
@@ -134,21 +134,21 @@ def make_base(ground: Ground) -> Base:
         signals=signals,
         reaper=Reaper(loop, signals),
         containment=containment.choose(ground.config.run_dir),
-        journal=journal,
+        history=history,
         shell=Shell(),
         tasks=Tasks(),
     )
-    ground.store.start(loop, partial(tell_store_trouble, journal))
+    ground.store.start(loop, partial(tell_store_trouble, history))
     return base
 
 
 def make_keeping(ground: Ground, base: Base) -> Keeping:
     """What effects are carried out by, and from now on are."""
-    shell, tasks, reaper, journal = base.shell, base.tasks, base.reaper, base.journal
+    shell, tasks, reaper, history = base.shell, base.tasks, base.reaper, base.history
     launcher = Launcher(reaper, base.containment, base.errands, ground.environ, ground.soft_nofile)
     launcher.roots = partial(_roots_beside, shell)
     commands = Commands(reaper, base.pool, ground.soft_nofile)
-    nodes = Nodes(base.pool, journal, shell.post)
+    nodes = Nodes(base.pool, history, shell.post)
     standbys = Standbys(launcher, reaper, base.containment)
     asking = Asking(launcher=launcher, commands=commands, nodes=nodes, pool=base.pool, releases=shell.releases)
     vms = Vms(
@@ -158,7 +158,7 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         containment=base.containment,
         launcher=launcher,
         standbys=standbys,
-        latecomers=Latecomers(base.containment, journal, base.errands, tasks),
+        latecomers=Latecomers(base.containment, history, base.errands, tasks),
         nodes=nodes,
         pool=base.pool,
     )
@@ -172,7 +172,7 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         asking=asking,
         saver=saver,
         containment=base.containment,
-        journal=journal,
+        history=history,
         answer=parts.answer,
     )
     shell.interpret = interpreter.carry_out
@@ -186,7 +186,7 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         nodes=nodes,
         commands=commands,
         parts=parts,
-        history=journal,
+        history=history,
         run_hook=asking.upgrade_hook,
         ask=asking.ask,
         save=saver.save,
@@ -199,7 +199,7 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
         runner=runner,
         shell=shell,
         nodes=nodes,
-        history=journal,
+        history=history,
         run_hook=asking.upgrade_hook,
     )
     return Keeping(launcher, facts, nodes, standbys, asking, vms, saver, parts, upgrades)
@@ -207,13 +207,13 @@ def make_keeping(ground: Ground, base: Base) -> Keeping:
 
 def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
     """As the config says at the start; no release is taken up yet."""
-    config, shell, journal, errands = ground.config, base.shell, base.journal, base.errands
+    config, shell, history, errands = ground.config, base.shell, base.history, base.errands
     in_force = InForce(with_doubts(config, base.containment.unenforced), ground.error)
-    logplan = LogPlan(config.run_dir, journal, base.scribe, shell.releases)
+    logplan = LogPlan(config.run_dir, history, base.scribe, shell.releases)
     loggers = Loggers(
         run_dir=config.run_dir,
         reaper=base.reaper,
-        journal=journal,
+        history=history,
         plan=logplan,
         pool=base.pool,
         scribe=base.scribe,
@@ -233,6 +233,7 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
     )
     roster.forgotten += [keeping.facts.forget, keeping.standbys.let_go]
     shell.stepped += [keeping.standbys.stepped, logplan.stepped]
+    doorkeeper = Doorkeeper(config.access)
     overview = Overview(
         shell=shell,
         facts=keeping.facts,
@@ -241,10 +242,10 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         loggers=loggers,
         containment=base.containment,
         in_force=in_force,
+        doorkeeper=doorkeeper,
         ground=ground,
     )
     announcer = Announcer(shell, base.notifier, errands, overview.look)
-    doorkeeper = Doorkeeper(config.access)
     reloader = Reloader(
         in_force=in_force,
         run_dir=config.run_dir,
@@ -257,7 +258,7 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
         announcer=announcer,
         notifier=base.notifier,
         store=ground.store,
-        journal=journal,
+        history=history,
         shell=shell,
         errands=errands,
     )
@@ -266,7 +267,7 @@ def make_configured(ground: Ground, base: Base, keeping: Keeping) -> Configured:
 
 def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configured) -> Front:
     """None of it is open to anybody yet."""
-    config, shell, journal, errands = ground.config, base.shell, base.journal, base.errands
+    config, shell, history, errands = ground.config, base.shell, base.history, base.errands
     in_force, overview = configured.in_force, configured.overview
     on_stop, under_systemd = (lambda: in_force.config.on_stop), base.notifier.active
     ending = Ending(base.pool, base.reaper, on_stop, under_systemd=under_systemd)
@@ -274,14 +275,14 @@ def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configu
         run_dir=config.run_dir,
         environ=ground.environ,
         reaper=base.reaper,
-        journal=journal,
+        history=history,
         errands=errands,
         go=ending.give_way,
     )
     remotes = Remotes(
         shell=shell,
         terminals=Terminals(base.reaper, errands),
-        journal=journal,
+        history=history,
         pool=errands,
         run_dir=config.run_dir,
         environ=ground.environ,
@@ -294,7 +295,8 @@ def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configu
         launcher=keeping.launcher,
         spawning=base.reaper.spawning,
         describe=overview.daemon,
-        history=journal,
+        unenforced=base.containment.unenforced,
+        history=history,
         pool=errands,
     )
     services = Services(
@@ -315,10 +317,10 @@ def make_front(ground: Ground, base: Base, keeping: Keeping, configured: Configu
     return Front(remotes, ending, trial, services)
 
 
-def tell_store_trouble(journal: Journal, error: str | None) -> None:
+def tell_store_trouble(history: History, error: str | None) -> None:
     """The store cannot be written, or can again."""
     if error is not None:
-        journal.report(None, Note.STORE_FULL, {"error": error})
+        history.report(None, Note.STORE_FULL, {"error": error})
 
 
 def _roots_beside(shell: Shell, spec: ReleaseSpec) -> Iterable[Path]:

@@ -75,16 +75,16 @@ class Daemon:
         reexec.release_signals()
 
     def _tell_beginning(self) -> None:
-        ground, journal = self._ground, self._base.journal
+        ground, history = self._ground, self._base.history
         path = str(ground.config.path)
-        journal.report(None, Note.DAEMON_STARTED, {"version": __version__, "pid": os.getpid(), "config": path})
+        history.report(None, Note.DAEMON_STARTED, {"version": __version__, "pid": os.getpid(), "config": path})
         for warning in self._configured.in_force.config.warnings:
             log.warning("config.warning", warning=warning)
         if ground.error is not None:
-            journal.report(None, Note.CONFIG_REFUSED, {"error": ground.error})
+            history.report(None, Note.CONFIG_REFUSED, {"error": ground.error})
         if ground.store.set_aside is not None:
-            journal.report(None, Note.STORE_DAMAGED, {"path": ground.store.set_aside, "error": "damaged"})
-        tell_store_trouble(journal, ground.store.error)
+            history.report(None, Note.STORE_DAMAGED, {"path": ground.store.set_aside, "error": "damaged"})
+        tell_store_trouble(history, ground.store.error)
 
     async def _open_the_door(self, planned: Future[None]) -> Door:
         config, kept, configured = self._ground.config, self._ground.kept, self._configured
@@ -92,7 +92,7 @@ class Daemon:
         door = Door(config.run_dir, config.access, kept, Handlers(self._front.services).handle, configured.doorkeeper)
         take_word(config.run_dir, door.server, self._keeping.parts, os.getpid())
         configured.announcer.forget(kept.close())
-        self._base.journal.publish = door.server.publish
+        self._base.history.publish = door.server.publish
         await configured.loggers.start(planned)
         self._up.set()
         self._base.notifier.ready()
@@ -143,14 +143,14 @@ class Daemon:
         self._keeping.saver.close()
         await self._base.tasks.close()
         self._base.scribe.shutdown(wait=True)
-        self._base.journal.flush()
+        self._base.history.flush()
 
     # -- down ----------------------------------------------------------------------------------
 
     async def _go_down(self, door: Door, how: OnStop, by: str) -> None:
         base, keeping, configured = self._base, self._keeping, self._configured
         base.notifier.stopping(f"stopping the nodes ({by})" if how is OnStop.STOP else f"leaving the nodes ({by})")
-        base.journal.report(None, Note.DAEMON_STOPPING, {"on_stop": str(how), "by": by})
+        base.history.report(None, Note.DAEMON_STOPPING, {"on_stop": str(how), "by": by})
         remotes = asyncio.get_running_loop().create_task(self._front.remotes.close(), name="end of remote shells")
         await keeping.upgrades.close()
         if how is OnStop.STOP:

@@ -187,7 +187,7 @@ def release_object(
         "state": str(state.state),
         "want": str(state.want),
         "health": str(state.health),
-        "health_detail": state.health_detail or (trouble if not running else ""),
+        "health_detail": state.health_detail or (trouble if not running and managed.spec.command is None else ""),
         "version": known.version or launched.version if running else None,
         "boot_version": installed.boot_version if installed else None,
         "flavour": launched.flavour if running else (str(installed.flavour) if installed else None),

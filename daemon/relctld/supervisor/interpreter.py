@@ -30,7 +30,7 @@ from relctld.core.spec import Hook
 from relctld.host.containment import Containment
 from relctld.supervisor import surprises
 from relctld.supervisor.asking import Asking
-from relctld.supervisor.journal import Journal, timestamp
+from relctld.supervisor.history import History, timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.saving import Saver
 from relctld.supervisor.shell import Shell, chance
@@ -54,7 +54,7 @@ class Interpreter:
         asking: Asking,
         saver: Saver,
         containment: Containment,
-        journal: Journal,
+        history: History,
         answer: Callable[[Answer], None],
     ) -> None:
         self._shell = shell
@@ -64,7 +64,7 @@ class Interpreter:
         self._asking = asking
         self._saver = saver
         self._containment = containment
-        self._journal = journal
+        self._history = history
         self._answer = answer
 
     def carry_out(self, managed: Managed, effect: Effect) -> None:
@@ -99,7 +99,7 @@ class Interpreter:
             case Answer():
                 self._answer(effect)
             case Report():
-                self._journal.report(effect.release, effect.note, effect.fields)
+                self._history.report(effect.release, effect.note, effect.fields)
             case Ignored():
                 log.debug("event.ignored", release=effect.release, event_type=effect.event, state=effect.state)
             case _ as never:

@@ -17,7 +17,7 @@ from relctld.core.spec import Limits
 from relctld.core.state import Vm
 from relctld.host.containment import Containment
 from relctld.host.manager import ManagerError
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.tasks import Tasks
 
@@ -27,9 +27,9 @@ _ASK_EVERY: Final = 2.0
 class Latecomers:
     """Looks after them, on the loop's thread."""
 
-    def __init__(self, containment: Containment, journal: Journal, pool: Executor, tasks: Tasks) -> None:
+    def __init__(self, containment: Containment, history: History, pool: Executor, tasks: Tasks) -> None:
         self._containment = containment
-        self._journal = journal
+        self._history = history
         self._pool = pool
         self._tasks = tasks
         self._turn = asyncio.Lock()  # systemd answers one after the other; no more than one worker waits for it
@@ -37,7 +37,7 @@ class Latecomers:
     def look_after(self, managed: Managed, epoch: int, vm: Vm, limits: Limits, why: str) -> None:
         """`why`: what is amiss with the containment of its VM."""
         managed.unlimited = why
-        self._journal.report(managed.name, Note.UNLIMITED, {"epoch": epoch, "why": why})
+        self._history.report(managed.name, Note.UNLIMITED, {"epoch": epoch, "why": why})
         self._tasks.start(f"scope {managed.name}", self._bring_in(managed, epoch, vm, limits))
 
     def search(self, managed: Managed, epoch: int, vm: Vm, limits: Limits) -> None:
@@ -70,5 +70,5 @@ class Latecomers:
             if managed.instance == vm.instance:
                 managed.unlimited = None
                 fields = {"epoch": epoch, "seconds": round(loop.time() - begun, 3)}
-                self._journal.report(managed.name, Note.LIMITED, fields)
+                self._history.report(managed.name, Note.LIMITED, fields)
             return

@@ -26,6 +26,7 @@ from relctld.core.state import Vm
 from relctld.failpoints import Failpoint, reach
 from relctld.host import epmd, fifo, folders, process
 from relctld.host.containment import Containment
+from relctld.host.errors import in_words
 from relctld.host.gate import COMM, Gate, Identity, raise_gate
 from relctld.host.reaper import Reaper
 from relctld.host.records import Launched, Recorded, write_vm
@@ -127,7 +128,7 @@ class Launcher:
         except NothingInstalled as error:
             raise LaunchError(f"{spec.root} is missing or empty", nothing_installed=True) from error
         except OSError as error:
-            raise LaunchError(_in_words(error)) from error
+            raise LaunchError(in_words(error)) from error
         except (ReleaseError, PackageError, UnknownUserError, EnvFileError, epmd.EpmdError) as error:
             raise LaunchError(str(error)) from error
         finally:
@@ -154,7 +155,7 @@ class Launcher:
         recipe = self.recipe(spec, place, self.candidate(spec, epoch))
         if self.settle(spec, recipe):
             recipe = self.recipe(spec, place)
-        make_run_folder(place, recipe.identity)
+        _make_run_folder(place, recipe.identity)
         for directory in spec.directories:
             folders.own(directory, recipe.identity, 0o750)
         self._make_crash_folder(place, recipe.identity)
@@ -265,12 +266,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _in_words(error: OSError) -> str:
-    why = (error.strerror or str(error)).lower()
-    return f"{error.filename}: {why}" if error.filename else why
-
-
-def make_run_folder(place: Place, identity: Identity) -> None:
+def _make_run_folder(place: Place, identity: Identity) -> None:
     """RUN/releases/NAME with its FIFO, and an empty scratch directory that is the node's own."""
     place.run.mkdir(mode=0o711, parents=True, exist_ok=True)
     fifo.make(place.run / "out", identity.uid, identity.gid)

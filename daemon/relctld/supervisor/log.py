@@ -9,6 +9,7 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Mapping
 from typing import TextIO, cast
 
 import structlog
@@ -48,6 +49,11 @@ class Pen:
                     data = data[os.write(_STDERR, data) :]
 
 
+def wants_colour(environ: Mapping[str, str]) -> bool:
+    """Whether a terminal is to be shown colours: as `relctl` has it."""
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
 def configure(*, verbose: bool = False) -> Pen:
     """Set up structlog once, before anything logs. The pen is to be closed at the end."""
     shared: list[structlog.typing.Processor] = [
@@ -57,7 +63,9 @@ def configure(*, verbose: bool = False) -> Pen:
     ]
     if sys.stderr.isatty():
         tail: list[structlog.typing.Processor] = [
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            structlog.dev.ConsoleRenderer(
+                colors=wants_colour(os.environ), exception_formatter=structlog.dev.plain_traceback
+            )
         ]
     else:
         tail = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]

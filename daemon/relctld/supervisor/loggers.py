@@ -7,12 +7,8 @@ whoever started it starts the one that is installed now. It is looked for every 
 """
 
 import asyncio
-import contextlib
-import fcntl
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -21,11 +17,9 @@ import structlog
 
 from relctld import __version__
 from relctld.core.notes import Note
-from relctld.failpoints import Failpoint, reach
-from relctld.host import process
+from relctld.host import logger, process
 from relctld.host.reaper import Reaper
-from relctld.host.systemd import without_systemd
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.losses import Losses
 from relctld.supervisor.managed import Managed
@@ -44,7 +38,7 @@ class Loggers:
         *,
         run_dir: Path,
         reaper: Reaper,
-        journal: Journal,
+        history: History,
         plan: LogPlan,
         pool: Executor,
         scribe: Executor,
@@ -52,7 +46,7 @@ class Loggers:
     ) -> None:
         self._run_dir = run_dir
         self._reaper = reaper
-        self._journal = journal
+        self._history = history
         self._plan = plan
         self._pool = pool
         self._scribe = scribe
@@ -62,7 +56,7 @@ class Loggers:
         self._ours: int | None = None
         self._pidfd = -1
         self._missing = 0
-        self._losses = Losses(journal, pool, scribe)
+        self._losses = Losses(history, pool, scribe)
 
     async def start(self, planned: Future[None]) -> None:
         """Once the plan is there, start one if none runs; look again, and for lost output, from time to time."""
@@ -86,90 +80,31 @@ class Loggers:
         self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
         self._plan.plan_again()
         self._losses.look([managed.folder for managed in self._releases.values()])
-        if self._ours is not None or self._adopted():
+        if self._ours is None and (former := logger.started_before(self._run_dir)) is not None:
+            self._watch(*former)  # it is ours to end
+        if self._ours is not None:
             return
         # systemd restarts its own unit within a second: only one that stays away is replaced by us.
-        self._missing = 0 if self._runs() else self._missing + 1
+        self._missing = 0 if logger.runs(self._run_dir) else self._missing + 1
         if self._missing and (at_once or self._missing > 1):
-            self._loop.run_in_executor(self._pool, self._spawn).add_done_callback(self._spawned)
-
-    def _runs(self) -> bool:
-        fd = os.open(self._run_dir / "logger.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
-
-    def _spawn(self) -> tuple[int, int]:
-        reach(Failpoint.BEFORE_LOGGER)
-        with self._reaper.spawning() as claim:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "relctld.logger", "--run-dir", str(self._run_dir)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=without_systemd(os.environ),
-                cwd="/",
-                start_new_session=True,
-            )
-            child.returncode = 0  # the reaper waits for it; Popen must not
-            claim(child.pid)
-        reach(Failpoint.AFTER_LOGGER)
-        return child.pid, os.pidfd_open(child.pid)
+            spawn = self._loop.run_in_executor(self._pool, logger.spawn, self._run_dir, self._reaper)
+            spawn.add_done_callback(self._spawned)
 
     def _spawned(self, spawn: "asyncio.Future[tuple[int, int]]") -> None:
-        if spawn.cancelled() or spawn.exception() is not None:
-            log.error("logger.unstarted", error=str(spawn.exception()))
+        if spawn.cancelled():
+            return
+        if (error := spawn.exception()) is not None:
+            log.error("logger.unstarted", error=str(error))
             return
         pid, pidfd = spawn.result()
         self._watch(pid, pidfd)
-        self._journal.report(None, Note.LOGGER_STARTED, {"pid": pid})
+        self._history.report(None, Note.LOGGER_STARTED, {"pid": pid})
 
     def _renew(self) -> None:
         """End a logger of another version than ours."""
-        pid, version = self._holder()
-        if pid is None or version == __version__ or not self._runs():
-            return
-        with contextlib.suppress(OSError):  # it is gone, or not ours to end
-            pidfd = os.pidfd_open(pid)
-            if self._is_logger(pid):
-                process.send(pidfd, signal.SIGTERM)
-                log.info("logger.renewed", pid=pid, version=version or "unknown")
-            os.close(pidfd)
-
-    def _holder(self) -> tuple[int | None, str]:
-        """The pid and the version in the lock file, whether it is held or not."""
-        with contextlib.suppress(OSError, ValueError):
-            pid, *version = (self._run_dir / "logger.lock").read_text().split()
-            return int(pid), "".join(version)
-        return None, ""
-
-    def _is_logger(self, pid: int) -> bool:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return b"relctld.logger" in words and os.fsencode(self._run_dir) in words
-
-    def _adopted(self) -> bool:
-        """Take back a logger that a former daemon started: it is ours to end. systemd's knows its INVOCATION_ID."""
-        pid, _ = self._holder()
-        if pid is None:
-            return False
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return False
-        with contextlib.suppress(OSError):
-            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            if (
-                self._is_logger(pid)
-                and not any(line.startswith(b"INVOCATION_ID=") for line in environ)
-                and self._runs()
-            ):
-                self._watch(pid, pidfd)
-                return True
-        os.close(pidfd)
-        return False
+        if (ended := logger.end_other(self._run_dir, __version__)) is not None:
+            pid, version = ended
+            log.info("logger.renewed", pid=pid, version=version or "unknown")
 
     def _watch(self, pid: int, pidfd: int) -> None:
         self._ours, self._pidfd, self._missing = pid, pidfd, 0

@@ -7,9 +7,6 @@ RUN/releases/NAME/marks.json   what relctl itself says in a release's log (`logg
 Rule: small files, written by the scribe, so that no older plan comes after a newer one.
 """
 
-import contextlib
-import errno
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
@@ -22,9 +19,10 @@ from relctld.core.notes import Note
 from relctld.core.spec import OnFull
 from relctld.core.state import ReleaseState, State
 from relctld.failpoints import Failpoint, reach
+from relctld.host import logger
 from relctld.logger import marks
 from relctld.logger.policy import LogPolicy, write_plan
-from relctld.supervisor.journal import Journal, timestamp
+from relctld.supervisor.history import History, timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.marks import Said, missed, said_of
 
@@ -34,14 +32,14 @@ log = structlog.get_logger()
 class LogPlan:
     """Follows the releases, whose states and events it is told of."""
 
-    def __init__(self, run_dir: Path, journal: Journal, scribe: Executor, releases: Mapping[str, Managed]) -> None:
+    def __init__(self, run_dir: Path, history: History, scribe: Executor, releases: Mapping[str, Managed]) -> None:
         self._run_dir = run_dir
         self._scribe = scribe
         self._releases = releases
         self._unplanned = False
         self._yielding: frozenset[str] = frozenset()
         self._vms: dict[str, tuple[str | None, int | None]] = {}
-        journal.said = self._said
+        history.said = self._said
 
     def take_up(self) -> Future[None]:
         """The releases are there, and no event was dealt with yet: say what a former daemon did not come to say.
@@ -112,21 +110,11 @@ class LogPlan:
         self._say(f"mark {managed.name}")
 
     def _say(self, line: str) -> bool:
-        """One line into the logger's wake-up FIFO; it is there as long as the run directory is."""
-        path = self._run_dir / "logger.wake"
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(path, 0o600)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.write(fd, f"{line}\n".encode())
-            finally:
-                os.close(fd)
+            return logger.wake(self._run_dir, line)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # nobody reads: a logger that comes up reads the plan by itself
-                log.warning("logger.deaf", error=str(error))
+            log.warning("logger.deaf", error=str(error))
             return False
-        return True
 
 
 def policy(managed: Managed) -> LogPolicy:

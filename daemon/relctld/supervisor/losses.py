@@ -15,7 +15,7 @@ import structlog
 
 from relctld.core.notes import Note
 from relctld.logger.policy import Counters, read_counters, replace
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 
 log = structlog.get_logger()
 
@@ -26,8 +26,8 @@ Look = list[tuple[Path, Counters, Counters]]
 class Losses:
     """Of all releases, on the loop's thread; `pool` reads the counters."""
 
-    def __init__(self, journal: Journal, pool: Executor, scribe: Executor) -> None:
-        self._journal = journal
+    def __init__(self, history: History, pool: Executor, scribe: Executor) -> None:
+        self._history = history
         self._pool = pool
         self._scribe = scribe
         self._looking: asyncio.Future[Look] | None = None
@@ -72,7 +72,7 @@ class Losses:
                 self._told(folder, now)  # should it come again, that is news
 
     def _report(self, folder: Path, note: Note, fields: dict[str, object], now: Counters) -> None:
-        self._journal.report(folder.name, note, fields, lambda: self._told(folder, now))
+        self._history.report(folder.name, note, fields, lambda: self._told(folder, now))
 
     def _told(self, folder: Path, now: Counters) -> None:
         with contextlib.suppress(RuntimeError):  # we come down, and the scribe is gone: the next one tells it again

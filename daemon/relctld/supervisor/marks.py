@@ -30,7 +30,7 @@ class Said:
 def said_of(note: Note, fields: Mapping[str, Any], at: str) -> Said | None:
     """What is said of an event; None where it does not belong into the log."""
     epoch, pid = fields.get("epoch"), fields.get("pid")
-    way = f"to {fields.get('to')}" if fields.get("from") is None else f"from {fields['from']} to {fields.get('to')}"
+    way = f"from {fields['from']} to {fields.get('to')}" if fields.get("from") else f"to {fields.get('to')}"
     match note:
         case Note.STARTING:
             return _started(fields["epoch"], at)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relctld import __version__
+from relctld.config import Access
+from relctld.control.doorkeeper import Doorkeeper
 from relctld.host.containment import Containment
 from relctld.supervisor.facts import FactFinder, release_object
 from relctld.supervisor.ground import Ground
@@ -29,6 +31,7 @@ class Overview:
         loggers: Loggers,
         containment: Containment,
         in_force: InForce,
+        doorkeeper: Doorkeeper,
         ground: Ground,
     ) -> None:
         self._shell = shell
@@ -38,18 +41,20 @@ class Overview:
         self._loggers = loggers
         self._containment = containment
         self._in_force = in_force
+        self._doorkeeper = doorkeeper
         self._ground = ground
         self._loop = asyncio.get_running_loop()
 
     def daemon(self) -> dict[str, Any]:
         """The daemon itself."""
         config, error, ground = self._in_force.config, self._in_force.error, self._ground
+        unknown = self._doorkeeper.table.warnings if config.access != Access() else ()  # who nobody named is not missed
         return {
             "version": __version__,
             "pid": os.getpid(),
             "started_at": ground.started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "uptime_s": round((datetime.now(UTC) - ground.started).total_seconds(), 3),
-            "config": {"path": str(config.path), "error": error, "warnings": list(config.warnings)},
+            "config": {"path": str(config.path), "error": error, "warnings": [*config.warnings, *unknown]},
             "run_dir": str(ground.config.run_dir),
             "state_dir": str(ground.config.state_dir),
             "log_dir": str(ground.config.log_dir),

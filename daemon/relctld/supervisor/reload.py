@@ -20,8 +20,8 @@ from relctld.core.notes import Note
 from relctld.host.store import Store
 from relctld.host.systemd import Notifier
 from relctld.supervisor.announcer import Announcer
-from relctld.supervisor.inforce import InForce, with_doubts
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
+from relctld.supervisor.inforce import InForce, with_doubts, with_unknown_accounts
 from relctld.supervisor.roster import Roster
 from relctld.supervisor.shell import Shell
 from relctld.supervisor.tasks import Tasks
@@ -55,7 +55,7 @@ class Reloader:
         announcer: Announcer,
         notifier: Notifier,
         store: Store,
-        journal: Journal,
+        history: History,
         shell: Shell,
         errands: Executor,
     ) -> None:
@@ -70,7 +70,7 @@ class Reloader:
         self._announcer = announcer
         self._notifier = notifier
         self._store = store
-        self._journal = journal
+        self._history = history
         self._shell = shell
         self._errands = errands
         self._loop = asyncio.get_running_loop()
@@ -95,7 +95,7 @@ class Reloader:
             except ConfigError as error:
                 self._in_force.error = str(error)
                 if not plan_only:
-                    self._journal.report(None, Note.CONFIG_REFUSED, {"error": str(error), "by": by})
+                    self._history.report(None, Note.CONFIG_REFUSED, {"error": str(error), "by": by})
                 raise RefusedError("config", str(error), "the config in force stays as it was") from None
             plan = diff(self._in_force.config, loaded.config)
             later = [f"[daemon] {key.key}: acts at the next start of relctld" for key in plan.daemon if not key.at_once]
@@ -107,13 +107,13 @@ class Reloader:
                 result["warnings"].append(kept)
             self._apply(loaded, plan)
             fields = {key: [x["name"] if isinstance(x, dict) else x for x in result[key]] for key in _LISTS}
-            self._journal.report(None, Note.CONFIG_RELOADED, {"by": by, **fields})
+            self._history.report(None, Note.CONFIG_RELOADED, {"by": by, **fields})
             pending = [name for name, managed in self._shell.releases.items() if managed.restart_pending()]
             return {**result, "applied": True, "restart_pending": pending}
 
     def _read(self) -> Loaded:
-        """The config on disk, and the names in its access table. Blocks. Raises ConfigError."""
-        config = load(self._in_force.config.path, uid=os.geteuid(), environ=self._environ)
+        """The config on disk, and the names in it. Blocks. Raises ConfigError."""
+        config = with_unknown_accounts(load(self._in_force.config.path, uid=os.geteuid(), environ=self._environ))
         return Loaded(with_doubts(config, self._unenforced), look_up(config.access))
 
     def _apply(self, loaded: Loaded, plan: Plan) -> None:

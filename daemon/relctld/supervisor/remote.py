@@ -29,11 +29,12 @@ from relctld.core.notes import Note
 from relctld.core.spec import ReleaseSpec
 from relctld.core.state import ExitStatus
 from relctld.host import folders
+from relctld.host.errors import in_words
 from relctld.host.fsuser import as_process
 from relctld.host.gate import Identity
 from relctld.host.terminal import GRACE, Order, Terminals
 from relctld.host.users import UnknownUserError
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Place, Recipe, read_recipe
 from relctld.supervisor.session import ROOM, Session
@@ -52,7 +53,7 @@ class Remotes:
         *,
         shell: Shell,
         terminals: Terminals,
-        journal: Journal,
+        history: History,
         pool: Executor,
         run_dir: Path,
         environ: Mapping[str, str],
@@ -60,7 +61,7 @@ class Remotes:
     ) -> None:
         self._shell = shell
         self._terminals = terminals
-        self._journal = journal
+        self._history = history
         self._pool = pool
         self._environ = environ
         self._soft_nofile = soft_nofile
@@ -132,7 +133,7 @@ class Remotes:
         except (ReleaseError, UnknownUserError, EnvFileError, cookies.CookieError) as error:
             raise RefusedError("impossible", str(error)) from None
         except OSError as error:
-            raise RefusedError("failed", _in_words(error)) from None
+            raise RefusedError("failed", in_words(error)) from None
 
     def _prepare(self, spec: ReleaseSpec, pid: int, place: Place, term: str) -> Order:
         """In a worker: what is to run, and the session's directory."""
@@ -164,10 +165,10 @@ class Remotes:
         try:
             terminal = await self._terminals.open(order, *size)
         except OSError as error:
-            raise RefusedError("failed", _in_words(error)) from None
+            raise RefusedError("failed", in_words(error)) from None
         begun = self._loop.time()
         session = self._sessions[session_id] = Session(uid, terminal, tell)
-        self._journal.report(name, Note.REMOTE_ATTACHED, {"by": user, "pid": terminal.vm.pid})
+        self._history.report(name, Note.REMOTE_ATTACHED, {"by": user, "pid": terminal.vm.pid})
         tell({"session": session_id, "room": ROOM})
         session.begin()
         if self._closing:
@@ -179,7 +180,7 @@ class Remotes:
             session.end()
             seconds = round(self._loop.time() - begun, 3)
             fields = {"by": user, "pid": terminal.vm.pid, "seconds": seconds, "why": session.why or "ended"}
-            self._journal.report(name, Note.REMOTE_DETACHED, fields)
+            self._history.report(name, Note.REMOTE_DETACHED, fields)
         return _outcome(session, status)
 
 
@@ -215,8 +216,3 @@ def _put_cookie(secret: str, folder: Path, identity: Identity) -> None:
 def _remove(folder: Path) -> None:
     with contextlib.suppress(OSError):
         shutil.rmtree(folder)
-
-
-def _in_words(error: OSError) -> str:
-    why = (error.strerror or str(error)).lower()
-    return f"{error.filename}: {why}" if error.filename else why

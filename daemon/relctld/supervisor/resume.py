@@ -21,7 +21,7 @@ from relctld.host import process, records, reexec, unrecorded
 from relctld.host.database import Kept
 from relctld.host.records import Launched, Recorded
 from relctld.host.vmstat import age
-from relctld.supervisor.journal import timestamp
+from relctld.supervisor.history import timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Found:
 
 def find(spec: ReleaseSpec, folder: Path, kept: Kept | None, now: float, fds: reexec.Kept) -> Found:
     """Look for what a former daemon left of this release. A VM whose pidfd was kept lives, or its end is news."""
-    saved, recorded = records.read_state(folder), recorded_vm(folder)
+    saved, recorded = records.read_state(folder), _recorded_vm(folder)
     state, launched = saved or (ReleaseState(spec.name), Launched())
     want = kept.want if kept and kept.want else None
     if want is None:
@@ -76,7 +76,7 @@ def _with_recorded(
     return replace(s, epoch=epoch)
 
 
-def recorded_vm(folder: Path) -> Recorded | None:
+def _recorded_vm(folder: Path) -> Recorded | None:
     """The latest VM of this boot: by its own record, else by other traces where that is damaged."""
     recorded = records.read_vm(folder)
     if recorded is None and records.is_damaged(folder):
@@ -91,7 +91,7 @@ def left_behind(releases: Path, configured: frozenset[str]) -> list[str]:
     """The releases that left the config and still have a living VM."""
     found = []
     for folder in sorted(releases.iterdir()) if releases.is_dir() else []:
-        recorded = None if folder.name in configured else recorded_vm(folder)
+        recorded = None if folder.name in configured else _recorded_vm(folder)
         if recorded is None:
             continue
         pidfd = process.open_vm(recorded.vm)

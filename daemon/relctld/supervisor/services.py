@@ -21,7 +21,7 @@ from relctld.host.users import name_of
 from relctld.logfiles import tail
 from relctld.supervisor.doctor.doctor import Doctor
 from relctld.supervisor.ending import Ending
-from relctld.supervisor.journal import event_object
+from relctld.supervisor.history import event_object
 from relctld.supervisor.logplan import LogPlan
 from relctld.supervisor.logreading import LogReading
 from relctld.supervisor.managed import Managed
@@ -72,7 +72,7 @@ class Services:
         self._logs = LogReading(errands)
         self._loop = asyncio.get_running_loop()
         self._user_names: dict[int, str] = {}
-        self.parts = parts
+        self._parts = parts
         self._watchers: dict[str, set[Callable[[], None]]] = {}
         self.remotes = remotes
         self.upgrades = upgrades
@@ -103,7 +103,7 @@ class Services:
 
     def request(self, name: str, op: Op, request_id: str, by: str, answered: Answered) -> None:
         """Ask a release for something; `answered` is called once, when it is true or came to nothing."""
-        self.parts.request(name, op, request_id, by, answered)
+        self._parts.request(name, op, request_id, by, answered)
 
     def watch(self, name: str, changed: Callable[[], None]) -> Callable[[], None]:
         """Be told of each change of a release's state; the result ends it."""

@@ -19,7 +19,7 @@ from relctld.core.notes import Note
 from relctld.host import reexec
 from relctld.host.reaper import Reaper
 from relctld.host.records import take_operations, write_operations
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.parts import Parts
 from relctld.supervisor.shell import Shell
 from relctld.supervisor.tasks import Tasks
@@ -51,14 +51,14 @@ class Trial:
         run_dir: Path,
         environ: Mapping[str, str],
         reaper: Reaper,
-        journal: Journal,
+        history: History,
         errands: Executor,
         go: Callable[[], bool],
     ) -> None:
         self._run_dir = run_dir
         self._environ = environ
         self._reaper = reaper
-        self._journal = journal
+        self._history = history
         self._errands = errands
         self._go = go
         self._under_way = False
@@ -78,7 +78,7 @@ class Trial:
                 self._reaper.spawning,
             )
             if tried.error is not None:
-                self._journal.report(None, Note.REEXEC_REFUSED, {"by": by, "error": tried.error})
+                self._history.report(None, Note.REEXEC_REFUSED, {"by": by, "error": tried.error})
                 raise RefusedError(
                     "failed",
                     f"the installed code is not fit: {tried.error}",
@@ -87,7 +87,7 @@ class Trial:
             if not self._go():
                 raise RefusedError("impossible", "relctld is stopping")
             fields = {"by": by, "version": tried.version, "before": __version__}
-            self._journal.report(None, Note.DAEMON_REEXEC, fields)
+            self._history.report(None, Note.DAEMON_REEXEC, fields)
         finally:
             self._under_way = False
         await asyncio.get_running_loop().create_future()  # for ever: our successor answers

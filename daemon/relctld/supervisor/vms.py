@@ -16,7 +16,7 @@ from relctld.failpoints import Failpoint, reach
 from relctld.host import gate, process
 from relctld.host.containment import Containment
 from relctld.host.reaper import Reaper
-from relctld.supervisor.journal import timestamp
+from relctld.supervisor.history import timestamp
 from relctld.supervisor.latecomers import Latecomers
 from relctld.supervisor.launcher import Launch, Launcher, LaunchError
 from relctld.supervisor.managed import Managed

@@ -111,6 +111,12 @@ KIND_EXIT: Final = {
 }
 
 
+MOST_SOAK: Final = 7 * 86400.0
+"""Seconds that a version may be asked to be well for before it becomes permanent."""
+MOST_PATIENCE: Final = 3600.0
+"""Seconds that a node may be given for an eval or an rpc."""
+
+
 class Request(NamedTuple):
     """One request of a client. `id`: 32 hex digits, 128 random bits."""
 

@@ -93,6 +93,8 @@ def test_an_empty_fleet_says_so() -> None:
         (down(want="down", enabled=False), ["disabled"]),
         (down("web", "failed", last_exit=DUMPED), ["crash-dump, exit code 1; see relctl crashes web"]),
         (down(), ["wanted up, not started yet"]),
+        (down(health_detail="nothing installed"), ["wanted up: nothing installed"]),
+        (down(want="down", health_detail="nothing installed"), ["nothing installed"]),
         (down(last_exit=HALTED), ["wanted up: halted, exit code 1"]),
         (release(state="stopping", deadline_s=12.0), ["stopping, 12 s left"]),
         (release(health="hung", health_detail="3 probes missed"), ["3 probes missed"]),

@@ -180,6 +180,8 @@ def test_bash_completes_verbs_flags_and_names(relctl: Relctl, sock: Path, folder
         assert complete("--json", "logs", "a") == ["api"]
         assert complete("completion", "z") == ["zsh"]
         assert complete("help", "cr") == ["crashes"]
+        assert complete("deploy", "web", f"{folder}/scr") == [f"{folder}/script"]
+        assert complete("stop", f"{folder}/scr") == []
 
 
 def test_the_reference_page_is_the_programs(relctl: Relctl) -> None:

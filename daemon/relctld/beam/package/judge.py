@@ -88,6 +88,9 @@ def _judged(source: Source, tree: Tree, running: str, version: str, placement: P
     relup, script, back = _ways(source, tree, running, version)
     _check_erts(before, after, script)
     check_complete(source, tree.flavour, before, after)
+    if tree.flavour is Flavour.PLAIN and not source.has(f"releases/{version}/sys.config"):
+        why = f"releases/{version}/sys.config is missing, and release_handler would take all configuration away"
+        raise PackageError(Kind.INCOMPLETE, why, "lay it there, or beside the .rel for make_tar; `[].` will do")
     _check_script(source, after, script)
     installed, here, there = Source(tree.root, None), f"releases/{running}", f"releases/{version}"
     return Package(
@@ -270,10 +273,17 @@ def check_complete(source: Source, flavour: Flavour, before: Rel | None, rel: Re
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise PackageError(Kind.INCOMPLETE, f"{missing[0]} is missing{more}", "build the release again")
+    if flavour is Flavour.PLAIN and before and source.has(_vm_args(before)) and not source.has(_vm_args(rel)):
+        why = f"{_vm_args(rel)} is missing, and {before.version} has one: its node would have no name, or another"
+        raise PackageError(Kind.INCOMPLETE, why, "lay it there, or let systools:make_tar take it: {extra_files, …}")
     check_boot(source.small(needed[0]) or b"", rel)
     for name, version in rel.applications.items():
         if before is None or before.applications.get(name) != version:
             _check_application(source, rel, name)
+
+
+def _vm_args(rel: Rel) -> str:
+    return f"releases/{rel.version}/vm.args"
 
 
 def _check_application(source: Source, rel: Rel, name: str) -> None:

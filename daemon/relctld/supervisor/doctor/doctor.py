@@ -22,11 +22,12 @@ from relctld.control.server import RefusedError
 from relctld.core.notes import Note
 from relctld.core.state import Want
 from relctld.host import epmd
+from relctld.host.reaper import Spawning
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.doctor import host, node, secrets, tree
 from relctld.supervisor.doctor.findings import Finding, Kind, Mend, Severity
 from relctld.supervisor.doctor.patient import Patient
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
@@ -53,14 +54,15 @@ class Doctor:
         nodes: Nodes,
         upgrades: Upgrades,
         launcher: Launcher,
-        spawning: epmd.Spawning,
+        spawning: Spawning,
         describe: Callable[[], dict[str, Any]],
-        history: Journal,
+        unenforced: Mapping[str, str],
+        history: History,
         pool: Executor,
     ) -> None:
         self._shell, self._nodes, self._upgrades = shell, nodes, upgrades
         self._launcher, self._spawning = launcher, spawning
-        self._describe, self._history, self._pool = describe, history, pool
+        self._describe, self._unenforced, self._history, self._pool = describe, unenforced, history, pool
 
     async def examine(self, names: list[str], by: str | None) -> dict[str, Any]:
         """What is wrong with these releases and, where none is named, with the host; mended if somebody asks for it.
@@ -100,7 +102,7 @@ class Doctor:
             self._within(patient.name, "its tree", lambda: tree.examine(patient)),
             self._within(patient.name, "its files", of_recipe),
             self._within(patient.name, "its node", lambda: node.examine(patient, names)),
-            self._within(patient.name, "its limits", lambda: host.limits(patient)),
+            self._within(patient.name, "its limits", lambda: host.limits(patient, self._unenforced)),
         )
         return found + [finding for each in await asyncio.gather(*looks) for finding in each]
 
@@ -118,7 +120,7 @@ class Doctor:
         paths: dict[Path, tuple[str | None, str]] = {
             Path(described[key]): (None, key) for key in ("run_dir", "state_dir", "log_dir")
         }
-        paths |= {patient.spec.root: (patient.name, "releases") for patient in patients}
+        paths |= {patient.spec.root: (patient.name, host.RELEASES) for patient in patients}
         seen: list[host.Disk] = []
 
         def look(path: Path, what: str) -> Iterator[Finding]:

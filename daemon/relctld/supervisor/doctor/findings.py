@@ -213,7 +213,10 @@ MEANING: dict[Kind, Meaning] = {
     Kind.DISK_FULL: Meaning(_ERROR, "No room is left, in bytes or in files.", "make room, or make it larger"),
     Kind.DISK_NEARLY_FULL: Meaning(_WARNING, "Little room is left.", "make room, or make it larger"),
     Kind.DISK_READ_ONLY: Meaning(
-        _ERROR, "What must be written to is mounted read-only.", "mount it for writing; see the kernel's log for why"
+        _ERROR,
+        "What must be written to is mounted read-only. A warning where only roots of releases lie there: they run, and "
+        "nothing can be installed.",
+        "mount it for writing; see the kernel's log for why",
     ),
     Kind.LOG_TROUBLE: Meaning(_ERROR, "What the VM says cannot be written.", "mend what it says; then it goes on"),
     Kind.CRASH_FOLDER: Meaning(
@@ -238,7 +241,7 @@ MEANING: dict[Kind, Meaning] = {
         _WARNING, "Another version of relctl is installed than the one that runs.", "relctl daemon reexec"
     ),
     Kind.NOT_LOOKED_AT: Meaning(
-        _WARNING, "It could not be looked at in time, or at all.", "look whether its disk answers; ask again"
+        _WARNING, "It could not be looked at in time, or at all.", "mend what it says, or its disk; ask again"
     ),
 }
 

@@ -15,6 +15,7 @@ from relctld.host.gate import Identity
 from relctld.logger.policy import read_counters
 from relctld.supervisor.doctor.findings import Finding, Kind, Severity
 from relctld.supervisor.doctor.patient import Patient
+from relctld.supervisor.inforce import UNENFORCED
 from relctld.supervisor.launcher import make_crash_folder
 from relctld.supervisor.managed import Managed
 
@@ -22,7 +23,8 @@ _FULL, _NEARLY = 0.01, 0.05
 _LITTLE = 5 << 30
 """Bytes: with more than that left, a large disk is not nearly full."""
 
-_UNENFORCED = "has no effect"
+RELEASES = "releases"
+"""What lies on the disk of a root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,10 @@ class Disk:
     device: int
     fs: os.statvfs_result
 
+    @property
+    def is_read_only(self) -> bool:
+        return bool(self.fs.f_flag & os.ST_RDONLY)
+
 
 def disk(path: Path, what: str) -> Disk:
     """Look at a file system. Raises OSError."""
@@ -42,18 +48,22 @@ def disk(path: Path, what: str) -> Disk:
 
 
 def disks(seen: Iterable[Disk]) -> Iterator[Finding]:
-    """Room and rights, told once for each file system."""
-    by_device: dict[int, list[Disk]] = {}
+    """Room and rights, told once for each file system; a part of it may be mounted read-only by itself."""
+    alike: dict[tuple[int, bool], list[Disk]] = {}
     for each in seen:
-        by_device.setdefault(each.device, []).append(each)
-    for group in by_device.values():
+        alike.setdefault((each.device, each.is_read_only), []).append(each)
+    for group in alike.values():
         what = ", ".join(dict.fromkeys(each.what for each in group))
-        yield from _room(group[0].fs, f"the disk of {group[0].path} ({what})")
+        where = f"the disk of {group[0].path} ({what})"
+        if group[0].is_read_only:
+            only_read = all(each.what == RELEASES for each in group)
+            yield Finding(
+                Kind.DISK_READ_ONLY, f"{where} is mounted read-only", None, Severity.WARNING if only_read else None
+            )
+        yield from _room(group[0].fs, where)
 
 
 def _room(fs: os.statvfs_result, where: str) -> Iterator[Finding]:
-    if fs.f_flag & os.ST_RDONLY:
-        yield Finding(Kind.DISK_READ_ONLY, f"{where} is mounted read-only")
     for unit, free, of, size in (
         ("bytes", fs.f_bavail, fs.f_blocks, fs.f_frsize),
         ("files", fs.f_favail, fs.f_files, 0),
@@ -95,8 +105,11 @@ def logs(patient: Patient, identity: Identity) -> Iterator[Finding]:
         yield patient.found(Kind.CRASH_FOLDER, f"{crash} belongs to {owner}, not to {identity.name}", mend)
 
 
-def limits(patient: Patient) -> Iterator[Finding]:
-    """What of its limits the kernel will not give to us; those of cgroups are among the warnings of the config."""
+def limits(patient: Patient, unenforced: Mapping[str, str]) -> Iterator[Finding]:
+    """What of its limits the kernel will not give to us. `unenforced`: those of cgroups (`Containment.unenforced`)."""
+    for key, why in unenforced.items():
+        if getattr(patient.spec.limits, key) is not None:
+            yield patient.found(Kind.LIMIT_UNENFORCED, f"{key} has no effect: {why}")
     wanted, (_, hard) = patient.spec.limits.nofile, resource.getrlimit(resource.RLIMIT_NOFILE)
     if wanted is not None and os.geteuid() != 0 and hard != resource.RLIM_INFINITY and wanted > hard:
         yield patient.found(Kind.LIMIT_UNENFORCED, f"nofile = {wanted}, but this relctld may give {hard} at most")
@@ -108,8 +121,8 @@ def daemon(described: Mapping[str, Any]) -> Iterator[Finding]:
     if config["error"]:
         yield Finding(Kind.CONFIG_NOT_IN_FORCE, config["error"])
     for warning in config["warnings"]:
-        kind = Kind.LIMIT_UNENFORCED if _UNENFORCED in warning else Kind.CONFIG_DOUBTFUL
-        yield Finding(kind, warning)
+        if UNENFORCED not in warning:  # those are told of the release
+            yield Finding(Kind.CONFIG_DOUBTFUL, warning)
     if described["store_error"]:
         yield Finding(Kind.STATE_TROUBLE, described["store_error"])
     try:

@@ -20,7 +20,7 @@ from relctld.beam.telemetry import FAST_TIMEOUT, Sample, batch, beam_object, dec
 from relctld.core.notes import Note
 from relctld.core.probes import Verdict
 from relctld.core.thresholds import Watch, judge
-from relctld.supervisor.journal import Journal
+from relctld.supervisor.history import History
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.watch import NodeWatch
 from relctld.supervisor.nodes.whereabouts import Nowhere
@@ -42,10 +42,10 @@ _SLOW_TIMEOUT = max(question.timeout for question in SLOW.values())
 class Lane:
     """Measures one node until it is closed."""
 
-    def __init__(self, managed: Managed, watch: NodeWatch, journal: Journal) -> None:
+    def __init__(self, managed: Managed, watch: NodeWatch, history: History) -> None:
         self._managed = managed
         self._watch = watch
-        self._journal = journal
+        self._history = history
         self._loop = asyncio.get_running_loop()
         self._kept: bytes | None = None
         self._slow: Slow | None = None
@@ -142,7 +142,7 @@ class Lane:
         for crossing in crossings:
             note = Note.THRESHOLD if crossing.raised else Note.THRESHOLD_CLEARED
             fields = {"name": crossing.name, "value": crossing.value, "limit": crossing.limit, "detail": crossing.text}
-            self._journal.report(self._managed.name, note, {"epoch": self._managed.state.epoch, **fields})
+            self._history.report(self._managed.name, note, {"epoch": self._managed.state.epoch, **fields})
 
     async def _ask_slowly(self, link: Link) -> None:
         heard = self._runs

@@ -14,7 +14,7 @@ from relctld.core.events import Event, Linked
 from relctld.core.notes import Note
 from relctld.core.probes import Finding, LinkProbe, Verdict
 from relctld.core.state import Vm
-from relctld.supervisor.journal import Journal, timestamp
+from relctld.supervisor.history import History, timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.lane import Lane
 from relctld.supervisor.nodes.lookers import Lookers
@@ -38,9 +38,9 @@ class Known(NamedTuple):
 class Nodes:
     """Holds a watch for each living VM. `post` takes events for the core."""
 
-    def __init__(self, pool: Executor, journal: Journal, post: Callable[[Event], None]) -> None:
+    def __init__(self, pool: Executor, history: History, post: Callable[[Event], None]) -> None:
         self._lookers = Lookers(pool)
-        self._journal = journal
+        self._history = history
         self._post = post
         self._watches: dict[str, NodeWatch] = {}
         self._lanes: dict[str, Lane] = {}
@@ -57,7 +57,7 @@ class Nodes:
 
         watch = NodeWatch(vm, lambda: managed.spec, managed.launched, self._lookers, met)
         self._watches[managed.name] = watch
-        lane = self._lanes[managed.name] = Lane(managed, watch, self._journal)
+        lane = self._lanes[managed.name] = Lane(managed, watch, self._history)
         if self._epmds is None:
             self._epmds = asyncio.get_running_loop().create_task(self._watch_epmds(), name="epmds")
 
@@ -106,7 +106,7 @@ class Nodes:
             raise RefusedError(error.kind, str(error), error.hint) from error
         finally:  # it may have done something even where there is no answer: halt(), for one
             took = round(asyncio.get_running_loop().time() - begun, 3)
-            self._journal.report(name, Note.EVALUATED, {"op": op, "by": by, "ok": ok, "seconds": took})
+            self._history.report(name, Note.EVALUATED, {"op": op, "by": by, "ok": ok, "seconds": took})
         return {"ok": said.ok, "value": said.value, "output": said.output, "seconds": took}
 
     def runs(self, name: str, version: str) -> None:
@@ -133,10 +133,10 @@ class Nodes:
                     continue
                 if error is not None and port not in self._silent:
                     self._silent.add(port)
-                    self._journal.report(None, Note.EPMD_LOST, {"port": port, "detail": error})
+                    self._history.report(None, Note.EPMD_LOST, {"port": port, "detail": error})
                 elif error is None and port in self._silent:
                     self._silent.discard(port)
-                    self._journal.report(None, Note.EPMD_BACK, {"port": port})
+                    self._history.report(None, Note.EPMD_BACK, {"port": port})
 
 
 async def _silence(port: int) -> str | None:

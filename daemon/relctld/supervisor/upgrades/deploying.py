@@ -33,10 +33,11 @@ from relctld.core.state import State, Want
 from relctld.core.switch import NOTHING
 from relctld.core.transaction import Journal, Way
 from relctld.host import tree as files
+from relctld.host.errors import in_words
 from relctld.host.process import boot_id
 from relctld.host.staging import Received
 from relctld.host.users import UnknownUserError
-from relctld.supervisor.journal import timestamp
+from relctld.supervisor.history import timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.recipe import Surroundings
 from relctld.supervisor.upgrades import disk, memory, site
@@ -77,7 +78,7 @@ class Deployments(Offers):
         except NodeError as error:
             raise RefusedError("impossible", f"its node cannot be asked: {error}") from error
         except OSError as error:
-            raise RefusedError("failed", f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from error
+            raise RefusedError("failed", in_words(error)) from error
 
     async def _deployment(self, wanted: Wanted) -> Deployment | None:
         spec, state = self._managed.spec, self._managed.state

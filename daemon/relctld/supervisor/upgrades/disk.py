@@ -22,6 +22,7 @@ from relctld.beam.layout import ReleaseError
 from relctld.beam.package.judge import Package
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.releases import Entry, entry_of, read_releases, render_releases
+from relctld.beam.package.relfile import Rel
 from relctld.beam.package.tarball import Contents, read_tarball
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.core.spec import Flavour
@@ -33,6 +34,7 @@ from relctld.supervisor.upgrades.ledger import Luggage
 
 STAGING = ".relctl"
 RELEASES = "releases/RELEASES"
+_START_ERL = "releases/start_erl.data"
 _LARGEST = 16 << 20
 
 
@@ -101,8 +103,21 @@ def selects(tree: Tree) -> str | None:
 
 def unpack(ground: Ground, package: Package, tarball: Path) -> None:
     """Put what is new in place: first beside it, then moved. Raises OSError, PackageError."""
+    choose_the_only(ground)
     pieces.extract(tarball, ground.root, STAGING, package.placement.new)
     pieces.move_in(ground.root, STAGING, ground.luggage.units)
+
+
+def choose_the_only(ground: Ground) -> None:
+    """A plain release boots its only version without start_erl.data: beside a second one it must be named.
+
+    It stays, whatever becomes of that one. Raises OSError.
+    """
+    if ground.luggage.flavour is not Flavour.PLAIN or files.exists(ground.root, _START_ERL):
+        return
+    with contextlib.suppress(ReleaseError, PackageError):
+        tree = ground.tree()
+        _write_start_erl(ground, tree.rel(tree.boot_version))
 
 
 def register(ground: Ground, journal: Journal) -> None:
@@ -179,8 +194,7 @@ def select(ground: Ground, versions: Sequence[str], version: str) -> None:
     tree, root = ground.tree(version), ground.root
     rel = tree.rel(version)
     _write_releases(ground, tree, versions, permanent=version)
-    data = f"{rel.erts} {version}\n".encode()
-    files.write(root, "releases/start_erl.data", data, 0o644, ground.group)
+    data = _write_start_erl(ground, rel)
     if ground.luggage.flavour is Flavour.DISTILLERY and files.exists(root, "var/start_erl.data"):
         files.write(root, "var/start_erl.data", data, 0o644, ground.group)
     if ground.luggage.flavour is Flavour.RELX:
@@ -188,6 +202,12 @@ def select(ground: Ground, versions: Sequence[str], version: str) -> None:
         if script is None:
             raise FileNotFoundError(errno.ENOENT, "no such file", f"{root}/bin/{tree.name}-{version}")
         files.write(root, f"bin/{tree.name}", script, 0o755, ground.group)
+
+
+def _write_start_erl(ground: Ground, rel: Rel) -> bytes:
+    data = f"{rel.erts} {rel.version}\n".encode()
+    files.write(ground.root, _START_ERL, data, 0o644, ground.group)
+    return data
 
 
 def _write_releases(ground: Ground, tree: Tree, versions: Sequence[str], *, permanent: str) -> None:

@@ -8,7 +8,7 @@ from relctld.control.server import RefusedError
 from relctld.core.spec import OnFailure
 from relctld.core.transaction import Journal, Way
 from relctld.host.process import boot_id
-from relctld.supervisor.journal import timestamp
+from relctld.supervisor.history import timestamp
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades import deploying
 from relctld.supervisor.upgrades.deploying import Deployment, Deployments

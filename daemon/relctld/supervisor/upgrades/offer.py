@@ -26,6 +26,7 @@ from relctld.core.spec import Flavour
 from relctld.core.state import State
 from relctld.host import tree as files
 from relctld.host import unpack
+from relctld.host.errors import in_words
 from relctld.host.gate import Identity
 from relctld.host.staging import Received
 from relctld.host.users import UnknownUserError
@@ -100,7 +101,7 @@ class Offers:
         except NodeError as error:
             raise RefusedError("impossible", f"its node cannot be asked: {error}") from error
         except OSError as error:
-            raise RefusedError("failed", f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from error
+            raise RefusedError("failed", in_words(error)) from error
 
     async def _make(self, wanted: Wanted, *, with_configuration: bool) -> Offer | None:
         self._check_state()
@@ -116,7 +117,7 @@ class Offers:
         running = await self._running(tree)
         version = wanted.version
         if wanted.tarball is None and version is None:
-            version = _before(tree, running)
+            version = _before(tree, running, self._managed.name)
         if version == running:
             return None
         received, contents = await self._receive(wanted, release.root) if wanted.tarball is not None else (None, None)
@@ -249,11 +250,11 @@ def _is_same_folder(told: Path, root: Path) -> bool:
     return told.resolve() == (root / "releases").resolve()
 
 
-def _before(tree: Tree, running: str) -> str:
+def _before(tree: Tree, running: str, name: str) -> str:
     """The version to go back to: the latest that was permanent."""
     old = [entry.version for entry in tree.releases or () if entry.status == "old" and entry.version != running]
     if not old:
-        raise RefusedError("impossible", "no older version is known", "name one: relctl downgrade RELEASE VERSION")
+        raise RefusedError("impossible", "no older version is known", f"relctl versions {name} lists the versions")
     return old[0]
 
 

@@ -14,7 +14,7 @@ from relctld.control.server import RefusedError
 from relctld.core.notes import Note
 from relctld.core.spec import Hook
 from relctld.host.users import identity_of
-from relctld.supervisor.journal import Journal as History
+from relctld.supervisor.history import History
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
 from relctld.supervisor.shell import Shell

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from relctld.beam.handler.replies import HandlerError
-from relctld.beam.layout import ReleaseError
+from relctld.beam.layout import NothingInstalled, ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.releases import read_releases, render_releases
 from relctld.beam.package.removal import belongings, installed, permanent, superfluous, way_back, without
@@ -25,6 +25,7 @@ from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
 from relctld.host import tree as files
 from relctld.host import unpack as pieces
+from relctld.host.errors import in_words
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades.disk import RELEASES, STAGING, Ground
@@ -58,10 +59,12 @@ async def remove_version(
         gone = await asyncio.get_running_loop().run_in_executor(tools.pool, work)
     except PackageError as error:
         raise RefusedError("impossible", str(error), error.hint) from error
+    except NothingInstalled as error:
+        raise RefusedError("impossible", str(error), f"relctl deploy {managed.name} TARBALL installs it") from error
     except (ReleaseError, UnknownUserError, EnvFileError) as error:
         raise RefusedError("impossible", str(error)) from error
     except OSError as error:
-        raise RefusedError("failed", f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")) from error
+        raise RefusedError("failed", in_words(error)) from error
     with contextlib.suppress(NodeError, HandlerError):  # one without release_handler has nothing to forget
         await node.reread()
     return gone

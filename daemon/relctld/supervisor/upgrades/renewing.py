@@ -1,6 +1,5 @@
 """One hot upgrade whose relup restarts the emulator: a hot one, with what lies between two VMs (`core.emulator`)."""
 
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -76,13 +75,10 @@ class Renewal(Transaction):
         await self._work(lay, self._laid, self._version(j.target).identity, files, candidate)
 
     async def _files_of(self, version: str) -> dict[str, bytes]:
-        """What release_handler reads of a version. A target system may have no configuration."""
+        """What release_handler reads of a version."""
         found = self._version(version)
         boot = await self._work(configuring.read, found.place.with_name("start.boot"), found.identity)
-        files = {f"{version}/start.boot": boot}
-        with contextlib.suppress(FileNotFoundError):
-            files[f"{version}/sys.config"] = await self._configuration(version)
-        return files
+        return {f"{version}/start.boot": boot, f"{version}/sys.config": await self._configuration(version)}
 
     async def _files_of_hybrid(self) -> dict[str, bytes]:
         j = self.journal

@@ -22,7 +22,7 @@ from relctld.core.spec import Hook
 from relctld.core.state import Op, Upgrading
 from relctld.core.transaction import Finish, Journal, Way, taken_up
 from relctld.host.command import Commands
-from relctld.supervisor.journal import Journal as History
+from relctld.supervisor.history import History
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes

@@ -51,14 +51,15 @@ def look(ground: Ground, journal: Journal) -> Disk:
 
 def unpack(ground: Ground, placement: Placement, tarball: Path, identity: Identity) -> None:
     """Make the root if need be, and put what is new in place. Raises OSError."""
-    make_root(ground.root, identity)
+    _make_root(ground.root, identity)
+    disk.choose_the_only(ground)
     units = [unit for unit in ground.luggage.units if unit not in ground.luggage.replaced]
     pieces.extract(tarball, ground.root, STAGING, placement.new)
     pieces.replace(ground.root, STAGING, KEPT, ground.luggage.replaced)
     pieces.move_in(ground.root, STAGING, units)
 
 
-def make_root(root: Path, identity: Identity) -> None:
+def _make_root(root: Path, identity: Identity) -> None:
     """The directories that are missing on the way to the root belong to the release's user, and so does an empty one.
 
     A root that is a link stays one. Raises OSError.

@@ -48,6 +48,7 @@ class Switch(Stepping):
         self._around: Surroundings | None = None
         self._evaluated = not entry.journal.starts
         self._unlisted = False
+        self._seen = -1
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -58,9 +59,12 @@ class Switch(Stepping):
         return after_failure(self.journal, act, why, now)
 
     def _may_enter(self, journal: Journal) -> bool:
-        """Which version a launch brings is decided by these two: for a VM to come, and for the one that soaked."""
+        """Which version a launch brings is decided by these: for a VM to come, and for the one that soaked."""
+        epoch = self._managed.state.epoch
         if journal.phase is Phase.SWITCHING:
-            return self._managed.state.epoch == journal.epoch
+            return epoch == journal.epoch
+        if self.journal.phase is Phase.SWITCHING:
+            return epoch == self._seen  # another one was launched as the target
         if journal.phase is Phase.COMMITTING and journal.starts:
             return self._lives(journal.epoch + 1, journal.incarnation)
         return True
@@ -82,7 +86,7 @@ class Switch(Stepping):
     async def _glance(self) -> Node:
         """Which VM there is. What runs in it is known by its epoch: nobody else launches one for us."""
         j, state = self.journal, self._managed.state
-        last = state.last_exit
+        self._seen, last = state.epoch, state.last_exit
         ended = in_words(last.cause, last.status, last.detail) if last and last.epoch == j.epoch + 1 else ""
         if state.state in _ENDED and state.vm is None:
             return Node(Life.GONE, state.epoch, ended=ended, wanted=state.want is Want.UP)

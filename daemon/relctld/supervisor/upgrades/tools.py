@@ -1,4 +1,4 @@
-"""What every upgrade works with, given by who makes the daemon."""
+"""What every upgrade works with, put together by `runner`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

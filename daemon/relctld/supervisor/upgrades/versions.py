@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from relctld.beam.handler.replies import HandlerError
-from relctld.beam.layout import ReleaseError
+from relctld.beam.layout import NothingInstalled, ReleaseError
 from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.config import EnvFileError
@@ -26,6 +26,8 @@ async def versions(
     """What is installed, what runs, what a boot would bring. Raises RefusedError."""
     try:
         tree = await asyncio.get_running_loop().run_in_executor(pool, _read, managed, prepare)
+    except NothingInstalled as error:
+        raise RefusedError("impossible", str(error), f"relctl deploy {managed.name} TARBALL installs it") from error
     except (ReleaseError, PackageError, UnknownUserError, EnvFileError) as error:
         raise RefusedError("impossible", str(error)) from error
     except OSError as error:

@@ -52,7 +52,7 @@ class Files:
         """What is wrong, each without "cannot use", the directory's path shortened to DIR."""
         with pytest.raises(ConfigError) as caught:
             self.load(text, uid=uid)
-        assert str(caught.value).splitlines() == list(caught.value.problems)
+        assert str(caught.value) == "; ".join(caught.value.problems)
         short = [problem.replace(str(self.directory), "DIR") for problem in caught.value.problems]
         assert all(problem.startswith("cannot use DIR/") for problem in short)
         return [problem.removeprefix("cannot use ") for problem in short]

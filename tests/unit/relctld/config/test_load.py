@@ -221,11 +221,13 @@ def test_files_that_cannot_be_read(files: Files) -> None:
     (files.directory / "releases.d/bytes.toml").write_bytes(b"# fine\n# \xff")
     (files.directory / "releases.d/dir.toml").mkdir()
     os.mkfifo(files.directory / "releases.d/fifo.toml")
+    files.write("\ufeff", "releases.d/mark.toml")
     assert files.problems('[daemon]\ninclude = ["releases.d/*.toml", "gone.toml"]') == [
         f"DIR/releases.d/big.toml: longer than {LARGEST} bytes",
         "DIR/releases.d/bytes.toml: line 2 is not UTF-8",
-        "DIR/releases.d/dir.toml: not a regular file",
+        "DIR/releases.d/dir.toml: is a directory",
         "DIR/releases.d/fifo.toml: not a regular file",
+        "DIR/releases.d/mark.toml: begins with a byte order mark: save it as UTF-8 without one",
         "DIR/gone.toml: no such file or directory",
     ]
 

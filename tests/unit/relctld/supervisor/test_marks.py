@@ -15,6 +15,7 @@ def test_a_first_deployment_comes_from_nothing() -> None:
     assert begun.text == f"upgrade to 1.0 begins at {AT}"
     assert done
     assert done.text == f"upgraded to 1.0 at {AT}"
+    assert said_of(Note.UPGRADED, {**fields, "from": ""}, AT) == done
 
 
 def test_an_upgrade_names_both_versions() -> None:

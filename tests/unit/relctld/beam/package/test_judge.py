@@ -232,6 +232,22 @@ def test_another_erts(bed: Bed) -> None:
     bed.refused(Kind.INCOMPLETE, "erts-14.0/bin/erlexec is missing")
 
 
+def test_a_plain_release_has_what_systools_packs_only_if_told(tmp_path: Path) -> None:
+    """Without vm.args it would boot under another name; without sys.config release_handler installs none."""
+    bed = Bed(tmp_path)
+    for path in ("bin/web", "bin/web-1.0.0"):
+        (bed.root / path).unlink()
+    del bed.new.files["bin/web-1.1.0"], bed.new.files["bin/web"]
+    (bed.root / "releases/1.0.0/vm.args").touch()
+    bed.refused(Kind.INCOMPLETE, r"releases/1.1.0/vm.args is missing, and 1.0.0 has one")
+    (bed.root / "releases/1.1.0").mkdir()
+    (bed.root / "releases/1.1.0/vm.args").touch()
+    bed.new.files.pop("releases/1.1.0/sys.config", None)
+    bed.refused(Kind.INCOMPLETE, r"releases/1.1.0/sys.config is missing")
+    (bed.root / "releases/1.1.0/sys.config").touch()
+    bed.judge()
+
+
 @pytest.mark.parametrize(
     "path", ["lib/kernel-8.5.3/ebin/kernel.beam", "lib/web-1.1.0/ebin/web_srv.beam", "releases/1.1.0/sys.config"]
 )

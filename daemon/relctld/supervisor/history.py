@@ -38,7 +38,7 @@ def event_object(seq: int, at: str, release: str | None, event: str, fields: Map
     return {"seq": seq, "at": at, "release": release, "event": event, **fields}
 
 
-class Journal:
+class History:
     """Keeps the history and publishes it."""
 
     def __init__(self, store: Store) -> None:
