@@ -30,6 +30,7 @@ def plan_lines(release: str, plan: Object, width: int | None = None, *, brief: b
         ("killed", _listed(_in_code(processes, "killed", "old "))),
         ("killed unless", _after("they leave what is replaced: ", _in_code(processes, "staying"))),
         ("in the way", _after("it fails while these are in old code: ", _in_code(processes, "in_the_way", "old "))),
+        ("next start", _after("reads others than the VM was started with: ", _cleaned(plan, "next_start"))),
         ("disk", f"{plural(_count(plan.get('files')), 'file')}, {size(_count(plan.get('disk_bytes')))}"),
         ("way back", _way_back(plan)),
     ]
@@ -56,11 +57,10 @@ def _deployment_lines(release: str, plan: Object, width: int | None) -> list[str
     then = "is started" if plan.get("starts") else "stays as it is, running or stopped"
     if plan.get("starts") and before:
         then = "is restarted"
-    mended = [clean(path) for path in _list(plan.get("mended"))]
     rows = [
         ("release", f"{clean(plan.get('flavour'))}, ERTS {clean(plan.get('erts'))}; {then}"),
         ("applications", _applications(_object(plan, "applications")) if before else ""),
-        ("mended", _listed(mended)),
+        ("mended", _listed(_cleaned(plan, "mended"))),
         ("disk", f"{plural(_count(plan.get('files')), 'file')}, {size(_count(plan.get('disk_bytes')))}"),
         ("way back", f"a restart into {clean(before)}" if before else "nothing installed"),
     ]
@@ -171,6 +171,10 @@ def _step(text: Any) -> str:
 
 def _named(plan: Object, kind: str, before: str) -> str:
     return _after(before, [_name(name) for name in _list(_object(plan, "modules").get(kind))])
+
+
+def _cleaned(plan: Object, key: str) -> list[str]:
+    return [clean(name) for name in _list(plan.get(key))]
 
 
 def _listed(names: list[str], count: int = 0) -> str:

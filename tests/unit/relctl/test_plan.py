@@ -41,6 +41,7 @@ PLAN: dict[str, Any] = {
         {"application": "web", "key": "legacy", "before": "true", "after": None},
         {"application": "web", "key": "token", "before": "***", "after": "***"},
     ],
+    "next_start": ["vm.args", "env.sh"],
     "disk_bytes": 188_000,
     "files": 17,
 }
@@ -56,6 +57,7 @@ web_7 and 2 more
   killed        Web.Old (old Web.Server)
   killed unless they leave what is replaced: <0.9.0> (web_srv)
   in the way    it fails while these are in old code: <0.8.0> (old web_app)
+  next start    reads others than the VM was started with: vm.args, env.sh
   disk          17 files, 188kB
   way back      1.0.0 installed again, else a restart of the VM
   configuration

@@ -29,6 +29,8 @@ from relctld.core.spec import Flavour
 MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243, "ppc64le": 21, "s390x": 22, "i686": 3, "armv7l": 40}
 CLEAN = ("start_clean.rel", "no_dot_erlang.rel")
 """Of boots without the release's own applications."""
+STARTS = ("vm.args", "vm.args.src", "env.sh")
+"""Of releases/VERSION: what an upgrade does not read, and a start of the VM does: names, cookies, flags."""
 _SHOWN = 5  # names in a message
 
 
@@ -38,6 +40,7 @@ class Package:
 
     `script` leads there from `running`, `back` from there to `running` (None: no hot way back). `relup` is that of
     this version, None where only the running one's leads here, downwards. `placement` is empty for what is installed.
+    `next_start`: which of the files that only a start of the VM reads are others than those of `running`.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Package:
     applications: Applications
     modules: Modules
     placement: Placement
+    next_start: tuple[str, ...]
 
 
 def judge(contents: Contents, tree: Tree, running: str, wanted_name: str, flavour: Flavour, machine: str) -> Package:
@@ -88,7 +92,7 @@ def _judged(source: Source, tree: Tree, running: str, version: str, placement: P
         why = f"releases/{version}/sys.config is missing, and release_handler would take all configuration away"
         raise PackageError(Kind.INCOMPLETE, why, "lay it there, or beside the .rel for make_tar; `[].` will do")
     _check_script(source, after, script)
-    installed = Source(tree.root, None)
+    installed, here, there = Source(tree.root, None), f"releases/{running}", f"releases/{version}"
     return Package(
         tree.name,
         version,
@@ -101,6 +105,7 @@ def _judged(source: Source, tree: Tree, running: str, version: str, placement: P
         applications(before, after),
         modules(before, after, installed, source, script),
         placement,
+        tuple(name for name in STARTS if source.small(f"{there}/{name}") != installed.small(f"{here}/{name}")),
     )
 
 

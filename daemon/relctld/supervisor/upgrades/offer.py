@@ -292,6 +292,7 @@ def plan_object(package: Package, processes: Processes) -> dict[str, Any]:
             "in_the_way": _of_modules(processes.in_the_way),
             "staying": _of_modules(processes.staying),
         },
+        "next_start": list(package.next_start),
         "disk_bytes": package.placement.space,
         "files": len(package.placement.new),
     }

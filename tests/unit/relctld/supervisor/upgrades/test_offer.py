@@ -25,6 +25,7 @@ PROCESSES = Processes(
 @pytest.mark.parametrize(("back", "way"), [(True, "reinstall"), (False, "restart")])
 def test_all_of_a_plan(tmp_path: Path, back: bool, way: str) -> None:
     new = Version("1.1.0")
+    new.files["releases/1.1.0/vm.args"] = b"-name other\n"
     if not back:
         new.relup(new.script("1.0.0"))
     tree = read_tree(install(tmp_path / "web", Version("1.0.0", since=None)))
@@ -55,4 +56,5 @@ def test_all_of_a_plan(tmp_path: Path, back: bool, way: str) -> None:
             "in_the_way": [{"name": "<0.8.0>", "module": "web_srv"}],
             "staying": [{"name": "<0.7.0>", "module": "web_app"}],
         },
+        "next_start": ["vm.args"],
     }
