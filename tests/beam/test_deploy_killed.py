@@ -181,7 +181,7 @@ def test_a_removal_that_was_cut_short_is_finished(site: Site) -> None:
         asker.request("remove", {"release": "web", "version": "1.0.0"})
         site.dies(death)
     site.reborn()
-    left = ("releases/1.0.0", f"lib/{site.name}-1.0.0")
+    left = ("releases/1.0.0", f"lib/{site.name}-1.0.0", ".relctl")
     wait_until(lambda: not any((site.root / path).exists() for path in left), WITHIN, what="the removal")
     site.is_at("1.1.0")
     site.after_deaths("1.1.0")
