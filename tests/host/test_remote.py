@@ -93,7 +93,7 @@ def test_the_shell_has_a_terminal_and_the_environment_of_the_vm(relctld: Fleet, 
     assert (seen["mode"], seen["umask"], seen["cwd"], seen["fds"]) == (0o600, 0o022, str(tmp_path / "web"), 4)
     environ = psutil.Process(vm).environ()
     ours = {key for key in environ if key.startswith(("RELCTL_", "ERL_CRASH_DUMP"))}
-    mine = {"TERM": "xterm-256color", "ERL_CRASH_DUMP_SECONDS": "0"}
+    mine = {"TERM": "xterm-256color", "ERL_CRASH_DUMP_SECONDS": "0", "ERL_ZFLAGS": "-env HEART_COMMAND true"}
     assert seen["env"] == {**{key: environ[key] for key in environ.keys() - ours}, **mine, "PWD": seen["cwd"]}
     assert folders(daemon) == []
     assert marked(mark) == []
@@ -364,7 +364,8 @@ def test_without_a_terminal_it_is_not_even_asked_for(daemon: Relctld) -> None:
     done = daemon.relctl("remote", "web", check=False)
     assert (done.returncode, done.stderr) == (
         2,
-        "relctl: cannot remote web: needs a terminal on stdin and stdout\n",
+        "relctl: cannot remote web: it needs a terminal on stdin and stdout\n"
+        "relctl: hint: ssh -t gives one; relctl eval needs none\n",
     )
     assert not open_shells(daemon)
 
