@@ -3,7 +3,7 @@
 relctl's gates, which stand by for the next start of each release, are counted on a line of their own. What they share
 with each other, PSS counts once and private not at all.
 
-Processor: nanoseconds on a processor (schedstat) over 20 s, in percent of one core. Memory: smaps_rollup. The cost of
+Processor: nanoseconds by the clock of the process over 20 s, in percent of one core. Memory: smaps_rollup. The cost of
 a release is the slope from 10 to 100.
 """
 

@@ -2,11 +2,15 @@
 
 import os
 import statistics
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 MS = 1e6
 """Nanoseconds in a millisecond."""
+
+_SCHED = 2
+"""Of the clocks of a process, the one that counts its time on a processor (clock_getcpuclockid(3), as Linux has it)."""
 
 
 class Memory(NamedTuple):
@@ -22,13 +26,8 @@ class Memory(NamedTuple):
 
 
 def cpu_ns(pids: Iterable[int]) -> int:
-    """Nanoseconds that all threads of these processes have spent on a processor."""
-    total = 0
-    for pid in pids:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/schedstat") as file:
-                total += int(file.read().split()[0])
-    return total
+    """Nanoseconds that these processes have spent on a processor, those of threads that have ended too."""
+    return sum(time.clock_gettime_ns((~pid << 3) | _SCHED) for pid in pids)
 
 
 def memory(pids: Iterable[int]) -> Memory:
