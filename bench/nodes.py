@@ -1,7 +1,7 @@
 """100 real nodes, linked: each probed every second and measured every 5 s; beside 100 releases that are no nodes.
 
-Both are relctl's own releases with the same settings, one daemon after the other. Processor: nanoseconds on a
-processor, by their own clocks, of daemon and logger over 20 s, in percent of one core. Memory: smaps_rollup of the daemon.
+Both are relctl's own releases with the same settings, one daemon after the other. Processor: nanoseconds by
+the clocks of daemon and logger over 20 s, in percent of one core. Memory: smaps_rollup of the daemon.
 """
 
 import tempfile
