@@ -185,7 +185,7 @@ def test_a_disk_that_fills_up_in_unpacking(name: str, tmp_path: Path) -> None:
         now = hook.with_name("fill.now")
         now.touch()
         before = stand.daemon.status("web")
-        stand.upgrade("1.1.0").failed("No space left", "never stopped")
+        stand.upgrade("1.1.0").failed("no space left", "never stopped")
         stand.untouched()
         stand.upgrade("1.1.0").refused("bytes left", "make room")
         stand.untouched()
@@ -217,7 +217,7 @@ def waits_for_room(stand: Stand, phase: str, *words: str) -> None:
 
     def told() -> bool:
         seen.update(stand.daemon.status("web")["upgrade"] or {})
-        return seen.get("phase") == phase and all(word in seen.get("detail", "") for word in ("No space left", *words))
+        return seen.get("phase") == phase and all(word in seen.get("detail", "") for word in ("no space left", *words))
 
     wait_until(told, WITHIN, what=lambda: f"the upgrade to wait for room; it is {seen}")
 
@@ -229,7 +229,7 @@ def test_a_disk_that_fills_up_at_any_other_step(name: str) -> None:
         tree, before = stand.root.parent, stand.daemon.status("web")
         for file in ("RELEASES.relctl", "sys.config.relctl"):
             with full(stand, file, tree):
-                stand.upgrade("1.1.0").failed("No space left", "never stopped")
+                stand.upgrade("1.1.0").failed("no space left", "never stopped")
                 stand.untouched()
                 stand.is_at("1.0.0")
         assert stand.daemon.status("web")["pid"] == before["pid"]

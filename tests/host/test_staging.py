@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from relctld.host import staging
 from relctld.host.staging import open_source, receive
 from tests.host.dying import killed_at_each
 from tests.host.seam import open_fds
+from tests.running import need_root
 
 pytestmark = pytest.mark.host
 
 DATA = random.Random(5).randbytes(3_000_000)
 LIMIT = 10 << 20
+NAME = "web.tar.gz"
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 def taken(source: Path, folder: Path, limit: int = LIMIT) -> staging.Received:
     fd = open_source(source)
     try:
-        return receive(fd, folder, limit)
+        return receive(fd, str(source), folder, limit)
     finally:
         os.close(fd)
 
@@ -49,7 +52,7 @@ def test_a_copy(source: Path, folder: Path, tmp_path: Path) -> None:
     before, told = open_fds(), list[int]()
     (tmp_path / "link").symlink_to(source)
     fd = open_source(tmp_path / "link")
-    found = receive(fd, folder, LIMIT, told.append)
+    found = receive(fd, NAME, folder, LIMIT, told.append)
     os.close(fd)
     assert (found.sha256, found.size) == (hashlib.sha256(DATA).hexdigest(), len(DATA))
     assert found.path.read_bytes() == DATA
@@ -78,7 +81,7 @@ def test_what_is_no_file(folder: Path, tmp_path: Path) -> None:
     listening.close()
     ends = os.pipe()
     with pytest.raises(OSError, match="not a regular file"):
-        receive(ends[0], folder, LIMIT)
+        receive(ends[0], NAME, folder, LIMIT)
     for fd in ends:
         os.close(fd)
     assert os.listdir(folder) == []
@@ -87,15 +90,15 @@ def test_what_is_no_file(folder: Path, tmp_path: Path) -> None:
 def test_too_large(source: Path, folder: Path) -> None:
     with pytest.raises(OSError, match="larger than 2999999 bytes") as raised:
         taken(source, folder, 2_999_999)
-    assert raised.value.errno == errno.EFBIG
+    assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(source))
     assert os.listdir(folder) == []
 
 
 def test_it_grows_while_it_is_read(source: Path, folder: Path) -> None:
-    for read in (staging.receive, lambda fd, _, limit, progress: staging.digest(fd, limit, progress)):
+    for read in (staging.receive, lambda fd, name, _, limit, progress: staging.digest(fd, name, limit, progress)):
         fd = open_source(source)
         with pytest.raises(OSError, match="grows while it is read"), open(source, "ab", buffering=0) as more:
-            read(fd, folder, LIMIT, lambda _, more=more: more.write(b"x" * 1000) and None)
+            read(fd, NAME, folder, LIMIT, lambda _, more=more: more.write(b"x" * 1000) and None)
         os.close(fd)
     assert os.listdir(folder) == []
 
@@ -105,7 +108,7 @@ def test_a_hole_is_not_hashed_for_hours(tmp_path: Path) -> None:
         file.truncate(100 << 30)
     fd = open_source(tmp_path / "web.tar.gz")
     with pytest.raises(OSError, match="larger than"):
-        staging.digest(fd, LIMIT, lambda _: None)
+        staging.digest(fd, NAME, LIMIT, lambda _: None)
     os.close(fd)
 
 
@@ -114,3 +117,18 @@ def test_no_room(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(OSError, match="do not fit"):
         taken(source, folder)
     assert os.listdir(folder) == []
+
+
+def test_whose_disk_is_full_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_root()
+    monkeypatch.setattr(staging, "_SPARE", -LIMIT)  # as if another had filled it after we looked
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=True)
+    try:
+        with pytest.raises(OSError, match="No space left") as raised:
+            taken(source, small)
+        assert raised.value.filename == str(small)
+        assert os.listdir(small) == []
+    finally:
+        subprocess.run(["umount", small], check=True)

@@ -42,12 +42,15 @@ def open_source(path: Path) -> int:
     return fd
 
 
-def receive(source: int, folder: Path, limit: int, progress: Callable[[int], None] = lambda _: None) -> Received:
-    """Copy what `source` holds, at most `limit` bytes; `progress` is told the bytes so far. Raises OSError.
+def receive(
+    source: int, name: str, folder: Path, limit: int, progress: Callable[[int], None] = lambda _: None
+) -> Received:
+    """Copy what `source` holds, at most `limit` bytes; `progress` is told the bytes so far.
 
-    A descriptor that was passed to us is looked at as one that we opened.
+    A descriptor that was passed to us is looked at as one that we opened. Raises OSError, about `name` where the source
+    is to blame, else about the folder.
     """
-    total = _size(source, limit)
+    total = _size(source, name, limit)
     free = os.statvfs(folder)
     if free.f_bavail * free.f_frsize < total + _SPARE:
         raise OSError(errno.ENOSPC, f"{total} bytes and {_SPARE} to spare do not fit", str(folder))
@@ -55,9 +58,12 @@ def receive(source: int, folder: Path, limit: int, progress: Callable[[int], Non
     with contextlib.suppress(FileNotFoundError):
         os.unlink(incoming)
     try:
-        with open(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
+        with (
+            _about(str(folder)),
+            open(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy,
+        ):
             digest, size, synced = hashlib.sha256(), 0, 0
-            for chunk in _chunks(source, total):
+            for chunk in _chunks(source, name, total):
                 size += len(chunk)
                 digest.update(chunk)
                 copy.write(chunk)
@@ -78,34 +84,48 @@ def receive(source: int, folder: Path, limit: int, progress: Callable[[int], Non
     return Received(path, digest.hexdigest(), size)
 
 
-def digest(source: int, limit: int, progress: Callable[[int], None]) -> str:
+def digest(source: int, name: str, limit: int, progress: Callable[[int], None]) -> str:
     """The sha256 of what `source` holds, in hexadecimal; as `receive`, but for the copy. Raises OSError."""
     found, size = hashlib.sha256(), 0
-    for chunk in _chunks(source, _size(source, limit)):
+    for chunk in _chunks(source, name, _size(source, name, limit)):
         found.update(chunk)
         size += len(chunk)
         progress(size)
     return found.hexdigest()
 
 
-def _size(source: int, limit: int) -> int:
+def _size(source: int, name: str, limit: int) -> int:
     """In bytes, at most `limit`. Raises OSError."""
     found = os.fstat(source)
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file", name)
     if found.st_size > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit} bytes")
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", name)
     return found.st_size
 
 
-def _chunks(source: int, total: int) -> Iterator[bytes]:
+def _chunks(source: int, name: str, total: int) -> Iterator[bytes]:
     """What it holds. OSError where that is more than its size was: nobody looked for room for it, or knows its end."""
     size = 0
-    while chunk := os.pread(source, _CHUNK, size):
+    while True:
+        with _about(name):
+            chunk = os.pread(source, _CHUNK, size)
+        if not chunk:
+            return
         size += len(chunk)
         if size > total:
-            raise OSError(errno.EBUSY, "it grows while it is read: wait until it is written")
+            raise OSError(errno.EBUSY, "it grows while it is read: wait until it is written", name)
         yield chunk
+
+
+@contextlib.contextmanager
+def _about(path: str) -> Iterator[None]:
+    """An OSError that does not say what it is about is about this."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
 
 
 def _sync(folder: Path) -> None:

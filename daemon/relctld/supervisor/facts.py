@@ -17,6 +17,7 @@ from relctld.beam.flavour import Release, inspect
 from relctld.beam.layout import ReleaseError
 from relctld.core.spec import ReleaseSpec
 from relctld.core.state import Vm
+from relctld.host.errors import in_words
 from relctld.host.vmstat import Usage, VmStat
 from relctld.logger.policy import Counters, read_counters
 from relctld.supervisor.managed import Managed
@@ -151,7 +152,7 @@ class FactFinder:
         except ReleaseError as error:
             trouble = str(error)
         except OSError as error:
-            trouble = f"cannot read {spec.root}: {error}"
+            trouble = f"cannot read {spec.root}: {in_words(error)}"
         with self._lock:
             if self._changes[name] != changes:
                 return

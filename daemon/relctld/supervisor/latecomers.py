@@ -1,10 +1,8 @@
 """VMs that systemd did not take at their gate: they are brought into their scopes once it answers.
 
-Those of a former daemon too, of which it may take a search to tell.
-
 A node must be startable while systemd does not answer, and what an operator wrote as its limits must hold. So it is
 started without them, that is said (`unlimited` in `status`, an event), and systemd is asked again and again until the
-VM is in its scope or gone. Nothing else waits for that.
+VM is in its scope or gone. Nothing else waits for that. Of a VM of a former daemon it may take a search to tell.
 """
 
 import asyncio

@@ -17,6 +17,7 @@ from relctld.control.access import Table, look_up
 from relctld.control.doorkeeper import Doorkeeper
 from relctld.control.server import RefusedError
 from relctld.core.notes import Note
+from relctld.host.errors import in_words
 from relctld.host.store import Store
 from relctld.host.systemd import Notifier
 from relctld.supervisor.announcer import Announcer
@@ -152,5 +153,5 @@ def _keep(config: Config) -> str | None:
     try:
         keep_good(config, config.state_dir)
     except OSError as error:
-        return f"no copy of this config could be kept: {error}"
+        return f"no copy of this config could be kept: {in_words(error)}"
     return None

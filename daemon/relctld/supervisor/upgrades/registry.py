@@ -13,6 +13,7 @@ from typing import Any
 from relctld.control.server import RefusedError
 from relctld.core.notes import Note
 from relctld.core.spec import Hook
+from relctld.host.errors import in_words
 from relctld.host.users import identity_of
 from relctld.supervisor.history import History
 from relctld.supervisor.managed import Managed
@@ -119,7 +120,7 @@ class Upgrades:
                 entry = entry_of(managed, request_id, by[1], offer, args.get("soak_s"))
                 await self._work(ledger.begin, entry)
             except OSError as error:
-                why = f"its journal cannot be written: {error}"
+                why = f"its journal cannot be written: {in_words(error)}"
                 raise RefusedError("failed", why, "make room in state_dir") from error
             running = self._runner.start(managed, ledger, entry, begun, offer)
         return await self._runner.joined(running, tell, wait=args["wait"])
@@ -159,7 +160,7 @@ class Upgrades:
         try:
             await self._work(finish, ledger)  # later it would delete what is installed anew
         except OSError as error:
-            why = f"the removal of a version cannot be brought to its end: {error}"
+            why = f"the removal of a version cannot be brought to its end: {in_words(error)}"
             raise RefusedError("failed", why, "see to its tree, then ask again") from error
         entry = await self._work(self._runner.launches.course(managed.name).found)
         if entry is not None and self._runner.running(managed.name) is None:

@@ -22,6 +22,7 @@ from relctld.core.spec import Hook
 from relctld.core.state import Op, Upgrading
 from relctld.core.transaction import Finish, Journal, Way, taken_up
 from relctld.host.command import Commands
+from relctld.host.errors import in_words
 from relctld.supervisor.history import History
 from relctld.supervisor.launcher import Launcher
 from relctld.supervisor.managed import Managed
@@ -163,7 +164,7 @@ class Runner:
                 await self._work(self.launches.course(managed.name).close, outcome)
                 break
             except OSError as error:
-                self._explain(managed.name, f"its journal cannot be closed: {error}")
+                self._explain(managed.name, f"its journal cannot be closed: {in_words(error)}")
                 await asyncio.sleep(1.0)
         if end.ok:
             await self._prune(managed, transaction)

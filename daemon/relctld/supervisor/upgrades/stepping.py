@@ -20,6 +20,7 @@ from relctld.core.probes import ProcessProbe, Verdict
 from relctld.core.state import Op, State
 from relctld.core.transaction import Act, Disk, Do, Enter, Finish, Journal, Node, Phase, Step, Wait
 from relctld.host import process
+from relctld.host.errors import in_words
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.upgrades import removing
@@ -223,10 +224,3 @@ class Stepping:
 
     async def _work(self, function: Callable[..., T], *args: Any) -> T:
         return await self._loop.run_in_executor(self._tools.pool, partial(function, *args))
-
-
-def in_words(error: Exception) -> str:
-    """Without the number that Python puts before an OSError's words."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)

@@ -85,29 +85,21 @@ class _Reading:
         with self._opened() as source:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._total = os.fstat(source).st_size
-            return staging.receive(source, self.folder, LARGEST, self._progress)
+            return staging.receive(source, self.tarball, self.folder, LARGEST, self._progress)
 
     def digest(self) -> str:
         with self._opened() as source:
-            return staging.digest(source, LARGEST, self._progress)
+            return staging.digest(source, self.tarball, LARGEST, self._progress)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
-        """What is wrong with it is told with its name."""
-        source = self._open()
-        try:
-            yield source
-        except OSError as error:
-            if error.filename is None:
-                error.filename = self.tarball
-            raise
-        finally:
-            os.close(source)
-
-    def _open(self) -> int:
         reader = self._reader
         with as_user(reader.uid, reader.gid, reader.groups):
-            return staging.open_source(Path(self.tarball))
+            source = staging.open_source(Path(self.tarball))
+        try:
+            yield source
+        finally:
+            os.close(source)
 
     def _progress(self, done: int) -> None:
         self.bytes = done

@@ -12,6 +12,7 @@ from relctld.beam.package.refusals import PackageError
 from relctld.beam.package.tree import Tree, read_tree
 from relctld.config import EnvFileError
 from relctld.control.server import RefusedError
+from relctld.host.errors import in_words
 from relctld.host.users import UnknownUserError
 from relctld.supervisor.managed import Managed
 from relctld.supervisor.nodes.registry import Nodes
@@ -31,7 +32,7 @@ async def versions(
     except (ReleaseError, PackageError, UnknownUserError, EnvFileError) as error:
         raise RefusedError("impossible", str(error)) from error
     except OSError as error:
-        raise RefusedError("failed", f"its tree cannot be read: {error}") from error
+        raise RefusedError("failed", f"its tree cannot be read: {in_words(error)}") from error
     listed = {entry.version: entry.status for entry in tree.releases or ()}
     current = (nodes.known(managed.name).version or managed.launched.version) if managed.state.vm else None
     with contextlib.suppress(NodeError, HandlerError):

@@ -12,10 +12,12 @@ from relctld.host.errors import in_words
 SAID = [
     (OSError(errno.EACCES, os.strerror(errno.EACCES), "/srv/web/bin/web"), "/srv/web/bin/web: permission denied"),
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "no space left on device"),
-    (OSError("lib is a link"), "lib is a link"),
+    (OSError("Lib is a link"), "Lib is a link"),
+    (OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "/opt/Web"), "/opt/Web: not a directory"),
+    (ValueError("Web is no release"), "Web is no release"),
 ]
 
 
 @pytest.mark.parametrize(("error", "words"), SAID)
-def test_in_words(error: OSError, words: str) -> None:
+def test_in_words(error: Exception, words: str) -> None:
     assert in_words(error) == words
